@@ -1,0 +1,33 @@
+//! Time as an argument: pure code takes a [`Timestamp`], everything else asks a [`Clock`].
+
+pub use jiff::Timestamp;
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Where wall-clock time comes from. The one real implementation lives in `app`.
+pub trait Clock: Send + Sync + 'static {
+    /// Now, in UTC, rounded down to a millisecond so that a stored time reads back equal.
+    fn now(&self) -> Timestamp;
+}
+
+/// A clock that stands still until told otherwise; for tests and simulation.
+#[derive(Debug)]
+pub struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    /// A clock that shows `at`.
+    pub fn new(at: Timestamp) -> Self {
+        Self(AtomicI64::new(at.as_millisecond()))
+    }
+
+    /// Moves the clock forward (or back, for a negative number) by `milliseconds`.
+    pub fn advance(&self, milliseconds: i64) {
+        self.0.fetch_add(milliseconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.0.load(Ordering::SeqCst)).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}

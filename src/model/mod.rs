@@ -1,0 +1,25 @@
+//! The words of runbookd: plain data that every other room speaks in.
+//!
+//! May import: nothing of this crate. Must never: do I/O, read a clock, know HTTP, TOML or the store.
+//! Types that appear by name in stored records and in API bodies derive serde here, because
+//! the word and its spelling are one and the same thing; everything else converts at its own edge.
+
+mod alert;
+mod clock;
+mod decision;
+mod effect;
+mod episode;
+mod id;
+mod reason;
+mod secret;
+mod status;
+
+pub use alert::{Alert, AlertStatus, Fingerprint, Labels};
+pub use clock::{Clock, ManualClock, Timestamp};
+pub use decision::{Decision, GateReport, GateVerdict, Verdict};
+pub use effect::Effect;
+pub use episode::{Episode, EpisodeKey};
+pub use id::{DecisionId, ExecutionId, IdError, RunbookId, StepId, Target};
+pub use reason::Reason;
+pub use secret::Secret;
+pub use status::{AttemptOutcome, ExecutionStatus, StepStatus};

@@ -1,0 +1,96 @@
+//! Reason codes: why an alert did or did not become an execution, and why an execution ended as it did.
+//!
+//! A code is a promise to scripts and dashboards; each has one sentence for people here and a line
+//! in SRE.md, and a test holds the two together.
+
+use super::status::words;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+words! {
+    /// Why. Decision codes first, in gate order; the codes of ended executions after them.
+    Reason {
+        /// All gates passed.
+        Matched = "matched",
+        /// The element is not an alert that can be decided on.
+        InvalidAlert = "invalid_alert",
+        /// Resolved alerts start nothing.
+        Resolved = "resolved",
+        /// A firing that began before its last episode ended.
+        Stale = "stale",
+        /// This episode already has its execution.
+        Repeat = "repeat",
+        /// Nothing selects a runbook for it.
+        NoRunbook = "no_runbook",
+        /// What selects names a runbook that does not exist or is broken.
+        UnknownRunbook = "unknown_runbook",
+        /// The runbook does not allow this alert to select it.
+        NotAllowed = "not_allowed",
+        /// The runbook's mode is `disabled`.
+        Disabled = "disabled",
+        /// An input is missing or does not match its pattern.
+        InvalidInput = "invalid_input",
+        /// The target is missing, blank or a pattern.
+        InvalidTarget = "invalid_target",
+        /// The runbook's mode is `shadow`.
+        Shadow = "shadow",
+        /// It waited in the queue past its deadline.
+        QueueExpired = "queue_expired",
+        /// A step failed for good.
+        StepFailed = "step_failed",
+        /// The runbook's whole timeout passed.
+        Timeout = "timeout",
+        /// A step that must not run twice was interrupted by a crash.
+        UnknownOutcome = "unknown_outcome",
+        /// The verify did not hold in time.
+        NotVerified = "not_verified",
+        /// A person stopped it.
+        Stopped = "stopped",
+        /// The stored record of the execution cannot be continued.
+        Unreadable = "unreadable",
+    }
+}
+
+impl Reason {
+    /// The decision codes, in gate order.
+    pub const DECISION: &'static [Self] = &[
+        Self::Matched,
+        Self::InvalidAlert,
+        Self::Resolved,
+        Self::Stale,
+        Self::Repeat,
+        Self::NoRunbook,
+        Self::UnknownRunbook,
+        Self::NotAllowed,
+        Self::Disabled,
+        Self::InvalidInput,
+        Self::InvalidTarget,
+        Self::Shadow,
+        Self::QueueExpired,
+    ];
+
+    /// One sentence for the person who reads it at night.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Matched => "every gate passed",
+            Self::InvalidAlert => "the element is not an alert that can be decided on",
+            Self::Resolved => "a resolved alert starts nothing",
+            Self::Stale => "this firing began before its last episode ended; it is an old delivery",
+            Self::Repeat => "this episode already has its execution",
+            Self::NoRunbook => "no mapping, annotation or runbook selects this alert",
+            Self::UnknownRunbook => "the selected runbook does not exist or cannot be read",
+            Self::NotAllowed => "the runbook's [allow] does not let this alert select it",
+            Self::Disabled => "the runbook's mode is disabled",
+            Self::InvalidInput => "an input is missing or does not match its pattern",
+            Self::InvalidTarget => "the target is missing, blank or a pattern",
+            Self::Shadow => "the runbook's mode is shadow: it is shown, not run",
+            Self::QueueExpired => "it waited in the queue past its deadline",
+            Self::StepFailed => "a step failed",
+            Self::Timeout => "the runbook's timeout passed",
+            Self::UnknownOutcome => "a step that must not run twice was interrupted, its outcome is unknown",
+            Self::NotVerified => "the verify did not hold in time",
+            Self::Stopped => "a person stopped it",
+            Self::Unreadable => "its stored record cannot be continued by this version",
+        }
+    }
+}
