@@ -1,0 +1,276 @@
+//! One runbook as checked: what the machine and the gates read. Only `runbook::parse` makes one.
+
+use super::template::{Expression, Template};
+use crate::model::{Effect, Expect, Matcher, RunbookId, StepId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A runbook, whole and valid.
+#[derive(Debug, Clone)]
+pub struct Runbook {
+    /// The stem of its file.
+    pub id: RunbookId,
+    /// One line for people.
+    pub title: String,
+    /// Markdown for people.
+    pub description: String,
+    /// Whether and how alerts may start it.
+    pub mode: Mode,
+    /// Alert names that select it.
+    pub alerts: Vec<String>,
+    /// What it acts on; always there when a step is changing.
+    pub target: Option<Template>,
+    /// From first start to end.
+    pub timeout: Duration,
+    /// What a resolved alert does to a running execution.
+    pub on_resolved: OnResolved,
+    /// Which alerts may select it by annotation; all matchers must hold.
+    pub allow: Option<Vec<Matcher>>,
+    /// Claims a person needs to execute, control or validate it: each must have one of its values.
+    pub required_claims: BTreeMap<String, Vec<String>>,
+    /// Named values taken from the alert or the caller, in the order of the file.
+    pub inputs: Vec<Input>,
+    /// The steps, in the order of the file; at least one.
+    pub steps: Vec<Step>,
+    /// What decides success after the last step.
+    pub verify: Option<Verify>,
+}
+
+impl Runbook {
+    /// Whether any step can change something.
+    pub fn is_changing(&self) -> bool {
+        self.steps.iter().any(|step| step.effect.is_changing())
+    }
+
+    /// Where the step `id` stands.
+    pub fn step_index(&self, id: &StepId) -> Option<usize> {
+        self.steps.iter().position(|step| step.id == *id)
+    }
+}
+
+/// Whether and how alerts may start a runbook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Never.
+    Disabled,
+    /// Show what would run; the default, because an unreviewed runbook must not act.
+    Shadow,
+    /// Run.
+    Auto,
+}
+
+impl Mode {
+    /// The word in files and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Shadow => "shadow",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// What a resolved alert does to a running execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnResolved {
+    /// Finish the step in progress, skip the changing steps that remain, then verify.
+    Finish,
+    /// Go on as if nothing had happened.
+    Continue,
+    /// Stop.
+    Stop,
+}
+
+/// One input.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// `[A-Za-z_][A-Za-z0-9_]*`.
+    pub name: String,
+    /// Where its value comes from when the caller gives none.
+    pub from: Option<InputSource>,
+    /// The value when there is no other.
+    pub default: Option<String>,
+    /// What the whole value must match.
+    pub pattern: Option<regex::Regex>,
+    /// Whether it must have a value.
+    pub required: bool,
+}
+
+/// Where an input's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputSource {
+    /// `labels.NAME`
+    Label(String),
+    /// `annotations.NAME`
+    Annotation(String),
+    /// `env.NAME`: a variable the caller of a manual execution gives; never the daemon's own environment.
+    Env(String),
+}
+
+/// One step.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Unique in its runbook.
+    pub id: StepId,
+    /// One line for people; the id where the file gives none.
+    pub title: String,
+    /// What it does.
+    pub kind: Kind,
+    /// What a crash may do to it.
+    pub effect: Effect,
+    /// Runs only when this is true.
+    pub when: Option<Expression>,
+    /// Of one attempt.
+    pub timeout: Duration,
+    /// What its failure means for the execution.
+    pub on_failure: OnFailure,
+}
+
+/// What a failed step means for its execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Go on; the failure does not fail the execution.
+    Continue,
+    /// End as failed.
+    Stop,
+    /// Undo what has been done, then end; with nothing to undo it ends as failed.
+    Rollback,
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// A program with arguments, no shell.
+    Command(Command),
+    /// A literal script; values come through `env`.
+    Script(Script),
+    /// One request.
+    Http(Http),
+    /// Time passes.
+    Wait {
+        /// How much.
+        duration: Duration,
+    },
+    /// A question; its answer is `steps.X.ok`.
+    Check {
+        /// What is asked.
+        question: Question,
+        /// Whether `false` is a failure.
+        must: bool,
+    },
+    /// A text for people.
+    Instruct {
+        /// Markdown, rendered.
+        text: Template,
+    },
+}
+
+impl Kind {
+    /// The word in files, metrics and answers.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Command(_) => "command",
+            Self::Script(_) => "script",
+            Self::Http(_) => "http",
+            Self::Wait { .. } => "wait",
+            Self::Check { .. } => "check",
+            Self::Instruct { .. } => "instruct",
+        }
+    }
+}
+
+/// What a check asks.
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// An expression.
+    Expr(Expression),
+    /// Whether a path exists.
+    FileExists(Template),
+    /// Whether a program exits with an accepted code.
+    Command(Command),
+}
+
+/// A program with arguments.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// An absolute path, or a name for the fixed search path; never a template.
+    pub program: String,
+    /// Each becomes one argument, whatever it contains.
+    pub args: Vec<Template>,
+    /// Further variables of the child's environment.
+    pub env: BTreeMap<String, Template>,
+    /// Working directory; the private one where absent.
+    pub cwd: Option<Template>,
+    /// What the child reads; `/dev/null` where absent.
+    pub stdin: Option<Template>,
+    /// Exit codes that mean success.
+    pub ok_exit: Vec<i32>,
+    /// Bytes kept of each stream.
+    pub max_output: u64,
+}
+
+/// A literal script.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// The interpreter and its flags; the script's path is appended.
+    pub shell: Vec<String>,
+    /// The text; never a template.
+    pub text: String,
+    /// Environment, working directory, input and limits, as of a command without `program` and `args`.
+    pub settings: Command,
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// Upper case.
+    pub method: String,
+    /// Where to.
+    pub url: Template,
+    /// Whether the part up to the path contains a template, so that `[outgoing] allow` governs it.
+    pub templated_authority: bool,
+    /// Names are literal.
+    pub headers: Vec<(String, Template)>,
+    /// The body: text, or JSON with templates in its texts.
+    pub body: Option<Body>,
+    /// Accepted statuses: inclusive ranges.
+    pub expect_status: Vec<(u16, u16)>,
+    /// What the answer must contain.
+    pub expect_json: Option<serde_json::Value>,
+    /// Whether redirects are followed, within the same authority.
+    pub follow_redirects: bool,
+}
+
+/// A request's body.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// As it is.
+    Text(Template),
+    /// Texts within are templates.
+    Json(serde_json::Value),
+}
+
+/// What decides success.
+#[derive(Debug, Clone)]
+pub struct Verify {
+    /// What must hold.
+    pub condition: Condition,
+    /// How long to wait for it.
+    pub within: Duration,
+    /// How long it must hold without a break.
+    pub hold: Duration,
+}
+
+/// What must hold.
+#[derive(Debug, Clone)]
+pub enum Condition {
+    /// A query to Prometheus and what its samples must satisfy.
+    Promql {
+        /// The query.
+        query: Template,
+        /// What every sample must satisfy.
+        expect: Expect,
+    },
+    /// The alert's resolved delivery.
+    AlertResolved,
+}
