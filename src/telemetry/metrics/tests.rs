@@ -233,7 +233,8 @@ fn check_family(family: &Parsed) {
         return;
     }
     // Per label set: its buckets by bound, its count.
-    let mut sets: BTreeMap<BTreeMap<String, String>, (Vec<(f64, f64)>, Option<f64>)> = BTreeMap::new();
+    type Buckets = Vec<(f64, f64)>;
+    let mut sets: BTreeMap<BTreeMap<String, String>, (Buckets, Option<f64>)> = BTreeMap::new();
     let mut sums = BTreeSet::new();
     for ((name, labels), value) in &family.samples {
         let mut labels = labels.clone();
