@@ -31,3 +31,16 @@ impl Clock for ManualClock {
         Timestamp::from_millisecond(self.0.load(Ordering::SeqCst)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
+
+/// `start` plus `duration`, or the end of time.
+pub fn after(start: Timestamp, duration: std::time::Duration) -> Timestamp {
+    jiff::SignedDuration::try_from(duration)
+        .ok()
+        .and_then(|duration| start.checked_add(duration).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// From `start` to `end`; zero when `end` is earlier, as a clock set back can make it.
+pub fn between(start: Timestamp, end: Timestamp) -> std::time::Duration {
+    end.duration_since(start).try_into().unwrap_or_default()
+}

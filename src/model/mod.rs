@@ -16,7 +16,7 @@ mod secret;
 mod status;
 
 pub use alert::{Alert, AlertStatus, Fingerprint, Labels};
-pub use clock::{Clock, ManualClock, Timestamp};
+pub use clock::{Clock, ManualClock, Timestamp, after, between};
 pub use decision::{Decision, GateReport, GateVerdict, Verdict};
 pub use effect::Effect;
 pub use episode::{Episode, EpisodeKey};

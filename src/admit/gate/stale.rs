@@ -1,0 +1,20 @@
+//! A firing that began before its last episode ended is an old delivery.
+
+use super::super::{Answer, Case};
+
+
+/// Asks.
+pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
+    let Some(ended) = case.episode.and_then(|episode| episode.resolved_at) else {
+        return Answer::pass("no earlier episode of this alert has ended");
+    };
+    let began = case.alert.starts_at;
+    let answer = if began < ended {
+        Answer::deny(format!(
+            "this firing began at {began}, before the last episode ended at {ended}: an old delivery"
+        ))
+    } else {
+        Answer::pass(format!("this firing began at {began}, after the last episode ended at {ended}"))
+    };
+    answer.with("starts_at", began.to_string()).with("last_resolved_at", ended.to_string())
+}

@@ -1,0 +1,127 @@
+//! Step 3 of an alert's way: may this start now? Every gate, in order, and the first denial decides.
+//!
+//! In: a [`Case`], that is the alert, its episode and what routing selected. Out: a [`Ruling`] that holds
+//! the answer of *every* gate. Whatever decides about an alert calls [`decide`], so answers cannot differ.
+//! Pure. May import: `model`, `runbook`, `routing`, `journal`. Must never: read the store or the clock, or
+//! start anything. New gate: one file, one line in [`GATES`], one reason code.
+
+mod gate;
+mod prepare;
+
+pub use prepare::{Denial, Request, plan};
+
+use crate::journal::Created;
+use crate::model::{Alert, Episode, GateReport, GateVerdict, Reason, Timestamp, Verdict, after};
+use crate::routing::Route;
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// What is decided on.
+#[derive(Debug)]
+pub struct Case<'c> {
+    /// The alert.
+    pub alert: &'c Alert,
+    /// What is known of it: its open episode, or its last one.
+    pub episode: Option<&'c Episode>,
+    /// What routing selected.
+    pub route: &'c Route,
+    /// The execution it would become, or why it cannot; `None` where routing selected nothing.
+    pub plan: Option<&'c Result<Created, Denial>>,
+    /// Now.
+    pub now: Timestamp,
+    /// An episode without a delivery for so long is over.
+    pub episode_ttl: Duration,
+}
+
+impl Case<'_> {
+    /// The episode this alert continues, if it is still open.
+    pub fn open_episode(&self) -> Option<&Episode> {
+        self.episode.filter(|episode| episode.resolved_at.is_none() && !self.forgotten(episode))
+    }
+
+    fn forgotten(&self, episode: &Episode) -> bool {
+        self.now >= after(episode.last_seen, self.episode_ttl)
+    }
+}
+
+/// One gate's answer before it has the gate's name.
+#[derive(Debug)]
+pub struct Answer {
+    verdict: GateVerdict,
+    message: String,
+    detail: Map<String, Value>,
+}
+
+impl Answer {
+    fn pass(message: impl Into<String>) -> Self {
+        Self { verdict: GateVerdict::Pass, message: message.into(), detail: Map::new() }
+    }
+
+    fn deny(message: impl Into<String>) -> Self {
+        Self { verdict: GateVerdict::Deny, message: message.into(), detail: Map::new() }
+    }
+
+    fn off(message: impl Into<String>) -> Self {
+        Self { verdict: GateVerdict::Off, message: message.into(), detail: Map::new() }
+    }
+
+    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.detail.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+/// A gate: its name, which is the code it denies with, and its question.
+type Gate = (Reason, fn(&Case<'_>) -> Answer);
+
+/// The gates, in the order in which the first denial decides.
+pub const GATES: &[Gate] = &[
+    (Reason::Resolved, gate::resolved::ask),
+    (Reason::Stale, gate::stale::ask),
+    (Reason::Repeat, gate::repeat::ask),
+    (Reason::NoRunbook, gate::no_runbook::ask),
+    (Reason::UnknownRunbook, gate::unknown_runbook::ask),
+    (Reason::NotAllowed, gate::not_allowed::ask),
+    (Reason::Disabled, gate::disabled::ask),
+    (Reason::InvalidInput, gate::invalid_input::ask),
+    (Reason::InvalidTarget, gate::invalid_target::ask),
+    (Reason::Shadow, gate::shadow::ask),
+];
+
+/// What was decided, with every gate's answer.
+#[derive(Debug)]
+pub struct Ruling {
+    /// Execute or skip.
+    pub verdict: Verdict,
+    /// The first denial, or `matched`.
+    pub reason: Reason,
+    /// The sentence of the gate that decided.
+    pub message: String,
+    /// All answers, in order.
+    pub gates: Vec<GateReport>,
+}
+
+/// Asks every gate.
+pub fn decide(case: &Case<'_>) -> Ruling {
+    let gates: Vec<GateReport> = GATES
+        .iter()
+        .map(|(name, ask)| {
+            let Answer { verdict, message, detail } = ask(case);
+            let reason = (verdict == GateVerdict::Deny).then_some(*name);
+            GateReport { gate: *name, verdict, reason, message, detail }
+        })
+        .collect();
+    match gates.iter().find(|report| report.verdict == GateVerdict::Deny) {
+        Some(denial) => {
+            let (reason, message) = (denial.gate, denial.message.clone());
+            Ruling { verdict: Verdict::Skip, reason, message, gates }
+        }
+        None => {
+            let message = Reason::Matched.sentence().to_owned();
+            Ruling { verdict: Verdict::Execute, reason: Reason::Matched, message, gates }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Writing executions: their creation, and one more stretch of their journal.
+
+use super::{Header, key, listed, read, to_bytes};
+use crate::journal::{Entry, Event, encode};
+use crate::model::{ExecutionId, Timestamp};
+use crate::store::{CommitError, Txn};
+
+pub use crate::journal::Created;
+
+/// Writes a new execution: its first event, its header, its places in the lists.
+///
+/// # Errors
+/// [`CommitError::Refused`] when the id is taken.
+pub fn create(txn: &mut dyn Txn, created: Created, at: Timestamp) -> Result<(), CommitError> {
+    let ulid = created.id.ulid().to_owned();
+    let header = Header {
+        id: created.id.clone(),
+        runbook: created.runbook.clone(),
+        version: created.version,
+        title: created.title.clone(),
+        status: crate::model::ExecutionStatus::Queued,
+        reason: None,
+        target: created.target.clone(),
+        trigger: created.trigger.kind,
+        alertname: created.trigger.alertname.clone(),
+        created_at: at,
+        started_at: None,
+        finished_at: None,
+        lock: created.lock.clone(),
+        wake: Some(created.queue_deadline),
+        seq: 1,
+    };
+    if txn.get(&key::header(&ulid))?.is_some() {
+        return Err(CommitError::Refused(format!("the execution {} exists already", created.id)));
+    }
+    txn.put(key::index("r", header.runbook.as_str(), &ulid), Vec::new());
+    if let Some(alertname) = &header.alertname {
+        txn.put(key::index("a", &listed(alertname), &ulid), Vec::new());
+    }
+    if let Some(target) = &header.target {
+        txn.put(key::index("t", &listed(target.as_str()), &ulid), Vec::new());
+    }
+    txn.put(key::header(&ulid), to_bytes(&header)?);
+    txn.put(key::live(&ulid), Vec::new());
+    let entry = Entry { seq: 1, at, event: Event::Created(Box::new(created)) };
+    txn.put(key::entry(&ulid, 1), encode(&entry).map_err(|error| CommitError::Refused(error.to_string()))?);
+    Ok(())
+}
+
+/// Appends entries to a journal and brings the header up to date.
+///
+/// # Errors
+/// [`CommitError::Refused`] when the journal does not end where the entries begin: somebody else drives it.
+pub fn append(txn: &mut dyn Txn, id: &ExecutionId, entries: &[Entry], header: &Header) -> Result<(), CommitError> {
+    let ulid = id.ulid();
+    let stored: Option<Header> = read(txn, &key::header(ulid))?;
+    let first = entries.first().map_or(header.seq + 1, |entry| entry.seq);
+    if stored.as_ref().is_none_or(|stored| stored.seq + 1 != first) {
+        return Err(CommitError::Refused(format!("event {first} does not follow what is stored of {id}")));
+    }
+    for entry in entries {
+        let bytes = encode(entry).map_err(|error| CommitError::Refused(error.to_string()))?;
+        txn.put(key::entry(ulid, entry.seq), bytes);
+        if entry.event == Event::AlertResolved {
+            txn.delete(key::resolved(ulid));
+        }
+    }
+    if header.status.is_final() {
+        txn.delete(key::live(ulid));
+        txn.delete(key::resolved(ulid));
+        txn.put(key::index("s", header.status.as_str(), ulid), Vec::new());
+    }
+    txn.put(key::header(ulid), to_bytes(header)?);
+    Ok(())
+}
