@@ -8,5 +8,6 @@
 
 pub mod document;
 pub mod model;
+pub mod runbook;
 
 pub mod store;
