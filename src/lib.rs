@@ -8,6 +8,7 @@
 
 pub mod document;
 pub mod model;
+pub mod runbook;
 
 pub mod store;
 pub mod telemetry;

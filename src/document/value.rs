@@ -143,6 +143,11 @@ impl<'d> Value<'d> {
         &self.path
     }
 
+    /// The problems of the file it belongs to.
+    pub fn problems(&self) -> &'d Problems {
+        self.problems
+    }
+
     /// Notes an error about this value.
     pub fn error(&self, message: impl Into<String>, help: impl Into<String>) {
         self.problems.error(self.span(), &self.path, message, help);
@@ -151,6 +156,32 @@ impl<'d> Value<'d> {
     /// Notes a warning about this value.
     pub fn warning(&self, message: impl Into<String>, help: impl Into<String>) {
         self.problems.warning(self.span(), &self.path, message, help);
+    }
+
+    /// Notes an error about the bytes `within` of this text, or about all of it where the file spells the
+    /// text otherwise than it reads, with escapes.
+    pub fn error_within(
+        &self,
+        within: Option<Range<usize>>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let span = within.and_then(|within| self.place_of(within)).unwrap_or_else(|| self.span());
+        self.problems.error(span, &self.path, message, help);
+    }
+
+    fn place_of(&self, within: Range<usize>) -> Option<Range<usize>> {
+        let span = self.span();
+        let value = self.value.get_ref().as_str()?;
+        let raw = self.problems.text().get(span.clone())?;
+        let quotes = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quotes| raw.starts_with(quotes))?;
+        let body = raw[quotes.len()..].strip_suffix(quotes)?;
+        // A line end right behind three quotes is not part of the text.
+        let trimmed = body.strip_prefix("\r\n").or_else(|| body.strip_prefix('\n'));
+        let body = trimmed.filter(|_| quotes.len() == 3).unwrap_or(body);
+        let start = raw.len() - quotes.len() - body.len();
+        (body == value && within.end <= body.len())
+            .then(|| span.start + start + within.start..span.start + start + within.end)
     }
 
     /// Whether it is a text.
@@ -363,7 +394,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// The known word that is most likely meant, if one is near enough.
-fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
     known
         .iter()
         .map(|candidate| (distance(word, candidate), *candidate))

@@ -1,0 +1,20 @@
+//! One runbook: its shape, its file, its templates, its inputs.
+//!
+//! A file becomes a [`Runbook`] only when nothing is wrong with it; every problem is found at once, with
+//! its line and column. May import: `model`, `document`. Must never: do I/O, read a clock, start anything.
+
+mod definition;
+pub mod inputs;
+mod parse;
+pub mod template;
+
+pub use definition::{
+    Body, Command, Condition, Http, Input, InputSource, Kind, Mode, OnFailure, OnResolved, Question, Runbook,
+    Script, Step, Verify,
+};
+pub use inputs::InputProblem;
+pub use parse::{MAX_FILE, Parsed, parse};
+pub use template::{Context, Expression, Template, TemplateError};
+
+#[cfg(test)]
+mod tests;
