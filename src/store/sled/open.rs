@@ -88,7 +88,7 @@ pub(super) struct Opened {
 }
 
 const LOCK: &str = "lock";
-const WATERMARK: &str = "acknowledged";
+pub(super) const WATERMARK: &str = "acknowledged";
 /// How long sled's own lock may outlive its last owner in this process: its threads end a little later.
 const LINGER: Duration = Duration::from_secs(2);
 
