@@ -4,7 +4,22 @@
 //! every implementation promises, and `contract` holds each of them to it. May import: `model`, `config`,
 //! `journal`, `telemetry`. Must never: decide anything, or show a caller its data before it is complete.
 
+mod frame;
+mod overlay;
+
+mod memory;
+mod sled;
+
+#[cfg(test)]
+mod contract;
+
+pub use self::memory::{Fault, MemoryStore};
+pub use self::sled::{OnCommit, OpenError, SledOptions, SledStore};
+
 use futures_util::future::BoxFuture;
+
+/// The longest key, in bytes. A work that uses a longer one is refused.
+pub const MAX_KEY: usize = 1024;
 
 /// Why a read failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -63,7 +78,8 @@ pub trait Txn {
 }
 
 /// A unit of work: reads, then writes, all or nothing. It may be called again when it conflicted with another
-/// instance, so it must be a function of what it reads.
+/// instance, so it must be a function of what it reads. One that panics is refused, and so is one that used a key
+/// longer than [`MAX_KEY`] or went on after a failed read.
 pub type Work = Box<dyn FnMut(&mut dyn Txn) -> Result<(), CommitError> + Send>;
 
 /// Keys to visit, in order.
@@ -99,13 +115,17 @@ pub struct Health {
 ///
 /// Commits are serialisable: there is an order of all works in which each saw exactly what was before it.
 /// When a commit's future is ready with `Ok`, its writes survive a power cut. Futures need not be polled for the
-/// work to go on, so a client that hangs up cannot cancel half an accept.
+/// work to go on, so a client that hangs up cannot cancel half an accept. Only when the (bounded) queue of an
+/// implementation is full must the future be polled to get in; dropped before that, the work never happens at all.
+///
+/// Reads outside a commit may see a work that is applied but not yet durable. What must survive because somebody
+/// was told of it belongs into a commit, even one that only reads: it ends after everything it saw is durable.
 pub trait Store: Send + Sync + 'static {
     /// Runs `work` and makes its writes durable.
     fn commit(&self, work: Work) -> BoxFuture<'static, Result<(), CommitError>>;
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> BoxFuture<'_, Result<Option<Vec<u8>>, ReadError>>;
-    /// The pairs of `scan`.
+    /// The pairs of `scan`. A long one is read in portions: each portion is of one moment, the whole need not be.
     fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<Vec<Pair>, ReadError>>;
     /// How it is. Cheap.
     fn health(&self) -> Health;
