@@ -6,9 +6,21 @@
 //! execution by its `journal`, a pure state machine says what comes next, `step` does it, and
 //! `report` shows it.
 
-pub mod document;
 pub mod model;
+
+pub mod document;
 pub mod runbook;
 
+pub mod intake;
+
+pub mod routing;
+
+pub mod admit;
+
+pub mod engine;
+
+pub mod journal;
+
 pub mod store;
+
 pub mod telemetry;

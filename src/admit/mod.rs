@@ -5,9 +5,11 @@
 //! Pure. May import: `model`, `runbook`, `routing`, `journal`. Must never: read the store or the clock, or
 //! start anything. New gate: one file, one line in [`GATES`], one reason code.
 
+mod context;
 mod gate;
 mod prepare;
 
+pub use context::{Subject, context};
 pub use prepare::{Denial, Request, plan};
 
 use crate::journal::Created;
@@ -122,6 +124,3 @@ pub fn decide(case: &Case<'_>) -> Ruling {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,9 @@
 //! The execution an alert or a person would start: inputs resolved, target rendered, version pinned.
 
+use super::context::{Subject, context};
 use crate::journal::{Created, StepHead, Trigger};
 use crate::model::{ExecutionId, Timestamp, after};
-use crate::runbook::{Pinned, context_of_trigger, resolve_inputs, target_of};
+use crate::runbook::{Pinned, inputs};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -49,10 +50,12 @@ pub struct Request<'r> {
 pub fn plan(request: Request<'_>) -> Result<Created, Denial> {
     let Request { pinned, trigger, given, env, range, id, queue_deadline, seed, instance, now } = request;
     let runbook = &pinned.runbook;
-    let inputs = resolve_inputs(runbook, &trigger.labels, &trigger.annotations, &env, &given)
+    let values = inputs::resolve(runbook, &trigger.labels, &trigger.annotations, &env, &given)
         .map_err(|problems| Denial::Input(problems.iter().map(ToString::to_string).collect()))?;
-    let context = context_of_trigger(&trigger_view(&trigger), &inputs, &id, &runbook.id, pinned.version);
-    let target = target_of(runbook, &context).map_err(Denial::Target)?;
+    let subject =
+        Subject { id: &id, runbook: &runbook.id, version: pinned.version, target: None, started_at: None };
+    let seen = context(&trigger, &values, &subject, serde_json::json!({}));
+    let target = inputs::target(runbook, &seen).map_err(Denial::Target)?;
     // By default an execution holds its target alone, so that two cures never meet on one patient.
     let lock = target.as_ref().filter(|_| runbook.is_changing()).map(ToString::to_string);
     let steps = runbook.steps.iter().map(|step| StepHead {
@@ -69,7 +72,7 @@ pub fn plan(request: Request<'_>) -> Result<Created, Denial> {
         title: runbook.title.clone(),
         target,
         lock,
-        inputs,
+        inputs: values,
         steps: steps.collect(),
         range,
         timeout_ms: u64::try_from(runbook.timeout.as_millis()).unwrap_or(u64::MAX),

@@ -1,14 +1,13 @@
 //! The machine: what comes next for an execution in this state at this time.
 //!
-//! Pure. May import: `model`, `runbook`, `journal`, and `engine::context` which is as pure. Must never: do
+//! Pure. May import: `model`, `runbook`, `journal`, and `engine::view` which is as pure. Must never: do
 //! I/O, read a clock, draw a random number. The driver appends what [`next`] records and carries out what
 //! [`consequence`] names; [`resume`] says what a crash did to each step.
 
-use super::context;
+use super::view;
 use crate::journal::{Event, Output, Skip, State, StepState};
-use crate::model::{AttemptOutcome, Effect, ExecutionStatus, Reason, StepId, StepStatus, Timestamp};
+use crate::model::{AttemptOutcome, Effect, ExecutionStatus, Reason, StepId, StepStatus, Timestamp, after};
 use crate::runbook::{Kind, OnFailure, OnResolved, Runbook, Step};
-use std::time::Duration;
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq)]
@@ -140,11 +139,8 @@ fn wind_down(state: &State, ending: Ending) -> Next {
             StepStatus::Running if step.open.is_some() => return Next::Idle { wake: None },
             StepStatus::Running => return Next::Record(settle(id, step)),
             StepStatus::Waiting => {
-                let status = if ending.reason == Reason::Timeout {
-                    StepStatus::TimedOut
-                } else {
-                    StepStatus::Stopped
-                };
+                let status =
+                    if ending.reason == Reason::Timeout { StepStatus::TimedOut } else { StepStatus::Stopped };
                 return Next::Record(Event::StepFinished { step: id, status, error: None });
             }
             StepStatus::Pending => return Next::Record(Event::StepSkipped { step: id, why: Skip::Ended }),
@@ -185,7 +181,7 @@ fn begin(runbook: &Runbook, state: &State, index: usize, now: Timestamp) -> Next
         return skip(Skip::Resolved);
     }
     if let Some(when) = &step.when {
-        match when.evaluate(&context::of(runbook, state)) {
+        match when.evaluate(&view::context_of(runbook, state)) {
             Ok(true) => {}
             Ok(false) => return skip(Skip::When),
             Err(error) => {
@@ -254,14 +250,6 @@ fn verifying(runbook: &Runbook, state: &State, now: Timestamp) -> Next {
 
 fn finish(status: ExecutionStatus, reason: Option<Reason>) -> Next {
     Next::Record(Event::Finished { status, reason, message: None })
-}
-
-/// `start` plus `duration`, or the end of time.
-pub fn after(start: Timestamp, duration: Duration) -> Timestamp {
-    jiff::SignedDuration::try_from(duration)
-        .ok()
-        .and_then(|duration| start.checked_add(duration).ok())
-        .unwrap_or(Timestamp::MAX)
 }
 
 /// What a crash did to each attempt that was in progress: the crash rules.

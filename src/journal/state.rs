@@ -1,9 +1,7 @@
 //! The fold: state and event give the next state, or say why the event cannot follow.
 
 use super::event::{Created, Entry, Event, Output, Skip};
-use crate::model::{
-    AttemptOutcome, Effect, ExecutionStatus, Reason, StepId, StepStatus, Timestamp,
-};
+use crate::model::{AttemptOutcome, Effect, ExecutionStatus, Reason, StepId, StepStatus, Timestamp};
 
 /// An event that cannot follow the state it met: a bug or a damaged journal, never obeyed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

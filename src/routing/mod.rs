@@ -116,7 +116,9 @@ fn named(library: &Library, name: &str, by: String) -> Route {
     let listed = RunbookId::new(name).ok().and_then(|id| library.get(&id));
     match listed {
         Some(Listed::Good(pinned)) => Route::Selected { pinned: Arc::clone(pinned), by },
-        Some(Listed::Broken) => Route::Unknown { name: name.to_owned(), by: format!("{by} (its file is broken)") },
+        Some(Listed::Broken) => {
+            Route::Unknown { name: name.to_owned(), by: format!("{by} (its file is broken)") }
+        }
         None => Route::Unknown { name: name.chars().take(80).collect(), by },
     }
 }
@@ -124,9 +126,7 @@ fn named(library: &Library, name: &str, by: String) -> Route {
 /// Whether the runbook lets `alert` select it by annotation.
 fn allows(pinned: &Pinned, alert: &Alert) -> bool {
     let runbook = &pinned.runbook;
-    let by_matchers = runbook.allow.as_ref().is_some_and(|allow| allow.iter().all(|m| m.matches(&alert.labels)));
+    let by_matchers =
+        runbook.allow.as_ref().is_some_and(|allow| allow.iter().all(|m| m.matches(&alert.labels)));
     by_matchers || runbook.alerts.iter().any(|name| name == alert.alertname())
 }
-
-#[cfg(test)]
-mod tests;

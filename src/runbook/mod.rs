@@ -6,6 +6,7 @@
 mod definition;
 pub mod inputs;
 mod parse;
+mod pinned;
 pub mod template;
 
 pub use definition::{
@@ -14,6 +15,7 @@ pub use definition::{
 };
 pub use inputs::InputProblem;
 pub use parse::{MAX_FILE, Parsed, parse};
+pub use pinned::Pinned;
 pub use template::{Context, Expression, Template, TemplateError};
 
 #[cfg(test)]

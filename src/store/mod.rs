@@ -6,6 +6,7 @@
 
 mod frame;
 mod overlay;
+pub mod records;
 
 mod memory;
 mod sled;

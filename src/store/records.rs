@@ -304,8 +304,7 @@ impl Records {
     /// # Errors
     /// As [`Store::scan`].
     pub async fn live(&self, cursor: Option<&str>, limit: usize) -> Result<Vec<Header>, ReadError> {
-        let scan =
-            Scan { prefix: b"l/".to_vec(), after: cursor.map(key::live), reverse: false, limit };
+        let scan = Scan { prefix: b"l/".to_vec(), after: cursor.map(key::live), reverse: false, limit };
         let mut headers = Vec::new();
         for (key, _) in self.store.scan(scan).await? {
             headers.extend(self.header(&last_part(&key)).await?);
@@ -334,7 +333,11 @@ impl Records {
     ///
     /// # Errors
     /// As [`Store::get`].
-    pub async fn version(&self, runbook: &RunbookId, version: u64) -> Result<Option<StoredVersion>, ReadError> {
+    pub async fn version(
+        &self,
+        runbook: &RunbookId,
+        version: u64,
+    ) -> Result<Option<StoredVersion>, ReadError> {
         self.one(&key::version(runbook, version)).await
     }
 
@@ -399,4 +402,3 @@ fn last_part(key: &[u8]) -> String {
 pub fn listed(text: &str) -> String {
     key::short_hash(text.as_bytes())
 }
-

@@ -8,7 +8,9 @@ use crate::runbook::Mode;
 pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
     match case.route.pinned().map(|pinned| pinned.runbook.mode) {
         Some(Mode::Disabled) => Answer::deny(Reason::Disabled.sentence()),
-        Some(mode) => Answer::pass(format!("the runbook's mode is {}", mode.as_str())).with("mode", mode.as_str()),
+        Some(mode) => {
+            Answer::pass(format!("the runbook's mode is {}", mode.as_str())).with("mode", mode.as_str())
+        }
         None => Answer::off("no runbook is selected"),
     }
 }

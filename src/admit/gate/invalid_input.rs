@@ -1,7 +1,7 @@
 //! Every input has a value that matches its pattern.
 
-use super::super::{Answer, Case};
 use super::super::Denial;
+use super::super::{Answer, Case};
 
 /// Asks.
 pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {

@@ -1,7 +1,7 @@
 //! The target is one thing: never empty, never a pattern.
 
-use super::super::{Answer, Case};
 use super::super::Denial;
+use super::super::{Answer, Case};
 
 /// Asks.
 pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {

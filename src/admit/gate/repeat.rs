@@ -2,7 +2,6 @@
 
 use super::super::{Answer, Case};
 
-
 /// Asks.
 pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
     let execution = case.open_episode().and_then(|episode| episode.execution.as_ref());

@@ -2,7 +2,6 @@
 
 use super::super::{Answer, Case};
 
-
 /// Asks.
 pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
     let Some(ended) = case.episode.and_then(|episode| episode.resolved_at) else {

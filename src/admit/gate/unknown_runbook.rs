@@ -10,7 +10,8 @@ pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
             Answer::deny(format!("{by} is empty; name a runbook or remove it"))
         }
         Route::Unknown { name, by } => {
-            Answer::deny(format!("{by} names {name:?}, and there is no such runbook")).with("name", name.as_str())
+            Answer::deny(format!("{by} names {name:?}, and there is no such runbook"))
+                .with("name", name.as_str())
         }
         Route::Nothing => Answer::off("no runbook is selected"),
         Route::Selected { pinned, .. } | Route::NotAllowed { pinned, .. } => {

@@ -51,7 +51,12 @@ pub fn create(txn: &mut dyn Txn, created: Created, at: Timestamp) -> Result<(), 
 ///
 /// # Errors
 /// [`CommitError::Refused`] when the journal does not end where the entries begin: somebody else drives it.
-pub fn append(txn: &mut dyn Txn, id: &ExecutionId, entries: &[Entry], header: &Header) -> Result<(), CommitError> {
+pub fn append(
+    txn: &mut dyn Txn,
+    id: &ExecutionId,
+    entries: &[Entry],
+    header: &Header,
+) -> Result<(), CommitError> {
     let ulid = id.ulid();
     let stored: Option<Header> = read(txn, &key::header(ulid))?;
     let first = entries.first().map_or(header.seq + 1, |entry| entry.seq);

@@ -1,0 +1,253 @@
+//! A whole request: decode, decide everything in one unit of work, commit, then tell what was decided.
+
+use super::decode::{self, Element, MalformedBody};
+use super::ids::Ids;
+use super::ruling::{Ground, rule};
+use crate::model::{Alert, AlertStatus, Clock, Decision, ExecutionId, Reason, RunbookId, Timestamp, Verdict};
+use crate::routing::{Library, Rules};
+use crate::store::records::transact;
+use crate::store::{CommitError, Store};
+use crate::telemetry::Metrics;
+use serde::Serialize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Why a request was not taken. Nothing of it remains.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// It is not a webhook.
+    #[error(transparent)]
+    Malformed(#[from] MalformedBody),
+    /// The queue has no room for all it would start.
+    #[error("the queue holds {queued} executions and has no room for {wanted} more, the limit is {limit}")]
+    QueueFull {
+        /// Queued now.
+        queued: usize,
+        /// What the request would add.
+        wanted: usize,
+        /// `automation.queue_limit`.
+        limit: usize,
+    },
+    /// It could not be made durable.
+    #[error("the alerts could not be made durable")]
+    Store(#[source] CommitError),
+}
+
+/// How many executions are queued. Intake adds, the engine takes away.
+#[derive(Debug, Default)]
+pub struct QueueCount(AtomicUsize);
+
+impl QueueCount {
+    /// How many.
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// `count` more, unless that would exceed `limit`.
+    pub fn try_add(&self, count: usize, limit: usize) -> Result<(), usize> {
+        let room = |queued: usize| queued.checked_add(count).filter(|sum| *sum <= limit);
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, room).map(|_| ())
+    }
+
+    /// `count` fewer.
+    pub fn remove(&self, count: usize) {
+        // Never below zero: a count that wrapped round would refuse every alert.
+        let _before = self
+            .0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |queued| Some(queued.saturating_sub(count)));
+    }
+}
+
+/// The part of `[automation]` intake needs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Who selects a runbook.
+    pub rules: Rules,
+    /// An episode without a delivery for so long is over.
+    pub episode_ttl: Duration,
+    /// How long an execution may wait in the queue.
+    pub queue_deadline: Duration,
+    /// How many may wait.
+    pub queue_limit: usize,
+    /// This instance's name.
+    pub instance: String,
+}
+
+/// What was decided on one element, as the sender is told.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Announcement {
+    /// The alert's name; empty when it has none.
+    pub alertname: String,
+    /// The alert's fingerprint.
+    pub fingerprint: Option<String>,
+    /// `firing` or `resolved`; null for what is no alert.
+    pub status: Option<&'static str>,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// The runbook that was selected.
+    pub runbook: Option<RunbookId>,
+    /// The execution that was started, or that the episode has.
+    pub execution_id: Option<ExecutionId>,
+}
+
+impl Announcement {
+    pub(super) fn of(decision: &Decision, alert: Option<&Alert>) -> Self {
+        Self {
+            alertname: decision.alertname.clone(),
+            fingerprint: alert.map(|alert| alert.fingerprint.to_string()),
+            status: alert.map(|alert| alert.status.as_str()),
+            verdict: decision.verdict,
+            reason: decision.reason,
+            runbook: decision.runbook.clone(),
+            execution_id: decision.execution_id.clone(),
+        }
+    }
+
+    /// The execution that was started for it, if one was.
+    pub fn started(&self) -> Option<&ExecutionId> {
+        self.execution_id.as_ref().filter(|_| self.verdict == Verdict::Execute)
+    }
+}
+
+/// A request that is durable.
+#[derive(Debug)]
+pub struct Accepted {
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// One for each element, in order.
+    pub decisions: Vec<Announcement>,
+    /// How many alerts the sender left out.
+    pub truncated: u64,
+}
+
+/// Takes webhook bodies.
+pub struct Intake {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<Ids>,
+    library: Arc<RwLock<Arc<Library>>>,
+    options: RwLock<Arc<Options>>,
+    queue: Arc<QueueCount>,
+    wake: Arc<Notify>,
+    metrics: Metrics,
+}
+
+impl Intake {
+    /// An intake that writes to `store` and rings `wake` when the engine has something to look at.
+    #[expect(clippy::too_many_arguments, reason = "called once, by the composition root")]
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<Ids>,
+        library: Arc<RwLock<Arc<Library>>>,
+        options: Options,
+        queue: Arc<QueueCount>,
+        wake: Arc<Notify>,
+        metrics: Metrics,
+    ) -> Self {
+        let options = RwLock::new(Arc::new(options));
+        Self { store, clock, ids, library, options, queue, wake, metrics }
+    }
+
+    /// Puts new options in force for the next request.
+    pub fn reconfigure(&self, options: Options) {
+        *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
+    }
+
+    /// The options in force.
+    pub fn options(&self) -> Arc<Options> {
+        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Decides every alert of `body`, durably, all or nothing.
+    ///
+    /// # Errors
+    /// [`IntakeError`]; then nothing of the request remains.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, the request may still be accepted; a second delivery then changes nothing.
+    pub async fn accept(&self, body: &[u8]) -> Result<Accepted, IntakeError> {
+        let now = self.clock.now();
+        let decode::Body { alerts, truncated } = decode::decode(body, now)?;
+        if truncated > 0 {
+            tracing::warn!(
+                truncated,
+                "the sender left alerts out: set max_alerts to 0, or group by more labels"
+            );
+        }
+        self.count(&alerts);
+        let decisions = self.commit(alerts, now).await?;
+        for decision in &decisions {
+            self.metrics.decision_made(decision.verdict, decision.reason);
+            tracing::info!(
+                alertname = decision.alertname,
+                status = decision.status,
+                verdict = decision.verdict.as_str(),
+                reason = decision.reason.as_str(),
+                runbook = decision.runbook.as_ref().map(RunbookId::as_str),
+                execution_id = decision.execution_id.as_ref().map(ExecutionId::as_str),
+                "alert decided"
+            );
+        }
+        if !decisions.is_empty() {
+            self.wake.notify_one();
+        }
+        Ok(Accepted { received_at: now, decisions, truncated })
+    }
+
+    fn count(&self, alerts: &[Element]) {
+        for element in alerts {
+            match element {
+                Element::Alert(alert) => self.metrics.alert_received(alert.status),
+                Element::Invalid { why, .. } => {
+                    tracing::debug!(why, "an element of the webhook is not an alert");
+                    self.metrics.alert_received(AlertStatus::Firing);
+                }
+            }
+        }
+    }
+
+    async fn commit(&self, alerts: Vec<Element>, now: Timestamp) -> Result<Vec<Announcement>, IntakeError> {
+        if alerts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let options = self.options();
+        let library = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
+        let (ids, queue) = (Arc::clone(&self.ids), Arc::clone(&self.queue));
+        let full = Arc::new(std::sync::Mutex::new(None));
+        let told = Arc::clone(&full);
+        let mut reserved = 0;
+        let result = transact(&*self.store, move |txn| {
+            // Called again after a conflict, the work gives back what it had reserved.
+            queue.remove(std::mem::take(&mut reserved));
+            let ground = Ground {
+                rules: &options.rules,
+                library: &library,
+                ids: &ids,
+                now,
+                episode_ttl: options.episode_ttl,
+                queue_deadline: options.queue_deadline,
+                instance: &options.instance,
+            };
+            let decisions: Vec<Announcement> =
+                alerts.iter().map(|element| rule(txn, &ground, element)).collect::<Result<_, _>>()?;
+            let wanted = decisions.iter().filter(|decision| decision.started().is_some()).count();
+            let limit = options.queue_limit;
+            if let Err(queued) = queue.try_add(wanted, limit) {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(IntakeError::QueueFull { queued, wanted, limit });
+                return Err(CommitError::Refused("the queue is full".to_owned()));
+            }
+            reserved = wanted;
+            Ok(decisions)
+        })
+        .await;
+        result.map_err(|cause| {
+            full.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(IntakeError::Store(cause))
+        })
+    }
+}

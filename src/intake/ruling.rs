@@ -1,0 +1,225 @@
+//! One element of a body, from episode to decision, within the request's unit of work.
+
+use super::accept::Announcement;
+use super::decode::Element;
+use super::ids::Ids;
+use crate::admit::{self, Case, Request, Ruling};
+use crate::journal::{Trigger, TriggerKind};
+use crate::model::{
+    Alert, AlertStatus, Decision, DecisionId, Episode, EpisodeKey, ExecutionId, Reason, Timestamp, Verdict,
+};
+use crate::routing::{self, Library, Rules};
+use crate::store::records::{self, Header, Rejected, Signal, key, read, to_bytes};
+use crate::store::{CommitError, Txn};
+use std::time::Duration;
+
+/// What a decision rests on, fixed for one request.
+pub(super) struct Ground<'g> {
+    pub(super) rules: &'g Rules,
+    pub(super) library: &'g Library,
+    pub(super) ids: &'g Ids,
+    pub(super) now: Timestamp,
+    pub(super) episode_ttl: Duration,
+    pub(super) queue_deadline: Duration,
+    pub(super) instance: &'g str,
+}
+
+/// Decides one element and writes what follows from it.
+pub(super) fn rule(
+    txn: &mut dyn Txn,
+    ground: &Ground<'_>,
+    element: &Element,
+) -> Result<Announcement, CommitError> {
+    match element {
+        Element::Alert(alert) => rule_alert(txn, ground, alert),
+        Element::Invalid { why, raw, labels } => {
+            let key = key::rejected(raw);
+            let fresh = Decision {
+                id: DecisionId::of(ground.ids.next(ground.now)),
+                at: ground.now,
+                verdict: Verdict::Skip,
+                reason: Reason::InvalidAlert,
+                message: format!("the element is not an alert that can be decided on: {why}"),
+                alertname: labels.get("alertname").cloned().unwrap_or_default(),
+                fingerprint: None,
+                labels: labels.clone(),
+                runbook: None,
+                execution_id: None,
+                seen: 1,
+                last_seen: ground.now,
+                gates: Vec::new(),
+            };
+            let before: Option<Rejected> = read(txn, &key)?;
+            let (decision, seen) = match before {
+                Some(before) => (before.decision, before.seen + 1),
+                None => (fresh.id.clone(), 1),
+            };
+            note(txn, &fresh, &decision, seen)?;
+            txn.put(key, to_bytes(&Rejected { decision, seen })?);
+            Ok(Announcement::of(&fresh, None))
+        }
+    }
+}
+
+fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<Announcement, CommitError> {
+    let key = key::episode(&EpisodeKey::of(alert));
+    let before: Option<Episode> = read(txn, &key)?;
+    let route = routing::route(alert, ground.rules, ground.library);
+    let decision_id = DecisionId::of(ground.ids.next(ground.now));
+    let plan = route.pinned().map(|pinned| {
+        let ulid = ground.ids.next(ground.now);
+        admit::plan(Request {
+            pinned,
+            trigger: trigger(alert),
+            given: Default::default(),
+            env: Default::default(),
+            range: None,
+            id: ExecutionId::of(&pinned.runbook.id, ulid),
+            queue_deadline: ground.queue_deadline,
+            // The low half of the ULID's random bits.
+            seed: (ulid.random() & u128::from(u64::MAX)) as u64,
+            instance: ground.instance,
+            now: ground.now,
+        })
+    });
+    let case = Case {
+        alert,
+        episode: before.as_ref(),
+        route: &route,
+        plan: plan.as_ref(),
+        now: ground.now,
+        episode_ttl: ground.episode_ttl,
+    };
+    let Ruling { verdict, reason, message, gates } = admit::decide(&case);
+    let open = case.open_episode();
+    let had = before.as_ref().and_then(|episode| episode.execution.clone());
+    let started = match (verdict, &plan) {
+        (Verdict::Execute, Some(Ok(created))) => Some(created.clone()),
+        _ => None,
+    };
+    let execution = match (&started, reason) {
+        (Some(created), _) => Some(created.id.clone()),
+        (None, Reason::Repeat | Reason::Resolved) => had,
+        (None, _) => None,
+    };
+    let fresh = Decision {
+        id: decision_id,
+        at: ground.now,
+        verdict,
+        reason,
+        message,
+        alertname: alert.alertname().to_owned(),
+        fingerprint: Some(alert.fingerprint),
+        labels: alert.labels.clone(),
+        runbook: route.pinned().map(|pinned| pinned.runbook.id.clone()),
+        execution_id: execution,
+        seen: 1,
+        last_seen: ground.now,
+        gates,
+    };
+    let continued = open.is_some() || alert.status == AlertStatus::Resolved || reason == Reason::Stale;
+    let stands = before.as_ref().filter(|before| continued && stands(txn, before, &fresh).unwrap_or(false));
+    let (decision, seen) = match stands {
+        Some(before) => (before.decision.clone(), before.seen + 1),
+        None => (fresh.id.clone(), 1),
+    };
+    note(txn, &fresh, &decision, seen)?;
+    let starting = started.as_ref().map(|created| created.id.clone());
+    let after =
+        next_episode(before.as_ref(), open.is_some(), alert, ground.now, &fresh, decision, seen, starting);
+    if let Some(id) = ended_execution(before.as_ref(), &after) {
+        tell_resolved(txn, id)?;
+    }
+    txn.put(key, to_bytes(&after)?);
+    if let Some(created) = started {
+        records::create(txn, created, ground.now)?;
+    }
+    Ok(Announcement::of(&fresh, Some(alert)))
+}
+
+/// Whether the decision `before` points at says the same as `fresh`.
+fn stands(txn: &mut dyn Txn, before: &Episode, fresh: &Decision) -> Result<bool, CommitError> {
+    if (before.verdict, before.reason) != (fresh.verdict, fresh.reason) {
+        return Ok(false);
+    }
+    let stored: Option<Decision> = read(txn, &key::decision(&before.decision))?;
+    Ok(stored
+        .is_some_and(|stored| stored.runbook == fresh.runbook && stored.execution_id == fresh.execution_id))
+}
+
+/// Stores the decision, or counts it where the standing one says the same.
+fn note(txn: &mut dyn Txn, fresh: &Decision, standing: &DecisionId, seen: u64) -> Result<(), CommitError> {
+    let key = key::decision(standing);
+    if *standing == fresh.id {
+        txn.put(key, to_bytes(fresh)?);
+        return Ok(());
+    }
+    if let Some(mut stored) = read::<Decision>(txn, &key)? {
+        stored.seen = seen;
+        stored.last_seen = fresh.at;
+        txn.put(key, to_bytes(&stored)?);
+    }
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "the whole of what an episode is made of, once")]
+fn next_episode(
+    before: Option<&Episode>,
+    open: bool,
+    alert: &Alert,
+    now: Timestamp,
+    fresh: &Decision,
+    decision: DecisionId,
+    seen: u64,
+    starting: Option<ExecutionId>,
+) -> Episode {
+    let resolved = alert.status == AlertStatus::Resolved;
+    // A stale firing belongs to the episode that is over; a resolved one ends whatever is known.
+    let same = before.filter(|_| open || resolved || fresh.reason == Reason::Stale);
+    let ended = alert.ends_at.unwrap_or(now).min(now);
+    Episode {
+        starts_at: same.map_or(alert.starts_at, |before| before.starts_at.min(alert.starts_at)),
+        opened_at: same.map_or(now, |before| before.opened_at),
+        last_seen: now,
+        resolved_at: match same {
+            Some(before) if resolved => Some(before.resolved_at.map_or(ended, |earlier| earlier.max(ended))),
+            Some(before) => before.resolved_at,
+            None => resolved.then_some(ended),
+        },
+        execution: starting.or_else(|| same.and_then(|before| before.execution.clone())),
+        decision,
+        verdict: fresh.verdict,
+        reason: fresh.reason,
+        seen,
+    }
+}
+
+/// The execution of an episode that has just ended.
+fn ended_execution<'e>(before: Option<&'e Episode>, after: &Episode) -> Option<&'e ExecutionId> {
+    let before = before?;
+    let ended_now = before.resolved_at.is_none() && after.resolved_at.is_some();
+    before.execution.as_ref().filter(|_| ended_now)
+}
+
+/// Leaves word for a live execution that its alert resolved; the engine takes it in its own commit.
+fn tell_resolved(txn: &mut dyn Txn, id: &ExecutionId) -> Result<(), CommitError> {
+    let header: Option<Header> = read(txn, &key::header(id.ulid()))?;
+    if header.is_some_and(|header| !header.status.is_final()) {
+        txn.put(key::resolved(id.ulid()), to_bytes(&Signal::Resolved)?);
+    }
+    Ok(())
+}
+
+fn trigger(alert: &Alert) -> Trigger {
+    Trigger {
+        kind: TriggerKind::Alert,
+        alertname: Some(alert.alertname().to_owned()),
+        fingerprint: Some(alert.fingerprint),
+        starts_at: Some(alert.starts_at),
+        generator_url: alert.generator_url.clone(),
+        labels: alert.labels.clone(),
+        annotations: alert.annotations.clone(),
+        by: format!("alert:{}", alert.alertname()),
+        reason: None,
+    }
+}
