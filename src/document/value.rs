@@ -270,7 +270,7 @@ impl<'d> Value<'d> {
         }
         let (low, high) = range.into_inner();
         self.error(
-            format!("{} is out of range", humantime::format_duration(duration)),
+            format!("{:?} is out of range", self.value.get_ref().as_str().unwrap_or_default()),
             format!(
                 "write a duration from {} to {}",
                 humantime::format_duration(low),

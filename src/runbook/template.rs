@@ -57,8 +57,10 @@ impl Template {
             return Ok(Self { source: source.into(), scan: None });
         }
         too_long(source)?;
+        // The scan must be first: it bounds the depth at which minijinja recurses.
+        let scan = scan::template(source)?;
         engine::check_template(source)?;
-        Ok(Self { source: source.into(), scan: Some(Arc::new(scan::template(source)?)) })
+        Ok(Self { source: source.into(), scan: Some(Arc::new(scan)) })
     }
 
     /// The text as written.
@@ -130,8 +132,9 @@ impl Expression {
                 Some(at..at + 2),
             ));
         }
+        let scan = scan::expression(source)?;
         engine::check_expression(source)?;
-        Ok(Self { source: source.into(), references: scan::expression(source)?.references.into() })
+        Ok(Self { source: source.into(), references: scan.references.into() })
     }
 
     /// The text as written.

@@ -23,7 +23,10 @@ fn input(name: Sited<String>, value: Value<'_>) -> Option<Input> {
     let default = table.take("default");
     let pattern = table.take("pattern").and_then(|value| {
         value.parsed("write a regular expression; it must match the whole value", |text| {
-            anchored_regex(text).map_err(|why| format!("the pattern cannot be used: {why}"))
+            anchored_regex(text).map_err(|why| {
+                let why = why.trim_start_matches("error: ").trim_end_matches('.');
+                format!("the pattern cannot be used: {why}")
+            })
         })
     });
     let required = table.take("required").and_then(|value| value.boolean()).unwrap_or(false);

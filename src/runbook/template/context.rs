@@ -4,7 +4,7 @@
 
 use crate::model::Labels;
 use minijinja::Value;
-use minijinja::value::Serde;
+use minijinja::value::{Serde, ValueKind};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -28,7 +28,8 @@ impl Context {
         for (index, part) in path.iter().enumerate() {
             let inner = value.get_attr(part).unwrap_or_default();
             if inner.is_undefined() {
-                let names = value.try_iter().into_iter().flatten();
+                let map = Some(&value).filter(|value| value.kind() == ValueKind::Map);
+                let names = map.and_then(|map| map.try_iter().ok()).into_iter().flatten();
                 let names = names.filter_map(|name| name.as_str().map(str::to_owned)).collect();
                 return Some((index, names));
             }

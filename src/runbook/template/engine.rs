@@ -97,6 +97,10 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
         if value.is_none() {
             return Err(Error::new(ErrorKind::InvalidOperation, "the value is none"));
         }
+        // As JSON and TOML spell it; minijinja itself would print `True`.
+        if value.kind() == ValueKind::Bool {
+            return Ok(out.write_str(if value.is_true() { "true" } else { "false" })?);
+        }
         minijinja::escape_formatter(out, state, value)
     });
     environment.add_function("range", minijinja::functions::range);
@@ -253,21 +257,17 @@ fn promql(value: &Value) -> Result<String, Error> {
 
 /// Checks the syntax of a template.
 pub(super) fn check_template(source: &str) -> Result<(), TemplateError> {
-    ENVIRONMENT.template_from_str(source).map(drop).map_err(|error| syntax(&error, source))
+    ENVIRONMENT.template_from_str(source).map(drop).map_err(|error| syntax(&error, source, "template"))
 }
 
 /// Checks the syntax of an expression.
 pub(super) fn check_expression(source: &str) -> Result<(), TemplateError> {
-    ENVIRONMENT.compile_expression(source).map(drop).map_err(|error| syntax(&error, source))
+    ENVIRONMENT.compile_expression(source).map(drop).map_err(|error| syntax(&error, source, "expression"))
 }
 
-fn syntax(error: &Error, source: &str) -> TemplateError {
-    let message = format!("this is not a template: {}", error.detail().unwrap_or("wrong syntax"));
-    TemplateError::new(
-        message,
-        "correct the template",
-        error.range().filter(|range| range.end <= source.len()),
-    )
+fn syntax(error: &Error, source: &str, what: &str) -> TemplateError {
+    let message = format!("the {what} cannot be read: {}", error.detail().unwrap_or("wrong syntax"));
+    TemplateError::new(message, "correct the syntax", error.range().filter(|range| range.end <= source.len()))
 }
 
 /// Renders a template that was checked.
@@ -335,6 +335,10 @@ fn explain(error: &Error, source: &str, references: &[Reference], context: &Cont
             span,
         ),
         _ => {
+            let span = span.map(|span| {
+                let touched = references.iter().map(Reference::span).find(|it| it.contains(&span.start));
+                touched.map_or(span.start, |it| it.start)..span.end
+            });
             let place = span.clone().map_or("", |span| &source[span]);
             let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
             TemplateError::new(format!("`{}` cannot be evaluated: {detail}", excerpt(place)), "", span)

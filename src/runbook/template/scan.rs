@@ -1,8 +1,8 @@
 //! What a template says, read token by token: which names it uses and where, and whether it keeps to
 //! the subset whose cost can be bounded.
 //!
-//! minijinja has checked the syntax before; here only names and permissions are read. The subset has no
-//! way to bind a value that was made larger (`set`, `with`, macros, growing loop lists), so that work
+//! This comes before minijinja, whose parser and compiler recurse along a chain such as `a - a - a …` and
+//! would exhaust the stack; the syntax is checked there afterwards. The subset has no way to bind a value that was made larger (`set`, `with`, macros, growing loop lists), so that work
 //! and memory stay proportional to the text and the fuel. Must never: render, guess, or let pass what
 //! it does not understand.
 
@@ -16,6 +16,12 @@ use std::ops::Range;
 
 /// `~` and `+` of one template: each copies what stands before it.
 const MAX_CONCATENATIONS: usize = 32;
+/// Names, operators and the like of one tag: the deepest an expression can be.
+const MAX_TOKENS: usize = 256;
+/// `if` and `for` within each other.
+const MAX_OPEN: usize = 16;
+/// `elif` of one template: each is compiled within the one before.
+const MAX_BRANCHES: usize = 64;
 /// `for` within `for`.
 const MAX_LOOP_DEPTH: usize = 4;
 
@@ -54,6 +60,9 @@ struct Scanner {
     found: Scan,
     /// The names each open `for` binds.
     loops: Vec<Vec<String>>,
+    /// How many `if` and `for` are open.
+    open: usize,
+    branches: usize,
     concatenations: usize,
 }
 
@@ -116,6 +125,16 @@ impl Scanner {
         let Some((Token::Name(word), span)) = tokens.first() else {
             return refuse(&site, "a statement begins with a word", "for, if, elif, else, endif or endfor");
         };
+        match word.as_str() {
+            "if" | "for" => self.open += 1,
+            "elif" => self.branches += 1,
+            "endif" | "endfor" => self.open = self.open.saturating_sub(1),
+            _ => {}
+        }
+        if self.open > MAX_OPEN || self.branches > MAX_BRANCHES {
+            let help = format!("at most {MAX_OPEN} within each other, and {MAX_BRANCHES} elif");
+            return refuse(span, "too many statements", help);
+        }
         match word.as_str() {
             "if" | "elif" => self.expression(&tokens[1..]),
             "else" | "endif" => Ok(()),
@@ -196,6 +215,13 @@ impl Scanner {
     }
 
     fn expression(&mut self, tokens: &[(Token, Range<usize>)]) -> Result<(), TemplateError> {
+        if let Some((_, span)) = tokens.get(MAX_TOKENS) {
+            return refuse(
+                span,
+                "the expression is too long",
+                format!("at most {MAX_TOKENS} words and signs"),
+            );
+        }
         let mut index = 0;
         while let Some((token, span)) = tokens.get(index) {
             let before = index.checked_sub(1).map(|at| &tokens[at].0);

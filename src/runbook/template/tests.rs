@@ -201,6 +201,47 @@ fn bombs_end_quickly_and_small() {
 }
 
 #[test]
+fn depth_within_one_template_cannot_exhaust_the_stack() {
+    let context = context();
+    for expression in [10_000, 120].into_iter().flat_map(deep) {
+        // Refused or answered, but in any case there is an answer.
+        if let Ok(parsed) = Expression::parse(&expression) {
+            drop(parsed.evaluate(&context));
+        }
+        if let Ok(parsed) = Template::parse(&format!("{{{{ {expression} }}}}")) {
+            drop(parsed.render(&context));
+        }
+    }
+    for n in [2500, 16] {
+        for (open, close) in [("{% if true %}", "{% endif %}"), ("{% if true %}{% else %}", "{% endif %}")] {
+            let ends = Template::parse(&format!("{}{}", open.repeat(n / 2), close.repeat(n / 2)));
+            assert_eq!(ends.is_ok_and(|parsed| parsed.render(&context).is_ok()), n == 16);
+        }
+    }
+    for (n, fine) in [(4000, false), (64, true)] {
+        let parsed = Template::parse(&format!("{{% if true %}}{}{{% endif %}}", "{% elif true %}".repeat(n)));
+        assert_eq!(parsed.is_ok_and(|parsed| parsed.render(&context).is_ok()), fine);
+    }
+}
+
+/// Expressions that nest or chain `n` times.
+fn deep(n: usize) -> [String; 11] {
+    [
+        format!("{}true", "not ".repeat(n)),
+        format!("{}1 == 1", "-".repeat(n)),
+        format!("{}1{}", "[".repeat(n), "]".repeat(n)),
+        format!("{}1", "1 if true else ".repeat(n / 4)),
+        format!("labels{}", ".a".repeat(n)),
+        format!("labels{}", "[0]".repeat(n)),
+        format!("1{}", " | abs".repeat(n)),
+        format!("1{}", " - 1".repeat(n)),
+        format!("true{}", " and true".repeat(n / 2)),
+        format!("1{}", " < 2".repeat(n)),
+        format!("1{}", " is eq 1".repeat(n / 2)),
+    ]
+}
+
+#[test]
 fn errors_know_their_place() {
     for (source, place) in [
         ("ab {{ labels.x | shell }}", "shell"),

@@ -30,6 +30,7 @@ const SYMBOLS: [&str; 27] = [
 
 /// Reads from `start`, behind the opening braces, to `close`; gives the tokens and where the tag ends.
 pub(super) fn tag(source: &str, start: usize, close: &str) -> Result<(Tokens, usize), TemplateError> {
+    let open = start.saturating_sub(2);
     // `{{-` and `{%+` control white space.
     let start = if source[start..].starts_with(['-', '+']) { start + 1 } else { start };
     let mut tokens = Tokens::new();
@@ -46,7 +47,7 @@ pub(super) fn tag(source: &str, start: usize, close: &str) -> Result<(Tokens, us
             Some((token, end)) => at = push(&mut tokens, token, at, end),
             None => {
                 return refuse(
-                    &(start..source.len()),
+                    &(open..source.len()),
                     "a tag that does not end",
                     format!("close it with {close}"),
                 );
