@@ -1,3 +1,368 @@
-//! x
+//! Step 4 of an alert's way: executions, from durable to done.
+//!
+//! May import: `model`, `runbook`, `journal`, `admit` (the context), `store`, `step`, `telemetry`. Must never:
+//! decide whether an alert may start something (that has been decided), or do anything whose intent is not
+//! durable. `transition` says purely what comes next, `drive` does it for one execution, `registry` grants
+//! slots and locks, and the scheduler here looks at the store whenever it is woken: wake-ups carry no data,
+//! so a lost one costs time, never correctness.
+
+mod amx;
+mod call;
+mod drive;
+mod observe;
+mod registry;
+mod tell;
 pub mod transition;
+pub mod verb;
 mod view;
+
+pub use registry::Counts;
+
+use crate::intake::QueueCount;
+use crate::journal::{Entry, Event, State};
+use crate::model::{Clock, ExecutionId, ExecutionStatus, Reason, between};
+use crate::runbook::{self, Runbook};
+use crate::step::{AttemptContext, Call, Finished, KillSignal, QueryAnswer};
+use crate::store::records::{Records, Signal, append, transact};
+use crate::store::{ReadError, Txn};
+use crate::telemetry::Metrics;
+use futures_util::future::BoxFuture;
+use registry::{Input, Registry, Sent};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, broadcast, oneshot};
+use verb::stop;
+
+/// How long the scheduler sleeps at most: a lost wake-up costs no more than this.
+const SCAN_EVERY: Duration = Duration::from_secs(5);
+/// How many live executions are read from the store at once.
+const STRIDE: usize = 1024;
+
+/// The world outside: processes, requests, Prometheus.
+pub trait World: Send + Sync + 'static {
+    /// Carries out one attempt.
+    fn attempt(&self, context: AttemptContext, call: Call, kill: KillSignal) -> BoxFuture<'static, Finished>;
+    /// Asks Prometheus; an error is a sentence.
+    fn query(&self, promql: String) -> BoxFuture<'static, Result<QueryAnswer, String>>;
+}
+
+/// What the engine is made of.
+pub struct Parts {
+    /// The store.
+    pub records: Records,
+    /// The world.
+    pub world: Arc<dyn World>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where it is counted.
+    pub metrics: Metrics,
+    /// Rung by whoever left something in the store for the engine.
+    pub wake: Arc<Notify>,
+    /// How many executions are queued.
+    pub queue: Arc<QueueCount>,
+    /// `automation.max_running`.
+    pub max_running: usize,
+}
+
+struct Shared {
+    records: Records,
+    world: Arc<dyn World>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    wake: Arc<Notify>,
+    queue: Arc<QueueCount>,
+    registry: Mutex<Registry>,
+    /// Executions with new events.
+    news: broadcast::Sender<ExecutionId>,
+    /// Set once, when the daemon must end.
+    fatal: tokio::sync::watch::Sender<Option<String>>,
+}
+
+/// Why a verb was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum VerbError {
+    /// No such execution.
+    #[error("there is no execution {0}")]
+    Unknown(ExecutionId),
+    /// Its status does not allow it.
+    #[error("the execution is {status}: {why}")]
+    Conflict {
+        /// Where it stands.
+        status: ExecutionStatus,
+        /// Why that does not allow it.
+        why: &'static str,
+    },
+    /// It is under way, but could not yet be made durable.
+    #[error("the kill is under way, but the store has not taken the stop yet: {0}")]
+    NotDurable(&'static str),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// The engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// An engine that has not looked at the store yet.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { records, world, clock, metrics, wake, queue, max_running } = parts;
+        let shared = Shared {
+            records,
+            world,
+            clock,
+            metrics,
+            wake,
+            queue,
+            registry: Mutex::new(Registry::new(max_running)),
+            news: broadcast::channel(1024).0,
+            fatal: tokio::sync::watch::channel(None).0,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes in every live execution of the store and starts to drive those a crash left in the middle.
+    /// Gives the ULID behind which new ones will be looked for, and how many are live.
+    ///
+    /// # Errors
+    /// What the store says; then the daemon cannot serve.
+    pub async fn recover(&self) -> Result<(Option<String>, usize), ReadError> {
+        let (mut cursor, mut count) = (None, 0);
+        loop {
+            let headers = self.shared.records.live(cursor.as_deref(), STRIDE).await?;
+            let Some(last) = headers.last() else { return Ok((cursor, count)) };
+            cursor = Some(last.id.ulid().to_owned());
+            for header in &headers {
+                count += 1;
+                self.shared.registry().take_in(header);
+                match header.status {
+                    // A full queue from before is kept, also beyond a limit that was lowered since.
+                    ExecutionStatus::Queued => drop(self.shared.queue.try_add(1, usize::MAX)),
+                    // A proof is asked for again at once, an attempt left open is dealt with at once.
+                    ExecutionStatus::Verifying => self.shared.send(&header.id, Input::Tick),
+                    _ if header.wake.is_none() => self.shared.send(&header.id, Input::Tick),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Schedules until the process ends; `cursor` is what [`Engine::recover`] gave.
+    pub async fn schedule(self, mut cursor: Option<String>) {
+        loop {
+            if let Err(error) = self.look(&mut cursor).await {
+                tracing::error!(%error, "the engine cannot read the store");
+            }
+            let now = self.shared.clock.now();
+            let due = self.shared.registry().due(now);
+            for id in due {
+                self.shared.send(&id, Input::Tick);
+            }
+            self.grant();
+            let timer = self.shared.registry().next_timer();
+            let pause = timer.map_or(SCAN_EVERY, |at| between(now, at).min(SCAN_EVERY));
+            tokio::select! {
+                () = self.shared.wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Reads what is new in the store: executions, and word that alerts resolved.
+    async fn look(&self, cursor: &mut Option<String>) -> Result<(), ReadError> {
+        loop {
+            let headers = self.shared.records.live(cursor.as_deref(), STRIDE).await?;
+            let Some(last) = headers.last() else { break };
+            *cursor = Some(last.id.ulid().to_owned());
+            let mut registry = self.shared.registry();
+            for header in &headers {
+                registry.take_in(header);
+            }
+        }
+        for (ulid, Signal::Resolved) in self.shared.records.signals(STRIDE).await? {
+            if let Some(header) = self.shared.records.header(&ulid).await? {
+                self.shared.send(&header.id, Input::Resolved);
+            }
+        }
+        Ok(())
+    }
+
+    fn grant(&self) {
+        let granted = self.shared.registry().grant();
+        self.shared.queue.remove(granted.left_queue);
+        for id in granted.drive {
+            Shared::drive(&self.shared, id);
+        }
+    }
+
+    /// Stops an execution: kills at once, and answers when the stop is durable.
+    ///
+    /// # Errors
+    /// [`VerbError`] when it is unknown or its status does not allow it.
+    pub async fn stop(&self, id: &ExecutionId, actor: &str, reason: &str) -> Result<ExecutionStatus, VerbError> {
+        let status = self.status(id).await?;
+        match stop::answer(status) {
+            stop::Answer::Accepted => {}
+            stop::Answer::AlreadySo => return Ok(status),
+            stop::Answer::Over(status) => {
+                return Err(VerbError::Conflict { status, why: "it is over, and final is final" });
+            }
+            stop::Answer::RollingBack => {
+                return Err(VerbError::Conflict { status, why: "half an undo would be worse than either end" });
+            }
+        }
+        let (reply, answered) = oneshot::channel();
+        self.shared.send(id, Input::Stop { actor: actor.to_owned(), reason: reason.to_owned(), reply });
+        match tokio::time::timeout(Duration::from_secs(10), answered).await {
+            Ok(Ok(status)) => Ok(status),
+            // Its driver ended before it heard: what is stored says how.
+            Ok(Err(_)) => match self.status(id).await? {
+                ExecutionStatus::Stopped => Ok(ExecutionStatus::Stopped),
+                status if status.is_final() => {
+                    Err(VerbError::Conflict { status, why: "it ended before the stop reached it" })
+                }
+                _ => Err(VerbError::NotDurable("the daemon is going")),
+            },
+            Err(_) => Err(VerbError::NotDurable("it did not answer in 10 s; is the disk full?")),
+        }
+    }
+
+    async fn status(&self, id: &ExecutionId) -> Result<ExecutionStatus, VerbError> {
+        let header = self.shared.records.header(id.ulid()).await?.filter(|header| header.id == *id);
+        header.map(|header| header.status).ok_or_else(|| VerbError::Unknown(id.clone()))
+    }
+
+    /// Numbers for status and metrics.
+    pub fn counts(&self) -> Counts {
+        self.shared.registry().counts()
+    }
+
+    /// Hears of executions with new events. Nothing but the id is told: the journal is the truth.
+    pub fn news(&self) -> broadcast::Receiver<ExecutionId> {
+        self.shared.news.subscribe()
+    }
+
+    /// Resolves when the engine cannot go on and the daemon must end; says why.
+    pub async fn fatal(&self) -> String {
+        let mut fatal = self.shared.fatal.subscribe();
+        let reason = fatal.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        reason.unwrap_or_default()
+    }
+
+    /// Begins nothing more, lets attempts in progress end within `limit`, then ends them and records them as
+    /// interrupted. When it returns nothing runs.
+    pub async fn drain(&self, limit: Duration) {
+        self.shared.registry().drain();
+        if tokio::time::timeout(limit, self.idle()).await.is_err() {
+            for id in self.shared.registry().driven() {
+                self.shared.send(&id, Input::Interrupt);
+            }
+            if tokio::time::timeout(Duration::from_secs(10), self.idle()).await.is_err() {
+                tracing::error!("some steps did not end; the next start deals with them by the crash rules");
+            }
+        }
+    }
+
+    async fn idle(&self) {
+        while !self.shared.registry().driven().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// An execution that cannot be loaded, as far as it could be read.
+struct Unreadable {
+    state: Option<Box<State>>,
+    why: String,
+}
+
+impl Shared {
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        // Every method leaves it whole, so a panic elsewhere does not spoil it.
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves `input` for `id` and sees to it that somebody looks.
+    fn send(self: &Arc<Self>, id: &ExecutionId, input: Input) {
+        let sent = self.registry().send(id, input);
+        if sent == Sent::Drive {
+            Self::drive(self, id.clone());
+        }
+    }
+
+    fn drive(shared: &Arc<Self>, id: ExecutionId) {
+        let shared = Arc::clone(shared);
+        tokio::spawn(async move {
+            match shared.load(&id).await {
+                Ok((runbook, state)) => drive::Drive::new(shared, runbook, state).run().await,
+                Err(unreadable) => shared.give_up(&id, unreadable).await,
+            }
+        });
+    }
+
+    /// The pinned runbook and the state told by the journal.
+    async fn load(&self, id: &ExecutionId) -> Result<(Arc<Runbook>, State), Unreadable> {
+        let nothing = |why: String| Unreadable { state: None, why };
+        let entries = self.records.journal(id, 0, usize::MAX).await.map_err(|error| nothing(error.to_string()))?;
+        let state = State::replay(entries).map_err(|error| nothing(error.to_string()))?;
+        match self.pinned(&state).await {
+            Ok(runbook) => Ok((Arc::new(runbook), state)),
+            Err(why) => Err(Unreadable { state: Some(Box::new(state)), why }),
+        }
+    }
+
+    async fn pinned(&self, state: &State) -> Result<Runbook, String> {
+        let (name, version) = (&state.created.runbook, state.created.version);
+        let stored = self.records.version(name, version).await.map_err(|error| error.to_string())?;
+        let stored = stored.ok_or_else(|| format!("version {version} of {name} is not in the store"))?;
+        let parsed = runbook::parse(name, &stored.file_name, &stored.text);
+        let runbook = parsed.runbook.ok_or_else(|| format!("version {version} of {name} cannot be read any more"))?;
+        let same = runbook.steps.iter().map(|step| &step.id).eq(state.created.steps.iter().map(|head| &head.id));
+        if same { Ok(runbook) } else { Err(format!("version {version} of {name} reads differently than before")) }
+    }
+
+    /// Ends an execution this program cannot continue, where its journal can still be written to.
+    async fn give_up(self: &Arc<Self>, id: &ExecutionId, unreadable: Unreadable) {
+        let Unreadable { state, why } = unreadable;
+        tracing::error!(execution_id = %id, why, "the execution cannot be continued");
+        if let Some(mut state) = state {
+            let (status, reason) = (ExecutionStatus::Failed, Some(Reason::Unreadable));
+            let event = Event::Finished { status, reason, message: Some(why) };
+            let entry = Entry { seq: state.seq + 1, at: self.clock.now(), event };
+            if state.apply(&entry).is_ok() {
+                let (key, header) = (id.clone(), drive::header_of(&state, None));
+                let store = Arc::clone(self.records.store());
+                let work = move |txn: &mut dyn Txn| append(txn, &key, std::slice::from_ref(&entry), &header);
+                if let Err(error) = transact(&*store, work).await {
+                    tracing::error!(execution_id = %id, %error, "its end could not be recorded");
+                }
+                self.announce(id);
+            }
+        }
+        self.ended(id);
+    }
+
+    fn announce(&self, id: &ExecutionId) {
+        // Nobody may be listening.
+        drop(self.news.send(id.clone()));
+    }
+
+    /// The execution is over: what it held is free.
+    fn ended(&self, id: &ExecutionId) {
+        let was_queued = self.registry().finish(id);
+        self.queue.remove(usize::from(was_queued));
+        self.wake.notify_one();
+    }
+
+    fn fatal(&self, why: &str) {
+        tracing::error!(why, "the daemon must end");
+        self.fatal.send_if_modified(|fatal| {
+            let first = fatal.is_none();
+            fatal.get_or_insert_with(|| why.to_owned());
+            first
+        });
+    }
+}

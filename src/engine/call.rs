@@ -1,0 +1,163 @@
+//! From a step of the runbook to what is really done: templates rendered, nothing left to interpret.
+//!
+//! Pure. May import: `model`, `runbook`, `journal`, `step` (its plain call types), `engine::view`.
+
+use super::view;
+use crate::journal::State;
+use crate::runbook::template::render_json;
+use crate::runbook::{Body, Command, Context, Kind, Question, Runbook, Script, Template, TemplateError};
+use crate::step::{Call, CommandCall, HttpCall, ScriptCall, StatusPattern};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// Bytes of a plan as shown to people.
+const PLAN_MAX: usize = 4096;
+
+/// What one attempt does.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Something in the world.
+    Call(Call),
+    /// A look whether a path exists.
+    FileExists(PathBuf),
+    /// Nothing in the world: the answer of an expression.
+    Answer(bool),
+    /// Nothing in the world: a text to show.
+    Text(String),
+}
+
+impl Work {
+    /// Whether it takes time, and so a slot and a task of its own.
+    pub(super) fn takes_time(&self) -> bool {
+        matches!(self, Self::Call(_) | Self::FileExists(_))
+    }
+}
+
+/// The work of the step at `index`, and its plan for people.
+///
+/// # Errors
+/// A sentence: which template could not be rendered and why.
+pub(super) fn work(runbook: &Runbook, state: &State, index: usize) -> Result<(Work, String), String> {
+    let step = &runbook.steps[index];
+    let context = view::context_of(runbook, state);
+    let work = render(&step.kind, &context).map_err(|error| match error.help.is_empty() {
+        true => format!("the step cannot be rendered: {error}"),
+        false => format!("the step cannot be rendered: {error} ({})", error.help),
+    })?;
+    let plan = plan(&work);
+    Ok((work, plan))
+}
+
+fn render(kind: &Kind, context: &Context) -> Result<Work, TemplateError> {
+    Ok(match kind {
+        Kind::Command(command) => Work::Call(Call::Command(command_call(command, context)?)),
+        Kind::Script(script) => Work::Call(Call::Script(script_call(script, context)?)),
+        Kind::Http(_) => Work::Call(Call::Http(http_call(kind, context)?)),
+        Kind::Check { question: Question::Command(command), .. } => {
+            Work::Call(Call::Command(command_call(command, context)?))
+        }
+        Kind::Check { question: Question::FileExists(path), .. } => {
+            Work::FileExists(path.render(context)?.into())
+        }
+        Kind::Check { question: Question::Expr(expression), .. } => Work::Answer(expression.evaluate(context)?),
+        Kind::Instruct { text } => Work::Text(text.render(context)?),
+        // The machine starts a timer for it and never asks for its work.
+        Kind::Wait { .. } => Work::Text(String::new()),
+    })
+}
+
+fn command_call(command: &Command, context: &Context) -> Result<CommandCall, TemplateError> {
+    Ok(CommandCall {
+        program: command.program.clone(),
+        args: command.args.iter().map(|arg| arg.render(context)).collect::<Result<_, _>>()?,
+        env: env(command, context)?,
+        cwd: optional(command.cwd.as_ref(), context)?.map(PathBuf::from),
+        stdin: optional(command.stdin.as_ref(), context)?.map(String::into_bytes),
+        ok_exit: command.ok_exit.clone(),
+        max_output: command.max_output,
+    })
+}
+
+fn script_call(script: &Script, context: &Context) -> Result<ScriptCall, TemplateError> {
+    let settings = &script.settings;
+    Ok(ScriptCall {
+        shell: script.shell.clone(),
+        text: script.text.clone(),
+        env: env(settings, context)?,
+        cwd: optional(settings.cwd.as_ref(), context)?.map(PathBuf::from),
+        stdin: optional(settings.stdin.as_ref(), context)?.map(String::into_bytes),
+        ok_exit: settings.ok_exit.clone(),
+        max_output: settings.max_output,
+    })
+}
+
+fn env(command: &Command, context: &Context) -> Result<BTreeMap<String, String>, TemplateError> {
+    command.env.iter().map(|(name, value)| Ok((name.clone(), value.render(context)?))).collect()
+}
+
+fn optional(template: Option<&Template>, context: &Context) -> Result<Option<String>, TemplateError> {
+    template.map(|template| template.render(context)).transpose()
+}
+
+fn http_call(kind: &Kind, context: &Context) -> Result<HttpCall, TemplateError> {
+    let Kind::Http(http) = kind else { unreachable!("called for http steps only") };
+    let mut headers = Vec::new();
+    for (name, value) in &http.headers {
+        headers.push((name.clone(), value.render(context)?));
+    }
+    let body = match &http.body {
+        None => None,
+        Some(Body::Text(text)) => Some(text.render(context)?.into_bytes()),
+        Some(Body::Json(json)) => {
+            if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+                headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+            }
+            Some(render_json(json, context)?.to_string().into_bytes())
+        }
+    };
+    Ok(HttpCall {
+        method: http.method.clone(),
+        url: http.url.render(context)?,
+        templated_authority: http.templated_authority,
+        headers,
+        body,
+        expect_status: http.expect_status.iter().map(|(low, high)| StatusPattern::range(*low, *high)).collect(),
+        expect_json: http.expect_json.clone(),
+        bearer: None,
+        follow_redirects: http.follow_redirects,
+        changing: !matches!(http.method.as_str(), "GET" | "HEAD"),
+        max_output: 10 << 20,
+    })
+}
+
+/// What is done, as a person would write it down.
+fn plan(work: &Work) -> String {
+    let mut text = match work {
+        Work::Call(Call::Command(call)) => argv(&call.program, &call.args),
+        Work::Call(Call::Script(call)) => format!("{} <script of {} bytes>", call.shell.join(" "), call.text.len()),
+        Work::Call(Call::Http(call)) => format!("{} {}", call.method, call.url),
+        Work::FileExists(path) => format!("does {path:?} exist?"),
+        Work::Answer(answer) => format!("the expression is {answer}"),
+        Work::Text(text) => text.clone(),
+    };
+    if text.len() > PLAN_MAX {
+        let cut = text.len() - PLAN_MAX;
+        text.truncate(text.floor_char_boundary(PLAN_MAX));
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, " [... {cut} bytes cut ...]");
+    }
+    text
+}
+
+/// An argument vector with every argument's borders visible.
+fn argv(program: &str, args: &[String]) -> String {
+    let plain = |arg: &str| {
+        !arg.is_empty() && arg.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b))
+    };
+    args.iter().fold(program.to_owned(), |mut text, arg| {
+        text.push(' ');
+        text.push_str(&if plain(arg) { arg.clone() } else { format!("{arg:?}") });
+        text
+    })
+}

@@ -1,0 +1,336 @@
+//! Who is live, who waits for what, who holds what: the engine's memory, without any task or clock.
+//!
+//! A parked execution is one entry here and its bytes in the store. A slot is the right to have a step in
+//! progress; a lock is the right to change a target. Both are granted here and nowhere else.
+//! May import: `model`. Must never: block, do I/O, or be held across an await.
+
+use crate::journal::Output;
+use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, Timestamp};
+use crate::store::records::Header;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use tokio::sync::{Notify, oneshot};
+
+/// Something an execution must look at.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// It may leave the queue: a slot and its lock are its own.
+    Start,
+    /// A slot is its own.
+    Slot,
+    /// Its time has come.
+    Tick,
+    /// Its alert resolved.
+    Resolved,
+    /// A person wants it ended.
+    Stop { actor: String, reason: String, reply: oneshot::Sender<ExecutionStatus> },
+    /// An attempt ended.
+    Ended { index: usize, attempt: u32, result: Box<Ended> },
+    /// The verify question was answered.
+    Observed { holds: bool, detail: String },
+    /// The daemon is going: end what is in progress and record it as interrupted.
+    Interrupt,
+}
+
+/// How an attempt ended, as the journal wants it.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) outcome: AttemptOutcome,
+    pub(super) exit_code: Option<i32>,
+    pub(super) signal: Option<i32>,
+    pub(super) http_status: Option<u16>,
+    pub(super) stdout: Output,
+    pub(super) stderr: Output,
+    pub(super) error: Option<String>,
+    pub(super) answer: Option<bool>,
+}
+
+impl Ended {
+    /// An end without a process or a request.
+    pub(super) fn plain(outcome: AttemptOutcome, text: String, error: Option<String>) -> Self {
+        let stdout = Output { bytes: text.len() as u64, head: text, ..Output::default() };
+        let (exit_code, signal, http_status, answer) = (None, None, None, None);
+        Self { outcome, exit_code, signal, http_status, stdout, stderr: Output::default(), error, answer }
+    }
+}
+
+struct Live {
+    status: ExecutionStatus,
+    lock: Option<String>,
+    has_slot: bool,
+    wake: Option<Timestamp>,
+    inbox: Vec<Input>,
+    /// Rings for the task that drives it; `None` while it is parked.
+    driver: Option<Arc<Notify>>,
+}
+
+struct Queued {
+    id: ExecutionId,
+    lock: Option<String>,
+    since: Timestamp,
+}
+
+/// What a caller of [`Registry::send`] must do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// Nothing: its driver was told.
+    Told,
+    /// Start a driver for it.
+    Drive,
+    /// It is not live.
+    Gone,
+}
+
+/// Numbers for status and metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Live executions by status; every live status is there.
+    pub by_status: BTreeMap<ExecutionStatus, u64>,
+    /// When the oldest queued one was accepted.
+    pub oldest_queued: Option<Timestamp>,
+}
+
+/// The engine's memory.
+pub(super) struct Registry {
+    max_running: usize,
+    running: usize,
+    draining: bool,
+    queue: VecDeque<Queued>,
+    locks: HashMap<String, ExecutionId>,
+    live: HashMap<ExecutionId, Live>,
+    timers: BTreeSet<(Timestamp, ExecutionId)>,
+    waiting_for_slot: VecDeque<ExecutionId>,
+}
+
+impl Registry {
+    pub(super) fn new(max_running: usize) -> Self {
+        Self {
+            max_running,
+            running: 0,
+            draining: false,
+            queue: VecDeque::new(),
+            locks: HashMap::new(),
+            live: HashMap::new(),
+            timers: BTreeSet::new(),
+            waiting_for_slot: VecDeque::new(),
+        }
+    }
+
+    /// Takes in an execution read from the store, parked. False when it is known already.
+    pub(super) fn take_in(&mut self, header: &Header) -> bool {
+        if self.live.contains_key(&header.id) {
+            return false;
+        }
+        let queued = header.status == ExecutionStatus::Queued;
+        let (id, lock) = (header.id.clone(), header.lock.clone());
+        if queued {
+            self.queue.push_back(Queued { id: id.clone(), lock: lock.clone(), since: header.created_at });
+        } else if let Some(lock) = &lock {
+            self.locks.insert(lock.clone(), id.clone());
+        }
+        let live =
+            Live { status: header.status, lock, has_slot: false, wake: None, inbox: Vec::new(), driver: None };
+        self.live.insert(id.clone(), live);
+        self.set_timer(&id, header.wake);
+        true
+    }
+
+    /// Leaves `input` for `id`.
+    pub(super) fn send(&mut self, id: &ExecutionId, input: Input) -> Sent {
+        let Some(live) = self.live.get_mut(id) else { return Sent::Gone };
+        live.inbox.push(input);
+        if let Some(driver) = &live.driver {
+            driver.notify_one();
+            return Sent::Told;
+        }
+        live.driver = Some(Arc::new(Notify::new()));
+        Sent::Drive
+    }
+
+    /// The bell of the driver of `id`.
+    pub(super) fn bell(&self, id: &ExecutionId) -> Option<Arc<Notify>> {
+        self.live.get(id)?.driver.clone()
+    }
+
+    /// Takes what lies in the inbox of `id`.
+    pub(super) fn take_inputs(&mut self, id: &ExecutionId) -> Vec<Input> {
+        self.live.get_mut(id).map(|live| std::mem::take(&mut live.inbox)).unwrap_or_default()
+    }
+
+    /// Whether a stop waits in the inbox of `id`; a driver that cannot commit still kills.
+    pub(super) fn has_stop(&self, id: &ExecutionId) -> bool {
+        let is_end = |input: &Input| matches!(input, Input::Stop { .. } | Input::Interrupt);
+        self.live.get(id).is_some_and(|live| live.inbox.iter().any(is_end))
+    }
+
+    /// The driver of `id` has nothing more to do until `wake`; false when something has arrived meanwhile.
+    pub(super) fn park(&mut self, id: &ExecutionId, wake: Option<Timestamp>) -> bool {
+        self.set_timer(id, wake);
+        let Some(live) = self.live.get_mut(id) else { return true };
+        if !live.inbox.is_empty() {
+            return false;
+        }
+        live.driver = None;
+        self.give_back_slot(id);
+        true
+    }
+
+    /// Sets the one timer of `id`.
+    pub(super) fn set_timer(&mut self, id: &ExecutionId, wake: Option<Timestamp>) {
+        let Some(live) = self.live.get_mut(id) else { return };
+        if live.wake == wake {
+            return;
+        }
+        if let Some(old) = live.wake.take() {
+            self.timers.remove(&(old, id.clone()));
+        }
+        if let Some(at) = wake {
+            live.wake = Some(at);
+            self.timers.insert((at, id.clone()));
+        }
+    }
+
+    /// The timer of `id`.
+    pub(super) fn timer_of(&self, id: &ExecutionId) -> Option<Timestamp> {
+        self.live.get(id)?.wake
+    }
+
+    /// Notes the status of `id` after a commit.
+    pub(super) fn set_status(&mut self, id: &ExecutionId, status: ExecutionStatus) {
+        if let Some(live) = self.live.get_mut(id) {
+            live.status = status;
+        }
+    }
+
+    /// Forgets `id`; true when it was still in the queue.
+    pub(super) fn finish(&mut self, id: &ExecutionId) -> bool {
+        self.set_timer(id, None);
+        self.give_back_slot(id);
+        self.waiting_for_slot.retain(|waiting| waiting != id);
+        if let Some(live) = self.live.remove(id)
+            && let Some(lock) = &live.lock
+            && self.locks.get(lock) == Some(id)
+        {
+            self.locks.remove(lock);
+        }
+        let before = self.queue.len();
+        self.queue.retain(|queued| queued.id != *id);
+        before != self.queue.len()
+    }
+
+    /// A slot for `id` now, or a place in the line for one.
+    pub(super) fn take_slot(&mut self, id: &ExecutionId) -> bool {
+        let Some(live) = self.live.get_mut(id) else { return false };
+        if live.has_slot {
+            return true;
+        }
+        if !self.draining && self.running < self.max_running && self.waiting_for_slot.is_empty() {
+            live.has_slot = true;
+            self.running += 1;
+            return true;
+        }
+        if !self.waiting_for_slot.contains(id) {
+            self.waiting_for_slot.push_back(id.clone());
+        }
+        false
+    }
+
+    fn give_back_slot(&mut self, id: &ExecutionId) {
+        if let Some(live) = self.live.get_mut(id)
+            && std::mem::take(&mut live.has_slot)
+        {
+            self.running -= 1;
+        }
+    }
+
+    /// Hands out free slots: first to executions that have begun, then to the queue, in order, passing over
+    /// those whose lock another one holds. Gives who left the queue, and who needs a driver.
+    pub(super) fn grant(&mut self) -> Granted {
+        let mut granted = Granted::default();
+        while !self.draining && self.running < self.max_running {
+            let (id, input) = match self.waiting_for_slot.pop_front() {
+                Some(id) => (id, Input::Slot),
+                None => match self.next_startable() {
+                    Some(id) => {
+                        granted.left_queue += 1;
+                        (id, Input::Start)
+                    }
+                    None => break,
+                },
+            };
+            let Some(live) = self.live.get_mut(&id) else { continue };
+            if !std::mem::replace(&mut live.has_slot, true) {
+                self.running += 1;
+            }
+            if self.send(&id, input) == Sent::Drive {
+                granted.drive.push(id);
+            }
+        }
+        granted
+    }
+
+    fn next_startable(&mut self) -> Option<ExecutionId> {
+        let free = |queued: &Queued| queued.lock.as_ref().is_none_or(|lock| !self.locks.contains_key(lock));
+        let position = self.queue.iter().position(free)?;
+        let Queued { id, lock, .. } = self.queue.remove(position)?;
+        if let Some(lock) = lock {
+            self.locks.insert(lock, id.clone());
+        }
+        Some(id)
+    }
+
+    /// Who must be looked at at `now`.
+    pub(super) fn due(&mut self, now: Timestamp) -> Vec<ExecutionId> {
+        let mut due = Vec::new();
+        while let Some((at, _)) = self.timers.first()
+            && *at <= now
+            && let Some((_, id)) = self.timers.pop_first()
+        {
+            if let Some(live) = self.live.get_mut(&id) {
+                live.wake = None;
+            }
+            due.push(id);
+        }
+        due
+    }
+
+    /// When the next timer ends.
+    pub(super) fn next_timer(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// From now on nothing begins.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Those with a driver.
+    pub(super) fn driven(&self) -> Vec<ExecutionId> {
+        self.live.iter().filter(|(_, live)| live.driver.is_some()).map(|(id, _)| id.clone()).collect()
+    }
+
+    pub(super) fn is_live(&self, id: &ExecutionId) -> bool {
+        self.live.contains_key(id)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let mut by_status: BTreeMap<_, u64> = ExecutionStatus::live().map(|status| (status, 0)).collect();
+        for live in self.live.values() {
+            *by_status.entry(live.status).or_default() += 1;
+        }
+        Counts { by_status, oldest_queued: self.queue.front().map(|queued| queued.since) }
+    }
+}
+
+/// What [`Registry::grant`] did.
+#[derive(Debug, Default)]
+pub(super) struct Granted {
+    /// How many left the queue.
+    pub(super) left_queue: usize,
+    /// Who needs a driver now.
+    pub(super) drive: Vec<ExecutionId>,
+}

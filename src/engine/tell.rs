@@ -1,0 +1,74 @@
+//! What durable events mean for metrics and logs.
+
+use super::{Shared, drive};
+use crate::journal::{Event, State};
+use crate::model::{ExecutionStatus, StepStatus, between};
+use crate::runbook::Runbook;
+use crate::telemetry::StepKind;
+use std::time::Duration;
+
+/// Tells of `events`, which led from `before` to `state`.
+pub(super) fn tell(shared: &Shared, runbook: &Runbook, before: &State, state: &State, events: &[Event]) {
+    for event in events {
+        match event {
+            Event::Started { .. } => {
+                let id = &state.created.id;
+                tracing::info!(execution_id = %id, runbook = %runbook.id, "execution started");
+            }
+            Event::StepIntended { step, attempt, plan, .. } => {
+                let first = before.steps.iter().all(|step| step.open.is_none() && step.attempts.is_empty());
+                if first && *attempt == 1 && state.index_of(step) == first_begun(state) {
+                    shared.metrics.reacted(between(state.created_at, shared.clock.now()));
+                }
+                tracing::info!(execution_id = %state.created.id, runbook = %runbook.id, step = %step, attempt, plan, "step started");
+            }
+            Event::StepSkipped { step, .. } => step_over(shared, runbook, state, step.as_str(), StepStatus::Skipped),
+            Event::StepFinished { step, status, .. } => step_over(shared, runbook, state, step.as_str(), *status),
+            Event::StopRequested { actor, reason } => {
+                tracing::warn!(execution_id = %state.created.id, runbook = %runbook.id, user = actor, reason, "stop requested");
+            }
+            Event::Finished { .. } => over(shared, runbook, state),
+            _ => {}
+        }
+    }
+}
+
+fn first_begun(state: &State) -> Option<usize> {
+    state.steps.iter().position(|step| step.open.is_some() || !step.attempts.is_empty())
+}
+
+fn step_over(shared: &Shared, runbook: &Runbook, state: &State, step: &str, status: StepStatus) {
+    let Some(index) = state.created.steps.iter().position(|head| head.id.as_str() == step) else { return };
+    let seen = &state.steps[index];
+    let ran: Option<Duration> = match (seen.attempts.first(), seen.attempts.last(), seen.timer_started_at) {
+        (Some(first), Some(last), _) => Some(between(first.started_at, last.finished_at)),
+        (_, _, Some(since)) => Some(between(since, shared.clock.now())),
+        _ => None,
+    };
+    if let Some(kind) = StepKind::parse(&state.created.steps[index].kind) {
+        shared.metrics.step_finished(&runbook.id, kind, status, ran);
+    }
+    let error = seen.error.as_deref().or_else(|| seen.last().and_then(|attempt| attempt.error.as_deref()));
+    if seen.last().is_some_and(|attempt| attempt.outcome == crate::model::AttemptOutcome::TimedOut) {
+        // A stable message: people alert on it.
+        tracing::warn!(execution_id = %state.created.id, runbook = %runbook.id, step, "Script execution timed out");
+    }
+    tracing::info!(execution_id = %state.created.id, runbook = %runbook.id, step, status = status.as_str(), error, "step ended");
+}
+
+fn over(shared: &Shared, runbook: &Runbook, state: &State) {
+    shared.metrics.execution_finished(&runbook.id, state.status, drive::took(state));
+    if let (ExecutionStatus::Succeeded, Some(began), Some(end)) =
+        (state.status, state.created.trigger.starts_at, state.finished_at)
+    {
+        shared.metrics.remediated(&runbook.id, between(began, end));
+    }
+    let reason = state.reason.map(crate::model::Reason::as_str);
+    tracing::info!(
+        execution_id = %state.created.id,
+        runbook = %runbook.id,
+        status = state.status.as_str(),
+        reason,
+        "execution ended"
+    );
+}
