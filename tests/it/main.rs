@@ -1,1 +1,4 @@
+//! The one integration binary: a module per subject, nothing else here.
 
+mod powercut;
+mod support;
