@@ -9,8 +9,8 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use runbookd::store::{Pair, Scan, SledOptions, SledStore, Store, Work};
@@ -54,7 +54,11 @@ fn cut_again_and_again(test: &str, skip_sync: bool) -> Result<usize, String> {
             let from = (cut as u64 + 1) * 1_000_000;
             let names = if cut % 2 == 0 { Names::AtSync } else { Names::AtOnce };
             let before = acknowledged.len();
-            run_and_kill(test, &shim, names, from, skip_sync, random.below(160), &mut acknowledged);
+            let moment = match cut % 3 {
+                0 => Moment::AfterStart(Duration::from_millis(random.below(60))),
+                _ => Moment::AfterFirst(Duration::from_millis(random.below(140))),
+            };
+            acknowledged.extend(run_and_kill(test, &shim, names, from, skip_sync, moment));
             shim.cut();
             with_acknowledgements += usize::from(acknowledged.len() > before);
             let copied = dir.path().join("copy");
@@ -70,8 +74,16 @@ fn cut_again_and_again(test: &str, skip_sync: bool) -> Result<usize, String> {
         total += acknowledged.len();
         std::fs::remove_dir_all(&root).unwrap();
     }
-    assert!(with_acknowledgements > CUTS / 3, "only {with_acknowledgements} cuts after an acknowledgement");
+    assert!(with_acknowledgements > CUTS / 2, "only {with_acknowledgements} cuts after an acknowledgement");
     Ok(total)
+}
+
+/// When to kill the child.
+enum Moment {
+    /// So long after its start: while it opens the store, or shortly after.
+    AfterStart(Duration),
+    /// So long after its first acknowledgement: under load.
+    AfterFirst(Duration),
 }
 
 fn run_and_kill(
@@ -80,9 +92,8 @@ fn run_and_kill(
     names: Names,
     from: u64,
     skip_sync: bool,
-    after: u64,
-    acknowledged: &mut BTreeSet<u64>,
-) {
+    moment: Moment,
+) -> Vec<u64> {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", &format!("powercut::{test}"), "--nocapture", "--test-threads=1"])
@@ -92,6 +103,7 @@ fn run_and_kill(
     shim.arm(&mut command, names);
     let mut child = command.spawn().unwrap();
     let output = child.stdout.take().unwrap();
+    let (first, wait_for_first) = mpsc::channel();
     let reader = std::thread::spawn(move || {
         let mut numbers = Vec::new();
         let mut output = BufReader::new(output);
@@ -100,12 +112,21 @@ fn run_and_kill(
             // The kill may cut the last line.
             if let Some(number) = line.strip_suffix('\n').and_then(|line| line.strip_prefix("ack ")) {
                 numbers.push(number.parse::<u64>().unwrap());
+                // Nobody may be waiting for it.
+                first.send(()).ok();
             }
             line.clear();
         }
         numbers
     });
-    std::thread::sleep(Duration::from_millis(after));
+    match moment {
+        Moment::AfterStart(after) => std::thread::sleep(after),
+        Moment::AfterFirst(after) => {
+            // An error means that the child ended, which is found below.
+            wait_for_first.recv_timeout(Duration::from_secs(30)).ok();
+            std::thread::sleep(after);
+        }
+    }
     let ended_before = child.try_wait().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
@@ -113,7 +134,7 @@ fn run_and_kill(
         ended_before, None,
         "the child ended by itself: it could not open the store, or a commit failed"
     );
-    acknowledged.extend(reader.join().unwrap());
+    reader.join().unwrap()
 }
 
 /// Opens the store that a cut left, and compares it with what was acknowledged.
