@@ -170,7 +170,7 @@ async fn a_torn_tail_that_was_never_acknowledged_is_cut_off() {
 async fn losing_acknowledged_commits_is_never_silent() {
     let (original, records) = filled().await;
     let end = fs::read(original.path().join("db")).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
-    let mut lost = 0;
+    let (mut lost, mut went_on) = (0, 0);
     for cut in (1..24).map(|part| end * part / 24) {
         let mut refused = false;
         let dir = tempfile::tempdir().unwrap();
@@ -188,12 +188,18 @@ async fn losing_acknowledged_commits_is_never_silent() {
             }
         }
         if refused {
-            // The way out that the message names.
+            // The way out that the message names; sled may have found out meanwhile that more is missing.
             fs::remove_file(dir.path().join(WATERMARK)).unwrap();
-            open(dir.path()).unwrap().commit(put("k", "v")).await.unwrap();
+            match open(dir.path()) {
+                Ok(store) => {
+                    store.commit(put("k", "v")).await.unwrap();
+                    went_on += 1;
+                }
+                Err(error) => assert!(matches!(error, OpenError::Damaged { .. }), "{error}"),
+            }
         }
     }
-    assert!(lost > 0);
+    assert!(went_on > 0, "{lost} lost");
 }
 
 #[tokio::test]
