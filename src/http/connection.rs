@@ -122,14 +122,10 @@ impl Watch {
         phase.into_iter().chain(write).min()
     }
 
-    /// No request has begun that is not answered.
-    fn between_requests(&self) -> bool {
-        matches!(self.state().phase, Phase::Fresh | Phase::Idle)
-    }
-
     /// Between requests, and all answers are on their way: nothing is lost by closing now.
     fn quiet(&self) -> bool {
-        self.between_requests() && self.state().blocked.is_none()
+        let state = self.state();
+        matches!(state.phase, Phase::Fresh | Phase::Idle) && state.blocked.is_none()
     }
 }
 
@@ -277,10 +273,7 @@ pub(super) async fn serve(edge: Arc<Edge>, stream: TcpStream, peer: SocketAddr, 
             () = watch.changed.notified() => {}
             () = edge.drain.cancelled(), if !draining => {
                 draining = true;
-                // hyper would drop what is left of an answer whose client reads slowly.
-                if !watch.between_requests() {
-                    Pin::new(&mut connection).graceful_shutdown();
-                }
+                Pin::new(&mut connection).graceful_shutdown();
             }
             () = until(deadline) => {
                 if watch.deadline(&edge.limits).is_some_and(|deadline| deadline <= Instant::now()) {

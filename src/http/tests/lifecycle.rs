@@ -135,6 +135,9 @@ async fn shutdown_waits_no_longer_than_its_bound() {
     let cut = timeout(Duration::from_secs(5), live.task).await.unwrap().unwrap();
     assert_eq!(cut, 1);
     assert!(busy.closed_within(Duration::from_secs(2)).await);
+    // The connection is gone; what the handler began, it ends.
+    live.gate.release.notify_one();
+    timeout(Duration::from_secs(5), live.gate.finished.notified()).await.expect("the handler was cancelled");
 }
 
 #[tokio::test]
