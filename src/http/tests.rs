@@ -76,6 +76,32 @@ fn route(methods: &'static [Method], path: &'static str, access: Access, handler
     Route { methods, path, trailing_slash: false, access, limit, handler }
 }
 
+/// Says that it was entered, and answers when it is released.
+fn waits(gate: &Arc<Gate>) -> Handler {
+    let gate = Arc::clone(gate);
+    handler(move |_| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.entered.notify_one();
+            gate.release.notified().await;
+            gate.finished.notify_one();
+            Ok(Reply::text("done"))
+        }
+    })
+}
+
+/// One event, then only signs of life.
+fn streams() -> Handler {
+    handler(|_| async {
+        let first = Event { id: Some("1".into()), event: "created".into(), data: "{}".into() };
+        let events = futures_util::StreamExt::chain(
+            futures_util::stream::iter([first]),
+            futures_util::stream::pending(),
+        );
+        Ok(Reply::events_every(events, Duration::from_millis(50)))
+    })
+}
+
 fn routes(gate: &Arc<Gate>) -> Vec<Route> {
     use Permission::{Admin, Audit, Edit, Execute, Read, Secrets};
     let get: &[Method] = &[Method::Get];
@@ -92,26 +118,6 @@ fn routes(gate: &Arc<Gate>) -> Vec<Route> {
             }
         })
     };
-    let waits = {
-        let gate = Arc::clone(gate);
-        handler(move |_| {
-            let gate = Arc::clone(&gate);
-            async move {
-                gate.entered.notify_one();
-                gate.release.notified().await;
-                gate.finished.notify_one();
-                Ok(Reply::text("done"))
-            }
-        })
-    };
-    let streams = handler(|_| async {
-        let first = Event { id: Some("1".into()), event: "created".into(), data: "{}".into() };
-        let events = futures_util::StreamExt::chain(
-            futures_util::stream::iter([first]),
-            futures_util::stream::pending(),
-        );
-        Ok(Reply::events_every(events, Duration::from_millis(50)))
-    });
     let mut routes = vec![
         route(get, "/open", Access::Open, ok.clone()),
         route(post, "/open/{id}", Access::Open, ok.clone()),
@@ -130,8 +136,8 @@ fn routes(gate: &Arc<Gate>) -> Vec<Route> {
             ),
         ),
         route(post, "/panic", Access::Open, handler(|_| async { panic!("on purpose, by a test") })),
-        route(post, "/wait", Access::Open, waits),
-        route(get, "/stream", Access::Open, streams),
+        route(post, "/wait", Access::Open, waits(gate)),
+        route(get, "/stream", Access::Open, streams()),
         route(
             get,
             "/big",
