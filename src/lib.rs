@@ -24,3 +24,6 @@ pub mod journal;
 pub mod store;
 
 pub mod telemetry;
+
+pub mod auth;
+pub mod http;

@@ -1,1 +1,6 @@
+//! The one integration binary: a module per subject, nothing else here.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
+
+mod powercut;
+mod support;

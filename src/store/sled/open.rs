@@ -4,7 +4,7 @@
 //! lock is held, or report success before the names and the first records are durable.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub enum OpenError {
         why: String,
     },
     /// Commits that were acknowledged are gone; what is left is consistent.
-    #[error("the store {} has lost the last {} groups of commits that were acknowledged; restore a backup, or remove the file {} to go on without them", dir.display(), expected - found, dir.join(WATERMARK).display())]
+    #[error("the store {} has lost the last {} groups of commits that were acknowledged; restore a backup, or remove the file {} to go on without them if the rest can still be read", dir.display(), expected - found, dir.join(WATERMARK).display())]
     Lost {
         /// The directory.
         dir: PathBuf,
@@ -89,7 +89,8 @@ pub(super) struct Opened {
 
 const LOCK: &str = "lock";
 pub(super) const WATERMARK: &str = "acknowledged";
-/// How long sled's own lock may outlive its last owner in this process: its threads end a little later.
+/// How long a lock may outlive its last owner in this process: sled's threads end a little later, and a program that
+/// is being started shares our files until it runs.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Opens `dir`, creating it where it does not exist. Blocks; reads the whole store once.
@@ -141,19 +142,33 @@ fn create_dir(dir: &Path) -> Result<(), OpenError> {
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join(LOCK);
     let mut lock = create_file(&path)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut by = String::new();
-            let known = (&lock).take(20).read_to_string(&mut by).is_ok() && !by.trim().is_empty();
-            return Err(OpenError::Held { dir: dir.to_owned(), by: known.then(|| by.trim().to_owned()) });
+    let began = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {
+                let by = holder(&lock);
+                let us = by.as_deref() == Some(std::process::id().to_string().as_str());
+                if !us || began.elapsed() > LINGER {
+                    return Err(OpenError::Held { dir: dir.to_owned(), by });
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::Error(cause)) => return Err(io_error(&path, cause)),
         }
-        Err(TryLockError::Error(cause)) => return Err(io_error(&path, cause)),
     }
     let note = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
     // Only for the message above; a full disk must not hide behind it.
     drop(note);
     Ok(lock)
+}
+
+/// The process that noted itself in the lock.
+fn holder(lock: &File) -> Option<String> {
+    let mut noted = [0; 20];
+    let length = lock.read_at(&mut noted, 0).ok()?;
+    let pid = std::str::from_utf8(&noted[..length]).ok()?.trim();
+    (!pid.is_empty()).then(|| pid.to_owned())
 }
 
 /// A snapshot that was being written when the process ended makes sled refuse the store. It is not needed:

@@ -1,0 +1,5 @@
+//! What several subjects need to put the program under test.
+//!
+//! May import: the library, the standard library. Must never: assert anything about the program itself.
+
+pub(crate) mod powercut;
