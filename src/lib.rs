@@ -17,8 +17,6 @@ pub mod routing;
 
 pub mod admit;
 
-pub mod engine;
-
 pub mod journal;
 
 pub mod store;
