@@ -17,6 +17,8 @@ pub mod routing;
 
 pub mod admit;
 
+pub mod engine;
+
 pub mod journal;
 
 pub mod store;
