@@ -9,4 +9,5 @@
 pub mod document;
 pub mod model;
 
+pub mod step;
 pub mod store;
