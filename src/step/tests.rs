@@ -1,14 +1,18 @@
 //! What a step's process is given, and what is kept of it. Real processes; `process/tests.rs` is about their end.
 
 use super::*;
+use crate::model::RunbookId;
 use std::os::fd::AsFd;
 use std::sync::LazyLock;
 use tokio::sync::RwLock;
+use ulid::Ulid;
 
 /// Held shared by tests that run steps, and alone by those that look at all processes.
 pub(super) static WORLD: LazyLock<RwLock<()>> = LazyLock::new(RwLock::default);
 
 pub(super) struct Bench {
+    /// Of this test alone: processes are known by it.
+    pub(super) execution: ExecutionId,
     pub(super) root: tempfile::TempDir,
     pub(super) runner: Runner,
     pub(super) dirs: Arc<Dirs>,
@@ -20,18 +24,8 @@ pub(super) fn bench() -> Bench {
     let dirs = Arc::new(Dirs::prepare(root.path()).unwrap());
     let policy = OutgoingPolicy::new(vec![OutgoingPolicy::parse_entry("127.0.0.1").unwrap()]);
     let runner = Runner::new(Arc::clone(&dirs), HttpClient::build().unwrap(), Arc::new(policy));
-    Bench { root, runner, dirs }
-}
-
-pub(super) fn context() -> AttemptContext {
-    AttemptContext {
-        execution: ExecutionId::new("web_down_01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap(),
-        step: StepId::new("restart").unwrap(),
-        attempt: 1,
-        idempotency_key: "key-1".into(),
-        timeout: Duration::from_secs(20),
-        amx: [("AMX_STATUS".to_owned(), "firing".to_owned())].into(),
-    }
+    let execution = ExecutionId::of(&RunbookId::new("web_down").unwrap(), Ulid::generate());
+    Bench { execution, root, runner, dirs }
 }
 
 pub(super) fn command(program: &str, args: &[&str]) -> CommandCall {
@@ -51,12 +45,23 @@ pub(super) fn sh(text: &str) -> Call {
 }
 
 impl Bench {
+    pub(super) fn context(&self) -> AttemptContext {
+        AttemptContext {
+            execution: self.execution.clone(),
+            step: StepId::new("restart").unwrap(),
+            attempt: 1,
+            idempotency_key: "key-1".into(),
+            timeout: Duration::from_secs(20),
+            amx: [("AMX_STATUS".to_owned(), "firing".to_owned())].into(),
+        }
+    }
+
     pub(super) async fn run(&self, call: &Call) -> Finished {
         self.run_for(call, Duration::from_secs(20)).await
     }
 
     pub(super) async fn run_for(&self, call: &Call, timeout: Duration) -> Finished {
-        let context = AttemptContext { timeout, ..context() };
+        let context = AttemptContext { timeout, ..self.context() };
         let finished = self.runner.run(&context, call, KillSignal::never()).await;
         self.check_nothing_left();
         finished
@@ -236,13 +241,14 @@ async fn the_environment_is_exactly_the_promised_one() {
     call.env.insert("LANG".into(), "de_DE.UTF-8".into());
     let text = bench.text(call).await;
     let found: std::collections::BTreeSet<&str> = text.split_terminator('\0').collect();
-    let home = format!("HOME={}/{}", bench.dirs.work.display(), context().name());
+    let home = format!("HOME={}/{}", bench.dirs.work.display(), bench.context().name());
     let path = format!("PATH={SEARCH_PATH}");
+    let id = format!("RUNBOOKD_EXECUTION_ID={}", bench.execution);
     let expected = [
         &path,
         &home,
         "LANG=de_DE.UTF-8",
-        "RUNBOOKD_EXECUTION_ID=web_down_01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        &id,
         "RUNBOOKD_STEP=restart",
         "RUNBOOKD_ATTEMPT=1",
         "RUNBOOKD_IDEMPOTENCY_KEY=key-1",
@@ -258,7 +264,9 @@ async fn a_child_has_three_descriptors_default_signals_its_own_session_and_umask
     let bench = bench();
     // One descriptor that would be inherited, and the signal every Rust program ignores.
     let leak = rustix::io::dup(std::io::stderr().as_fd()).unwrap();
-    assert!(std::fs::read_to_string("/proc/self/status").unwrap().contains("SigIgn:\t0000000000001000"));
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = own.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+    assert_ne!(u64::from_str_radix(ignored, 16).unwrap() & (1 << 12), 0, "SIGPIPE: {ignored}");
 
     let listed = bench.text(command("/bin/ls", &["-l", "/proc/self/fd"])).await;
     drop(leak);
@@ -281,7 +289,7 @@ async fn a_child_has_three_descriptors_default_signals_its_own_session_and_umask
     assert_eq!((group, session, terminal), (pid, pid, "0"));
 
     let cwd = bench.text(command("pwd", &[])).await;
-    assert_eq!(cwd.trim_end(), bench.dirs.work.join(context().name()).to_str().unwrap());
+    assert_eq!(cwd.trim_end(), bench.dirs.work.join(bench.context().name()).to_str().unwrap());
     let mut elsewhere = command("pwd", &[]);
     elsewhere.cwd = Some("/usr".into());
     assert_eq!(bench.text(elsewhere).await, "/usr\n");
@@ -413,9 +421,9 @@ async fn output_can_be_read_while_it_runs_and_small_output_leaves_no_file() {
     let (killer, signal) = kill_pair();
     let running = tokio::spawn({
         let bench = Arc::clone(&bench);
-        async move { bench.runner.run(&context(), &sh("echo first; echo oops >&2; sleep 60"), signal).await }
+        async move { bench.runner.run(&bench.context(), &sh("echo first; echo oops >&2; sleep 60"), signal).await }
     });
-    let AttemptContext { execution, step, .. } = context();
+    let AttemptContext { execution, step, .. } = bench.context();
     let mut seen = Vec::new();
     while seen.len() < 6 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -437,7 +445,7 @@ async fn output_can_be_read_while_it_runs_and_small_output_leaves_no_file() {
 #[test]
 fn the_future_of_a_run_is_small() {
     let bench = bench();
-    let (context, call) = (context(), sh("true"));
+    let (context, call) = (bench.context(), sh("true"));
     let future = bench.runner.run(&context, &call, KillSignal::never());
     assert!(size_of_val(&future) < 512, "{}", size_of_val(&future));
 }

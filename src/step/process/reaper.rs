@@ -2,7 +2,8 @@
 //!
 //! The daemon is a subreaper: when a process of a step dies, its children become the daemon's, and the kernel gives
 //! them to its main thread. So the orphans are the children of the main thread that were not started here: one
-//! small file to read. Everything that starts children elsewhere must not do so on the main thread.
+//! small file to read. Everything that starts children elsewhere must do so
+//! on a thread that outlives them and is not the main one: a dead thread's children go to the main thread as well.
 //! May import: `proc`. Must never: reap a child that was started here, or elsewhere by another thread.
 
 use super::proc;

@@ -1,6 +1,6 @@
 //! The end of processes: by kill, by timeout, by being dropped, and of what they leave behind.
 
-use super::super::tests::{Bench, WORLD, bench, command, context, sh};
+use super::super::tests::{Bench, WORLD, bench, command, sh};
 use super::super::{AttemptContext, Call, Finished, KillSignal, OutputStream, kill_pair};
 use super::*;
 use crate::model::AttemptOutcome;
@@ -29,9 +29,9 @@ async fn run_and_kill(bench: Bench, call: Call, grace: Duration) -> (Finished, D
     let (killer, signal) = kill_pair();
     let running = tokio::spawn({
         let bench = Arc::clone(&bench);
-        async move { bench.runner.run(&context(), &call, signal).await }
+        async move { bench.runner.run(&bench.context(), &call, signal).await }
     });
-    let AttemptContext { execution, step, .. } = context();
+    let AttemptContext { execution, step, .. } = bench.context();
     until("it prints something", || {
         let live = bench.runner.live(&execution, &step, 1);
         live.is_some_and(|live| live.read(OutputStream::Stdout, 0, 9).unwrap().total > 0)
@@ -113,7 +113,8 @@ async fn a_leader_that_ends_before_its_children_keeps_its_result_and_they_are_go
 async fn a_run_that_is_dropped_leaves_no_process_and_no_directory() {
     let _world = WORLD.read().await;
     let bench = bench();
-    let (context, call) = (context(), sh("setsid -f sleep 70009; trap '' TERM; sleep 70010; sleep 70010"));
+    let (context, call) =
+        (bench.context(), sh("setsid -f sleep 70009; trap '' TERM; sleep 70010; sleep 70010"));
     let run = bench.runner.run(&context, &call, KillSignal::never());
     assert!(tokio::time::timeout(Duration::from_millis(300), run).await.is_err());
     until("the processes are gone", || alive("70009").is_empty() && alive("70010").is_empty()).await;
@@ -133,8 +134,14 @@ async fn what_a_step_made_in_its_directory_goes_with_it() {
 #[tokio::test]
 async fn no_zombie_remains_and_nobody_elses_child_is_reaped() {
     let _world = WORLD.write().await;
-    let mut other =
-        std::thread::spawn(|| std::process::Command::new("true").spawn().unwrap()).join().unwrap();
+    // Started by a thread that lives on, as the workers of a daemon do.
+    let (spawned, other) = std::sync::mpsc::channel();
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let starter = std::thread::spawn(move || {
+        spawned.send(std::process::Command::new("true").spawn().unwrap()).unwrap();
+        wait.recv().unwrap();
+    });
+    let mut other = other.recv().unwrap();
     let bench = bench();
     for _ in 0..20 {
         let text = "for i in 1 2 3 4 5; do (sleep 0.01 &); (setsid -f sleep 0.01 &); done; sleep 0.02";
@@ -148,6 +155,8 @@ async fn no_zombie_remains_and_nobody_elses_child_is_reaped() {
     };
     until("no zombies", || zombies().is_empty()).await;
     assert!(other.wait().expect("its status was stolen").success());
+    done.send(()).unwrap();
+    starter.join().unwrap();
 }
 
 #[tokio::test]
@@ -155,7 +164,7 @@ async fn orphans_of_a_long_step_are_reaped_while_it_runs() {
     let _world = WORLD.write().await;
     let bench = bench();
     let me = std::process::id() as i32;
-    let context = context();
+    let context = bench.context();
     let call = sh("for i in 1 2 3 4 5; do (setsid -f true &); done; sleep 4");
     let run = bench.runner.run(&context, &call, KillSignal::never());
     tokio::pin!(run);
@@ -175,14 +184,13 @@ async fn orphans_of_a_long_step_are_reaped_while_it_runs() {
 async fn a_sweep_ends_what_a_dead_daemon_left_and_removes_its_directories() {
     let _world = WORLD.write().await;
     let bench = bench();
-    let name = "web_down_01ARZ3NDEKTSV4RRFFQ69G5FAV.restart.1";
-    let home = bench.dirs.work.join(name);
+    let name = bench.context().name();
+    let home = bench.dirs.work.join(&name);
     std::fs::create_dir(&home).unwrap();
     std::fs::write(home.join("file"), "x").unwrap();
     std::fs::write(bench.dirs.outputs.join("a.stdout.new"), "x").unwrap();
     std::fs::write(bench.dirs.outputs.join("a.stdout"), "x").unwrap();
-    let ids =
-        "RUNBOOKD_EXECUTION_ID=web_down_01ARZ3NDEKTSV4RRFFQ69G5FAV RUNBOOKD_STEP=restart RUNBOOKD_ATTEMPT=1";
+    let ids = format!("RUNBOOKD_EXECUTION_ID={} RUNBOOKD_STEP=restart RUNBOOKD_ATTEMPT=1", bench.execution);
     // Plays the daemon: starts processes as a step would have, in sessions of their own, and is killed.
     let text = format!(
         "HOME={home} setsid sh -c 'setsid env -i sleep 70011 & env -i sleep 70012 & wait' &
@@ -229,7 +237,7 @@ async fn a_hundred_at_once_all_end_well() {
     let runs = (1..=100).map(|attempt| {
         let bench = Arc::clone(&bench);
         tokio::spawn(async move {
-            let context = AttemptContext { attempt, ..context() };
+            let context = AttemptContext { attempt, ..bench.context() };
             let call = Call::Command(command("sh", &["-c", "sleep 70015 & echo $RUNBOOKD_ATTEMPT"]));
             (attempt, bench.runner.run(&context, &call, KillSignal::never()).await)
         })
