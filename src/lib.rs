@@ -21,6 +21,8 @@ pub mod engine;
 
 pub mod journal;
 
+pub mod step;
+
 pub mod store;
 
 pub mod telemetry;
