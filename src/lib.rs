@@ -28,4 +28,7 @@ pub mod store;
 pub mod telemetry;
 
 pub mod auth;
+
+pub mod api;
+
 pub mod http;

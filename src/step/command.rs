@@ -5,8 +5,9 @@
 
 use super::output::{Captured, Stream};
 use super::process::{Cause, Child, Ended, PrivateDir, Start};
-use super::{AttemptContext, CommandCall, Finished, KillSignal, Runner, ScriptCall, env_name_problem};
+use super::{AttemptContext, CommandCall, Finished, KillSignal, Runner, ScriptCall};
 use crate::model::AttemptOutcome;
+use crate::model::env_name_problem;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::OpenOptions;

@@ -6,7 +6,6 @@
 //! May import: `model`. Must never: read the runbook, the store or the clock, or render a template.
 
 mod command;
-mod env;
 mod http;
 mod kill;
 mod outgoing;
@@ -15,16 +14,12 @@ mod process;
 mod promql;
 
 pub use command::SEARCH_PATH;
-pub use env::env_name_problem;
-pub use http::{HttpClient, HttpClientError, StatusPattern, StatusPatternError};
+pub use http::{HttpClient, HttpClientError, StatusRange};
 pub use kill::{KillSignal, Killer, kill_pair};
 pub use outgoing::{Entry, EntryError, OutgoingPolicy};
 pub use output::{Captured, INLINE, Piece};
 pub use process::{Swept, TIMEOUT_GRACE, prepare_daemon, sweep_leftovers};
-pub use promql::{
-    Comparison, Expect, ExpectError, Observation, PromClient, PromUrlError, QueryAnswer, QueryError, Sample,
-    judge,
-};
+pub use promql::{Observation, PromClient, PromUrlError, QueryAnswer, QueryError, Sample, judge};
 
 use crate::model::{AttemptOutcome, ExecutionId, Secret, StepId};
 use output::Stream;
@@ -103,7 +98,7 @@ pub struct CommandCall {
     pub program: String,
     /// Its arguments, each passed on byte for byte.
     pub args: Vec<String>,
-    /// Variables beside the standard ones; see [`env_name_problem`].
+    /// Variables beside the standard ones; see [`crate::model::env_name_problem`].
     pub env: BTreeMap<String, String>,
     /// An absolute directory; the private one when absent.
     pub cwd: Option<PathBuf>,
@@ -155,7 +150,7 @@ pub struct HttpCall {
     /// The body.
     pub body: Option<Vec<u8>>,
     /// Statuses that mean success; 2xx when empty.
-    pub expect_status: Vec<StatusPattern>,
+    pub expect_status: Vec<StatusRange>,
     /// What the body must contain as JSON: every key named must be there with that value.
     pub expect_json: Option<serde_json::Value>,
     /// A credential for `Authorization: Bearer`.

@@ -4,12 +4,11 @@
 //! satisfies nothing. May import: `model`. Must never: read an unbounded body, or take a clock.
 
 use super::http::{HttpClient, describe};
-use crate::model::Timestamp;
+use crate::model::{Expect, Timestamp};
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 /// The largest answer that is read, in bytes.
@@ -179,95 +178,6 @@ fn parse(body: &[u8], status: u16) -> Result<QueryAnswer, QueryError> {
     Ok(QueryAnswer { samples, warnings: wire.warnings })
 }
 
-/// What every sample must satisfy.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Expect {
-    /// To compare so with the number.
-    Compare(Comparison, f64),
-    /// That there is none.
-    Absent,
-}
-
-/// How a value is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Comparison {
-    /// `>`
-    Greater,
-    /// `>=`
-    GreaterOrEqual,
-    /// `<`
-    Less,
-    /// `<=`
-    LessOrEqual,
-    /// `==`
-    Equal,
-    /// `!=`
-    NotEqual,
-}
-
-/// Why a text is no [`Expect`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a comparison with a number (> >= < <= == !=, as in \"> 0\") and not \"absent\"")]
-pub struct ExpectError(String);
-
-/// The operators; those of two characters before their beginnings.
-const COMPARISONS: [(&str, Comparison); 6] = [
-    (">=", Comparison::GreaterOrEqual),
-    ("<=", Comparison::LessOrEqual),
-    ("==", Comparison::Equal),
-    ("!=", Comparison::NotEqual),
-    (">", Comparison::Greater),
-    ("<", Comparison::Less),
-];
-
-impl Expect {
-    /// Reads `"> 0"` or `"absent"`.
-    ///
-    /// # Errors
-    /// [`ExpectError`]; also for NaN, which nothing equals.
-    pub fn parse(text: &str) -> Result<Self, ExpectError> {
-        let trimmed = text.trim();
-        if trimmed == "absent" {
-            return Ok(Self::Absent);
-        }
-        COMPARISONS
-            .iter()
-            .find_map(|(sign, comparison)| Some((*comparison, trimmed.strip_prefix(sign)?)))
-            .and_then(|(comparison, number)| Some((comparison, number.trim().parse::<f64>().ok()?)))
-            .filter(|(_, number)| !number.is_nan())
-            .map(|(comparison, number)| Self::Compare(comparison, number))
-            .ok_or_else(|| ExpectError(text.chars().take(80).collect()))
-    }
-
-    fn is_satisfied_by(self, value: f64) -> bool {
-        match self {
-            Self::Absent => false,
-            // `!=` is the one comparison NaN would satisfy.
-            Self::Compare(_, _) if value.is_nan() => false,
-            Self::Compare(comparison, number) => match comparison {
-                Comparison::Greater => value > number,
-                Comparison::GreaterOrEqual => value >= number,
-                Comparison::Less => value < number,
-                Comparison::LessOrEqual => value <= number,
-                Comparison::Equal => value == number,
-                Comparison::NotEqual => value != number,
-            },
-        }
-    }
-}
-
-impl fmt::Display for Expect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Absent => f.write_str("absent"),
-            Self::Compare(comparison, number) => {
-                let sign = COMPARISONS.iter().find(|(_, own)| own == comparison).map_or("", |(sign, _)| sign);
-                write!(f, "{sign} {number}")
-            }
-        }
-    }
-}
-
 /// What an answer means for an expectation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
@@ -280,15 +190,15 @@ pub struct Observation {
 }
 
 /// Judges `samples` at the time `now`: every one must satisfy `expect`, and none may be older than five minutes.
-pub fn judge(expect: &Expect, samples: &[Sample], now: Timestamp) -> Observation {
+pub fn judge(expect: Expect, samples: &[Sample], now: Timestamp) -> Observation {
     let now = now.as_millisecond() as f64 / 1000.0;
-    let reason = match (expect, samples) {
-        (Expect::Absent, []) => "holds",
-        (Expect::Absent, _) => "present",
-        (Expect::Compare(..), []) => "no_data",
+    let reason = match (expect.is_absent(), samples) {
+        (true, []) => "holds",
+        (true, _) => "present",
+        (false, []) => "no_data",
         // Written so that a time that is no number counts as old.
         _ if !samples.iter().all(|sample| now - sample.at <= STALE_AFTER) => "stale",
-        _ if samples.iter().all(|sample| expect.is_satisfied_by(sample.value)) => "holds",
+        _ if samples.iter().all(|sample| expect.satisfied_by(sample.value)) => "holds",
         _ => "violated",
     };
     Observation { holds: reason == "holds", reason, value: summary(samples) }

@@ -12,7 +12,7 @@ mod expect;
 mod tests;
 
 pub use client::{HttpClient, HttpClientError};
-pub use expect::{StatusPattern, StatusPatternError};
+pub use expect::StatusRange;
 
 use super::{AttemptContext, Finished, HttpCall, KillSignal, OutgoingPolicy, Runner, Streams};
 use crate::model::AttemptOutcome;
@@ -169,7 +169,7 @@ async fn exchange(
         progress.status = Some(status);
     });
     let (note, json) = receive(response, call, streams).await?;
-    let expected = |pattern: &StatusPattern| pattern.matches(status);
+    let expected = |pattern: &StatusRange| pattern.matches(status);
     let as_expected = if call.expect_status.is_empty() {
         (200..300).contains(&status)
     } else {
