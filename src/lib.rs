@@ -9,4 +9,6 @@
 pub mod document;
 pub mod model;
 
+pub mod config;
+
 pub mod store;
