@@ -9,6 +9,9 @@
 pub mod model;
 
 pub mod document;
+
+pub mod config;
+
 pub mod runbook;
 
 pub mod intake;

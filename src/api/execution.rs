@@ -132,6 +132,10 @@ pub fn summary(header: &Header) -> Value {
     put(&mut view, "started_at", header.started_at);
     put(&mut view, "finished_at", header.finished_at);
     let took = |start: Timestamp, end: Timestamp| end.duration_since(start).as_millis();
-    put(&mut view, "duration_ms", header.started_at.zip(header.finished_at).map(|(start, end)| i64::try_from(took(start, end)).ok()));
+    put(
+        &mut view,
+        "duration_ms",
+        header.started_at.zip(header.finished_at).map(|(start, end)| i64::try_from(took(start, end)).ok()),
+    );
     view
 }

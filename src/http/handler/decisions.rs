@@ -18,7 +18,8 @@ pub(super) async fn list(services: Arc<Services>, request: Request) -> Result<Re
         since: query.filter("since")?,
     };
     let cursor = cursor(&request)?;
-    let page = services.records.decisions(&filter, cursor, query.limit()?).await.map_err(|e| unreadable(&e))?;
+    let page =
+        services.records.decisions(&filter, cursor, query.limit()?).await.map_err(|e| unreadable(&e))?;
     Ok(Reply::json(&api::page("decisions", &page.items, page.next_cursor.as_deref())))
 }
 

@@ -34,7 +34,8 @@ pub(super) async fn list(services: Arc<Services>, request: Request) -> Result<Re
         until: query.filter("until")?,
     };
     let cursor = cursor(&request)?;
-    let page = services.records.executions(&filter, cursor, query.limit()?).await.map_err(|e| unreadable(&e))?;
+    let page =
+        services.records.executions(&filter, cursor, query.limit()?).await.map_err(|e| unreadable(&e))?;
     let items: Vec<_> = page.items.iter().map(api::summary).collect();
     Ok(Reply::json(&api::page("executions", &items, page.next_cursor.as_deref())))
 }
@@ -88,7 +89,10 @@ pub(super) async fn control(services: Arc<Services>, request: Request) -> Result
     match body.action.as_str() {
         "stop" => end(services, request, body.reason).await,
         other => {
-            let message = format!("{:?} is not an action of this version; known: stop", other.chars().take(40).collect::<String>());
+            let message = format!(
+                "{:?} is not an action of this version; known: stop",
+                other.chars().take(40).collect::<String>()
+            );
             Err(ApiError::invalid_field("action", message))
         }
     }
@@ -111,14 +115,15 @@ async fn end(services: Arc<Services>, request: Request, reason: String) -> Resul
     let header = header(&services, &request).await?;
     check_claims(&services, &request, &header).await?;
     let reason: String = reason.chars().take(1000).collect();
-    let status = services.engine.stop(&header.id, request.user(), &reason).await.map_err(|error| match error {
-        VerbError::Unknown(_) => not_found(),
-        VerbError::Conflict { .. } => ApiError::conflict("wrong_state", error.to_string()),
-        VerbError::NotDurable(_) => {
-            ApiError::unavailable("store_unavailable", error.to_string(), Duration::from_secs(5))
-        }
-        VerbError::Read(error) => unreadable(&error),
-    })?;
+    let status =
+        services.engine.stop(&header.id, request.user(), &reason).await.map_err(|error| match error {
+            VerbError::Unknown(_) => not_found(),
+            VerbError::Conflict { .. } => ApiError::conflict("wrong_state", error.to_string()),
+            VerbError::NotDurable(_) => {
+                ApiError::unavailable("store_unavailable", error.to_string(), Duration::from_secs(5))
+            }
+            VerbError::Read(error) => unreadable(&error),
+        })?;
     Ok(Reply::json(&json!({ "id": header.id, "status": status })).status(202))
 }
 
@@ -186,7 +191,8 @@ impl Follow {
                 // A client that has seen the last event gets only the end.
                 if self.ready.is_empty() && !self.over {
                     let header = self.services.records.header(self.id.ulid()).await.ok().flatten();
-                    self.over = header.is_some_and(|header| header.status.is_final() && header.seq <= self.after);
+                    self.over =
+                        header.is_some_and(|header| header.status.is_final() && header.seq <= self.after);
                 }
                 true
             }
@@ -206,7 +212,9 @@ impl Follow {
                 Ok(id) if id == self.id => return,
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(_)) => return,
-                Err(broadcast::error::RecvError::Closed) => return tokio::time::sleep(Duration::from_secs(1)).await,
+                Err(broadcast::error::RecvError::Closed) => {
+                    return tokio::time::sleep(Duration::from_secs(1)).await;
+                }
             }
         }
     }
@@ -236,7 +244,12 @@ pub(super) async fn output(services: Arc<Services>, request: Request) -> Result<
     let state = state(&services, &header.id).await?;
     let index = state.index_of(&step).ok_or_else(nothing)?;
     // Of an interrupted attempt and its re-run, which share a number, the later one.
-    let ended = state.steps[index].attempts.iter().rev().find(|ended| ended.attempt == attempt).ok_or_else(nothing)?;
+    let ended = state.steps[index]
+        .attempts
+        .iter()
+        .rev()
+        .find(|ended| ended.attempt == attempt)
+        .ok_or_else(nothing)?;
     let kept: &Output = match stream {
         OutputStream::Stdout => &ended.stdout,
         OutputStream::Stderr => &ended.stderr,

@@ -110,9 +110,25 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
         get("/api/executions", READ, with(services, executions::list)),
         get("/api/executions/{id}", READ, with(services, executions::show)),
         get("/api/executions/{id}/events", READ, with(services, executions::events)),
-        get("/api/executions/{id}/output/{step}/{attempt}/{stream}", READ, with(services, executions::output)),
-        route(&[Method::Post], "/api/executions/{id}/control", EXECUTE, CONTROL_BODY, with(services, executions::control)),
-        route(&[Method::Post], "/api/executions/{id}/stop", EXECUTE, CONTROL_BODY, with(services, executions::stop)),
+        get(
+            "/api/executions/{id}/output/{step}/{attempt}/{stream}",
+            READ,
+            with(services, executions::output),
+        ),
+        route(
+            &[Method::Post],
+            "/api/executions/{id}/control",
+            EXECUTE,
+            CONTROL_BODY,
+            with(services, executions::control),
+        ),
+        route(
+            &[Method::Post],
+            "/api/executions/{id}/stop",
+            EXECUTE,
+            CONTROL_BODY,
+            with(services, executions::stop),
+        ),
         get("/api/decisions", READ, with(services, decisions::list)),
         get("/api/decisions/{id}", READ, with(services, decisions::show)),
         get("/api/config", Needs(Permission::Admin), with(services, operations::config)),
@@ -147,7 +163,11 @@ where
 /// A store that cannot be read: nothing the caller can mend.
 fn unreadable(error: &ReadError) -> ApiError {
     tracing::error!(%error, "the store cannot be read");
-    ApiError::unavailable("store_unreadable", "the store cannot be read; see the log", Duration::from_secs(10))
+    ApiError::unavailable(
+        "store_unreadable",
+        "the store cannot be read; see the log",
+        Duration::from_secs(10),
+    )
 }
 
 /// Whether the claims a runbook requires are held. What cannot be read denies.
@@ -176,7 +196,9 @@ fn claims_allow(runbook: Option<&Runbook>, who: Option<&Principal>) -> Result<()
 
 /// A claim's values: a list of texts, or a text split at commas.
 fn claim_values(who: &Principal, claim: &str) -> Vec<String> {
-    let split = |text: &str| text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
+    let split = |text: &str| {
+        text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
+    };
     if claim == "roles" {
         return who.roles.clone();
     }

@@ -31,7 +31,8 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
         None => "enabled",
     };
     let (library, health) = (services.library(), services.records.store().health());
-    let (active_executions, queued_executions, awaiting_approval) = tally(&services.engine.counts().by_status);
+    let (active_executions, queued_executions, awaiting_approval) =
+        tally(&services.engine.counts().by_status);
     let mut mappings: BTreeMap<String, String> =
         library.alerts().map(|(alert, runbook)| (alert.to_owned(), runbook.to_string())).collect();
     for mapping in services.intake.options().rules.mappings.iter().rev() {
@@ -109,7 +110,9 @@ pub(super) async fn metrics(services: Arc<Services>, request: Request) -> Result
 
 pub(super) async fn reload(services: Arc<Services>, _: Request) -> Result<Reply, ApiError> {
     let Some(reload) = &services.reload else {
-        return Err(ApiError::forbidden("lifecycle is off: start runbookd with --web.enable-lifecycle, or send SIGHUP"));
+        return Err(ApiError::forbidden(
+            "lifecycle is off: start runbookd with --web.enable-lifecycle, or send SIGHUP",
+        ));
     };
     reload.notify_one();
     Ok(Reply::json(&Value::Object([("status".to_owned(), "reloading".into())].into_iter().collect())))

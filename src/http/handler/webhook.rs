@@ -14,7 +14,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub(super) async fn accept(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
     request.require_json()?;
     if services.is_draining() || !services.ready.load(Ordering::SeqCst) {
-        return Err(ApiError::unavailable("not_ready", "runbookd is starting or going; send it again", RETRY_AFTER));
+        return Err(ApiError::unavailable(
+            "not_ready",
+            "runbookd is starting or going; send it again",
+            RETRY_AFTER,
+        ));
     }
     let accepted = services.intake.accept(&request.body).await.map_err(refusal)?;
     services.last_webhook.store(accepted.received_at.as_millisecond(), Ordering::SeqCst);
@@ -40,7 +44,11 @@ fn refusal(error: IntakeError) -> ApiError {
         }
         IntakeError::Store(cause) => {
             tracing::error!(%cause, "webhook refused: the store did not take it");
-            ApiError::unavailable("store_unavailable", "the alerts could not be made durable; send them again", RETRY_AFTER)
+            ApiError::unavailable(
+                "store_unavailable",
+                "the alerts could not be made durable; send them again",
+                RETRY_AFTER,
+            )
         }
     }
 }
