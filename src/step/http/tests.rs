@@ -290,7 +290,8 @@ async fn a_slow_drip_times_out_and_keeps_what_came_and_a_kill_ends_it() {
 #[tokio::test]
 async fn a_failure_names_its_phase_and_no_secret() {
     let bench = bench();
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // A port that is never given out to a listener of another test.
+    let closed = "127.0.0.1:1";
     let with_secret =
         |url: String| HttpCall { bearer: Some(Secret::new("s3cret")), ..get(&format!("{url}?token=s3cret")) };
     let refused = run(&bench, with_secret(format!("http://{closed}/"))).await.error.unwrap();
