@@ -14,8 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 static IS_SUBREAPER: AtomicBool = AtomicBool::new(false);
-/// Read-locked from before a start until the child is in [`STARTED`], so that no child is taken for an orphan.
-static STARTING: RwLock<()> = RwLock::new(());
+/// Read-locked while a child comes or goes: from before a start until it is in [`STARTED`], and while one is reaped.
+/// Write-locked while they are listed, so that no child is taken for an orphan, and because the kernel may skip
+/// entries of the list when others leave it meanwhile.
+static CHANGING: RwLock<()> = RwLock::new(());
 static STARTED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 /// Children started here that did not die in time; reaped whenever they do.
 static ABANDONED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -32,7 +34,7 @@ pub(super) fn declare_subreaper() {
 
 /// Starts a child with `start` and remembers it as ours.
 pub(super) fn register(start: impl FnOnce() -> io::Result<i32>) -> io::Result<i32> {
-    let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+    let _changing = CHANGING.read().unwrap_or_else(PoisonError::into_inner);
     let pid = start()?;
     lock(&STARTED).insert(pid);
     Ok(pid)
@@ -65,7 +67,7 @@ pub(super) fn orphans() -> Option<Vec<i32>> {
         return None;
     }
     let me = rustix::process::getpid().as_raw_nonzero().get();
-    let _none_starting = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    let _still = CHANGING.write().unwrap_or_else(PoisonError::into_inner);
     let mut children = proc::children_of_thread(me, me)?;
     let started = lock(&STARTED);
     children.retain(|pid| !started.contains(pid));
@@ -87,6 +89,7 @@ pub(super) fn reap_orphans() {
 
 fn wait_now(pid: i32) -> Option<WaitIdStatus> {
     let pid = Pid::from_raw(pid)?;
+    let _changing = CHANGING.read().unwrap_or_else(PoisonError::into_inner);
     // An error means that it is no child of ours any more, which is as good as reaped for every caller.
     rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG).ok().flatten()
 }

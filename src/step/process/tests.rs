@@ -88,6 +88,15 @@ async fn setsid_and_double_forks_do_not_escape_a_kill() {
 }
 
 #[tokio::test]
+async fn one_that_forks_while_it_is_killed_does_not_win() {
+    let _world = WORLD.read().await;
+    let call = sh("setsid -f sh -c 'while :; do setsid -f sleep 70016; done'; echo ready; sleep 70016");
+    let (finished, _) = run_and_kill(bench(), call, Duration::from_millis(50)).await;
+    assert_eq!(finished.error.as_deref(), Some("it was killed on request"), "no survivors");
+    assert_eq!(alive("70016"), [] as [i32; 0]);
+}
+
+#[tokio::test]
 async fn one_that_hides_its_whole_origin_is_ended_when_no_other_attempt_runs() {
     let _world = WORLD.write().await;
     let call =
