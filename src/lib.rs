@@ -35,3 +35,5 @@ pub mod auth;
 pub mod api;
 
 pub mod http;
+
+pub mod app;

@@ -165,3 +165,12 @@ fn argv(program: &str, args: &[String]) -> String {
         text
     })
 }
+
+/// What the step at `index` would do, as far as that is known before it is its turn.
+pub fn preview(runbook: &Runbook, state: &State, index: usize) -> String {
+    match (&runbook.steps[index].kind, work(runbook, state, index)) {
+        (Kind::Wait { duration }, _) => format!("waits {}", humantime::format_duration(*duration)),
+        (_, Ok((_, plan))) => plan,
+        (_, Err(why)) => format!("known only when its turn comes ({why})"),
+    }
+}

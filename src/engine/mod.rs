@@ -16,6 +16,7 @@ pub mod transition;
 pub mod verb;
 mod view;
 
+pub use call::preview;
 pub use registry::Counts;
 
 use crate::intake::QueueCount;
