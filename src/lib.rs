@@ -11,4 +11,6 @@ pub mod model;
 
 pub mod config;
 
+pub mod catalogue;
+
 pub mod store;
