@@ -266,7 +266,8 @@ impl Engine {
     pub async fn drain(&self, limit: Duration) {
         self.shared.registry().drain();
         if tokio::time::timeout(limit, self.idle()).await.is_err() {
-            for id in self.shared.registry().driven() {
+            let driven = self.shared.registry().driven();
+            for id in driven {
                 self.shared.send(&id, Input::Interrupt);
             }
             if tokio::time::timeout(Duration::from_secs(10), self.idle()).await.is_err() {
@@ -382,3 +383,6 @@ impl Shared {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
