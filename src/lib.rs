@@ -25,3 +25,5 @@ pub mod telemetry;
 
 pub mod auth;
 pub mod http;
+
+pub mod cli;
