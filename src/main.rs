@@ -5,9 +5,7 @@ use runbookd::model::{Clock, Timestamp};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// The system's clock.
 struct System;
-
 impl Clock for System {
     #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else asks")]
     fn now(&self) -> Timestamp {
@@ -18,15 +16,17 @@ impl Clock for System {
 
 /// Until the composition root is linked in here, the verbs that need it are refused.
 struct ClientOnly;
-
 impl Program for ClientOnly {
     fn serve(&self, _: ServeOptions) -> i32 {
+        eprintln!("runbookd: this build is a client only");
         1
     }
     fn check(&self, _: CheckOptions) -> i32 {
+        eprintln!("runbookd: this build is a client only");
         1
     }
     fn execute(&self, _: ExecuteOptions) -> i32 {
+        eprintln!("runbookd: this build is a client only");
         1
     }
 }

@@ -5,8 +5,9 @@
 
 use super::args::{DecisionsVerb, Shape};
 use super::client::Client;
+use super::escape::wrap;
 use super::quit::{Quit, YES};
-use super::screen::Screen;
+use super::screen::{COLUMNS, Screen};
 use super::table::Table;
 use super::{Environment, executions, field};
 use serde_json::Value;
@@ -80,7 +81,8 @@ fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     let verdict = screen.paint(&text("verdict"));
     screen.line(&format!("Decision    {}", text("id")))?;
     screen.line(&format!("Verdict     {verdict} ({}: {})", text("reason"), text("message")))?;
-    screen.line(&format!("Alert       {}, fingerprint {}", text("alertname"), text("fingerprint")))?;
+    let alert = format!("{}, fingerprint {}", text("alertname"), text("fingerprint"));
+    executions::labelled("Alert", &alert, screen)?;
     let seen = match value["seen"].as_u64() {
         Some(times) if times > 1 => {
             format!(", seen {times} times, last {} UTC", field::stamp(value, "last_seen"))
@@ -113,7 +115,9 @@ fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
         screen.line("")?;
         screen.line("Numbers")?;
         for (gate, numbers) in details {
-            screen.line(&format!("  {gate}: {numbers}"))?;
+            for line in wrap(&format!("{gate}: {numbers}"), COLUMNS - 2) {
+                screen.line(&format!("  {line}"))?;
+            }
         }
     }
     Ok(())

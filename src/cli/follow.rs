@@ -54,6 +54,8 @@ pub(super) async fn run(
         let before = seen.seq;
         let lost = match stream(client, id, &mut seen, &mut connected, screen).await {
             Ok(()) if seen.ended => break,
+            // Nothing leads out of a final status, so the end need not be heard.
+            Ok(()) | Err(Failed::Lost(_)) if seen.status.is_some() => break,
             Ok(()) => Quit::Unreachable {
                 message: "the server ends the stream before the execution ends".to_owned(),
                 hint: "is it draining? `runbookd status` tells".to_owned(),

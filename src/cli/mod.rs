@@ -106,7 +106,7 @@ pub fn run(
             return USAGE;
         }
         // `--help` and `--version` are what was asked for, so they are data.
-        Err(error) => screen.text(&error.to_string()).map(|()| YES),
+        Err(error) => screen.line(error.to_string().trim_end()).map(|()| YES),
     };
     match ended.and_then(|code| screen.flush().map(|()| code)) {
         Ok(code) => code,

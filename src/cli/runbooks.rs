@@ -5,6 +5,7 @@
 use super::args::{RunbooksVerb, Shape};
 use super::client::Client;
 use super::escape::wrap;
+use super::executions::labelled;
 use super::field;
 use super::quit::{Quit, YES};
 use super::screen::{COLUMNS, Screen};
@@ -51,15 +52,9 @@ fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
         ("Target", "target"),
         ("Timeout", "timeout"),
     ] {
-        let text = field::text(value, key);
-        if !text.is_empty() {
-            screen.line(&format!("{title:<12}{text}"))?;
-        }
+        labelled(title, &field::text(value, key), screen)?;
     }
-    let alerts = field::words(value, "alerts");
-    if !alerts.is_empty() {
-        screen.line(&format!("Alerts      {alerts}"))?;
-    }
+    labelled("Alerts", &field::words(value, "alerts"), screen)?;
     if let Some(description) = value["description"].as_str().filter(|text| !text.trim().is_empty()) {
         screen.line("")?;
         for line in super::escape::visible_lines(description.trim()).lines() {

@@ -51,8 +51,7 @@ impl<'w> Screen<'w> {
 
     /// A message for people. Stderr that is gone takes nothing away from the answer.
     pub(super) fn message(&mut self, text: &str) {
-        let end = if text.ends_with('\n') { "" } else { "\n" };
-        self.err.write_all(format!("{text}{end}").as_bytes()).ok();
+        self.err.write_all(format!("{}\n", text.trim_end_matches('\n')).as_bytes()).ok();
         self.err.flush().ok();
     }
 

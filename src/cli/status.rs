@@ -4,8 +4,9 @@
 
 use super::args::Shape;
 use super::client::Client;
+use super::escape::{visible, wrap};
 use super::quit::{Quit, YES};
-use super::screen::Screen;
+use super::screen::{COLUMNS, Screen};
 use super::table::Table;
 use super::{Environment, field, when};
 use crate::model::between;
@@ -43,7 +44,8 @@ pub(super) async fn run(client: &Client, env: &Environment, screen: &mut Screen<
         ("Broken runbooks", "broken_runbooks"),
     ] {
         if !field::list(value, key).is_empty() {
-            screen.line(&format!("{title:<16} {}", named(value, key)))?;
+            let lines = wrap(&named(value, key), COLUMNS - 17);
+            screen.line(&format!("{title:<17}{}", lines.join(&format!("\n{:17}", ""))))?;
         }
     }
     if value["store"].as_object().is_some_and(|store| !store.is_empty()) {
@@ -56,7 +58,7 @@ pub(super) async fn run(client: &Client, env: &Environment, screen: &mut Screen<
 fn mappings(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     let mut table = Table::default().elastic("ALERT", 20).whole("RUNBOOK");
     for (alert, runbook) in value["runbook_alert_mappings"].as_object().into_iter().flatten() {
-        table.row([super::escape::visible(alert), field::compact(runbook)]);
+        table.row([visible(alert), field::compact(runbook)]);
     }
     if table.is_empty() {
         return Ok(());

@@ -15,7 +15,7 @@ const OUTPUT_LINES: usize = 5;
 /// Lines shown of a plan or an error.
 const TEXT_LINES: usize = 6;
 /// Where the facts about an attempt begin.
-const INDENT: usize = 6;
+const INDENT: usize = 7;
 
 /// Prints the execution in `value`.
 pub(super) fn print(value: &Value, now: Timestamp, screen: &mut Screen<'_>) -> Result<(), Quit> {
@@ -98,15 +98,17 @@ fn step(execution: &Value, number: usize, step: &Value, screen: &mut Screen<'_>)
     screen.line("")?;
     let status = screen.paint(&text("status"));
     screen.line(&format!("{number:>3}. {id}  {status}{reason}  [{about}]"))?;
-    paragraph("", &title, 1, screen)?;
-    paragraph("error", &text("error"), TEXT_LINES, screen)?;
+    if !title.is_empty() {
+        screen.line(&format!("     {}", escape::cut(&title, COLUMNS - 5)))?;
+    }
+    paragraph("error", &text("error"), screen)?;
     let attempts = field::list(step, "attempts");
     for one in attempts {
         attempt(one, screen)?;
     }
     if let (Some(last), true) = (attempts.last(), attempts.iter().any(is_longer)) {
         let (execution, number) = (field::text(execution, "id"), field::text(last, "attempt"));
-        let line = format!("more: runbookd executions output {execution} {id} {number} [--stderr]");
+        let line = format!("more     runbookd executions output {execution} {id} {number}");
         screen.line(&format!("{}{line}", " ".repeat(INDENT)))?;
     }
     let undo = &step["undo"];
@@ -146,8 +148,8 @@ fn attempt(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
         line += &format!("  {}", facts.join(", "));
     }
     screen.line(&line)?;
-    paragraph("did", &text("plan"), TEXT_LINES, screen)?;
-    paragraph("error", &text("error"), TEXT_LINES, screen)?;
+    paragraph("did", &text("plan"), screen)?;
+    paragraph("error", &text("error"), screen)?;
     for name in ["stdout", "stderr"] {
         let (written, bytes) = field::stream(value, name);
         for (index, line) in written.lines().take(OUTPUT_LINES).enumerate() {
@@ -192,16 +194,16 @@ fn verify(verify: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
 }
 
 /// A text of several lines under an attempt, wrapped, with `name` before the first.
-fn paragraph(name: &str, text: &str, most: usize, screen: &mut Screen<'_>) -> Result<(), Quit> {
+fn paragraph(name: &str, text: &str, screen: &mut Screen<'_>) -> Result<(), Quit> {
     if text.is_empty() {
         return Ok(());
     }
-    let gap = if name.is_empty() { String::new() } else { format!("{name:<6}   ") };
-    let lines = escape::wrap(text, COLUMNS - INDENT - gap.len());
-    for (index, line) in lines.iter().take(most).enumerate() {
-        let head = if index == 0 { gap.clone() } else { " ".repeat(gap.len()) };
-        let more = if index + 1 == most && lines.len() > most { " ..." } else { "" };
-        screen.line(format!("{}{head}{line}{more}", " ".repeat(INDENT)).trim_end())?;
+    // What follows a name begins below what `stdout | ` leads to.
+    let lines = escape::wrap(text, COLUMNS - INDENT - 9 - 4);
+    for (index, line) in lines.iter().take(TEXT_LINES).enumerate() {
+        let name = if index == 0 { name } else { "" };
+        let more = if index + 1 == TEXT_LINES && lines.len() > TEXT_LINES { " ..." } else { "" };
+        screen.line(format!("{}{name:<9}{line}{more}", " ".repeat(INDENT)).trim_end())?;
     }
     Ok(())
 }
