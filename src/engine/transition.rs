@@ -7,7 +7,7 @@
 use super::view;
 use crate::journal::{Event, Output, Skip, State, StepState};
 use crate::model::{AttemptOutcome, Effect, ExecutionStatus, Reason, StepId, StepStatus, Timestamp, after};
-use crate::runbook::{Kind, OnFailure, OnResolved, Runbook, Step};
+use crate::runbook::{Condition, Kind, OnFailure, OnResolved, Runbook, Step};
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq)]
@@ -235,7 +235,12 @@ fn verifying(runbook: &Runbook, state: &State, now: Timestamp) -> Next {
     let (Some(verify), Some(proof)) = (&runbook.verify, &state.verify) else {
         return finish(ExecutionStatus::Failed, Some(Reason::Unreadable));
     };
-    if let Some(since) = proof.holds_since {
+    let holds_since = match verify.condition {
+        Condition::Promql { .. } => proof.holds_since,
+        // Nobody needs to be asked: the delivery is in the journal, perhaps since before the proof began.
+        Condition::AlertResolved => state.resolved_at.map(|at| at.max(proof.started_at)),
+    };
+    if let Some(since) = holds_since {
         let proven_at = after(since, verify.hold);
         if now >= proven_at && proven_at <= proof.until {
             return finish(ExecutionStatus::Succeeded, None);
@@ -244,7 +249,7 @@ fn verifying(runbook: &Runbook, state: &State, now: Timestamp) -> Next {
     if now >= proof.until {
         return finish(ExecutionStatus::NotVerified, Some(Reason::NotVerified));
     }
-    let held = proof.holds_since.map(|since| after(since, verify.hold));
+    let held = holds_since.map(|since| after(since, verify.hold));
     Next::Idle { wake: Some(held.map_or(proof.until, |held| held.min(proof.until))) }
 }
 
