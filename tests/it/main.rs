@@ -2,5 +2,6 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
+mod intake;
 mod powercut;
 mod support;
