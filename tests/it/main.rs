@@ -4,6 +4,7 @@
 
 mod crash;
 mod lifecycle;
+mod intake;
 mod powercut;
 mod stop;
 mod support;
