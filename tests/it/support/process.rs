@@ -1,0 +1,127 @@
+//! Programs in the background: their output in a file, shown when the test fails, and an end in every case.
+//!
+//! May import: the standard library, `rustix`. Must never: leave a process behind, or wait without a limit.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How many lines of a log a failing test shows.
+const SHOWN: usize = 60;
+
+/// One program.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command`; its output is appended to `<dir>/<name>.log`.
+    pub(crate) fn start(name: &str, mut command: Command, dir: &Path) -> Self {
+        let log = dir.join(format!("{name}.log"));
+        let file = open(&log);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+        Self { name: name.to_owned(), child, log }
+    }
+
+    /// Asks `ready` until it says yes; panics when the program ends before, or after `limit`.
+    pub(crate) fn wait_until(&mut self, limit: Duration, mut ready: impl FnMut() -> bool) {
+        let end = Instant::now() + limit;
+        while !ready() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("{} ended by itself, {status}:\n{}", self.name, self.log());
+            }
+            assert!(Instant::now() < end, "{} is not ready after {limit:?}", self.name);
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// SIGKILL, at once.
+    pub(crate) fn kill(&mut self) {
+        // It may be gone already.
+        drop(self.child.kill());
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and its exit status within `limit`.
+    pub(crate) fn terminate(&mut self, limit: Duration) -> ExitStatus {
+        let pid = Pid::from_child(&self.child);
+        // It may be gone already; then its status is what it ended with.
+        drop(kill_process(pid, Signal::TERM));
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "{} does not end within {limit:?} of SIGTERM", self.name);
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let from = lines.len().saturating_sub(SHOWN);
+            eprintln!("---- {} ----\n{}", self.name, lines[from..].join("\n"));
+        }
+    }
+}
+
+fn open(path: &Path) -> File {
+    OpenOptions::new().create(true).append(true).open(path).unwrap()
+}
+
+/// The path of a program from a Debian package.
+pub(crate) fn program(name: &str, package: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!("{name} is not installed: it is in the Debian package {package}, which `make test` installs")
+    })
+}
+
+/// An address for a program that cannot report the one it chose: a port below those which the system gives to
+/// outgoing connections, another one at each call.
+pub(crate) fn free_address() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 15_000 + (std::process::id().wrapping_mul(67) + step) % 15_000;
+        let address = format!("127.0.0.1:{port}");
+        if std::net::TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// Asks `question` until it has an answer; panics with `what` after `limit`.
+pub(crate) fn eventually<T>(what: &str, limit: Duration, mut question: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(answer) = question() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "waited {limit:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
