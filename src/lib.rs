@@ -9,6 +9,9 @@
 pub mod model;
 
 pub mod document;
+
+pub mod config;
+
 pub mod runbook;
 
 pub mod intake;
@@ -17,11 +20,20 @@ pub mod routing;
 
 pub mod admit;
 
+pub mod engine;
+
 pub mod journal;
+
+pub mod step;
 
 pub mod store;
 
 pub mod telemetry;
 
 pub mod auth;
+
+pub mod api;
+
 pub mod http;
+
+pub mod app;

@@ -107,6 +107,11 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// Whether nobody had to prove anything. A token always has claims, so none can pretend to be this.
+    pub fn is_anonymous(&self) -> bool {
+        self.claims.is_empty()
+    }
+
     /// The caller of a server that is told to be open: every permission, no claims.
     pub fn anonymous() -> Self {
         Self {

@@ -7,8 +7,8 @@
 mod problem;
 mod value;
 
-pub use problem::{Problem, Problems, Severity};
-pub use value::{Sited, Table, Value, nearest, parse, parse_size};
+pub use problem::{Place, Problem, Problems, Severity};
+pub use value::{Shape, Sited, Table, Value, nearest, parse, parse_size};
 
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ pub struct Problem {
     pub file: Arc<str>,
     /// Byte range of the offending text.
     pub span: Range<usize>,
-    /// Line, from 1.
+    /// Line, from 1; 0 when it is not about a text but about `file` itself, such as a flag.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
@@ -39,8 +39,35 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line, column, message, help, .. } = self;
-        write!(f, "{file}:{line}:{column}: {message}")?;
+        match line {
+            0 => write!(f, "{file}: {message}")?,
+            _ => write!(f, "{file}:{line}:{column}: {message}")?,
+        }
         if help.is_empty() { Ok(()) } else { write!(f, " (help: {help})") }
+    }
+}
+
+/// Where something was read, kept for problems that only come to light later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    file: Arc<str>,
+    span: Range<usize>,
+    line: usize,
+    column: usize,
+    path: String,
+}
+
+impl Place {
+    /// A problem here.
+    pub fn problem(
+        &self,
+        severity: Severity,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Problem {
+        let Self { file, span, line, column, path } = self.clone();
+        let (message, help) = (message.into(), help.into());
+        Problem { file, span, line, column, severity, path, message, help }
     }
 }
 
@@ -49,13 +76,19 @@ impl fmt::Display for Problem {
 pub struct Problems {
     file: Arc<str>,
     text: Arc<str>,
+    outside: bool,
     list: RefCell<Vec<Problem>>,
 }
 
 impl Problems {
     /// No problems yet, for the file called `file` that holds `text`.
     pub fn new(file: &str, text: &str) -> Self {
-        Self { file: file.into(), text: text.into(), list: RefCell::default() }
+        Self { file: file.into(), text: text.into(), outside: false, list: RefCell::default() }
+    }
+
+    /// No problems yet, for a value that stands in no file: `origin` is the flag or variable it came by.
+    pub fn outside(origin: &str) -> Self {
+        Self { file: origin.into(), text: "".into(), outside: true, list: RefCell::default() }
     }
 
     /// The whole text.
@@ -80,17 +113,18 @@ impl Problems {
     }
 
     fn note(&self, severity: Severity, span: Range<usize>, path: &str, message: String, help: String) {
-        let (line, column) = self.position(span.start);
-        self.list.borrow_mut().push(Problem {
-            file: Arc::clone(&self.file),
-            span,
-            line,
-            column,
-            severity,
-            path: path.to_owned(),
-            message,
-            help,
-        });
+        self.add(self.place(span, path).problem(severity, message, help));
+    }
+
+    /// Adds a problem made from a [`Place`].
+    pub fn add(&self, problem: Problem) {
+        self.list.borrow_mut().push(problem);
+    }
+
+    /// The place of a byte range, for problems found later; `path` is the key's.
+    pub fn place(&self, span: Range<usize>, path: &str) -> Place {
+        let (line, column) = if self.outside { (0, 0) } else { self.position(span.start) };
+        Place { file: Arc::clone(&self.file), span, line, column, path: path.to_owned() }
     }
 
     fn position(&self, offset: usize) -> (usize, usize) {
@@ -103,6 +137,11 @@ impl Problems {
     /// Whether an error was noted.
     pub fn has_errors(&self) -> bool {
         self.list.borrow().iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// The lines that problems were noted on so far.
+    pub fn lines(&self) -> Vec<usize> {
+        self.list.borrow().iter().map(|problem| problem.line).collect()
     }
 
     /// All problems, in the order of the text.
@@ -120,6 +159,16 @@ impl Problems {
                 Severity::Error => Level::ERROR,
                 Severity::Warning => Level::WARNING,
             };
+            if problem.line == 0 {
+                let title = format!("{}: {}", problem.file, problem.message);
+                let mut group = Group::with_title(level.primary_title(title));
+                if !problem.help.is_empty() {
+                    group = group.element(Level::HELP.message(&*problem.help));
+                }
+                out.push_str(&Renderer::plain().render(&[group]));
+                out.push_str("\n\n");
+                continue;
+            }
             let start = text.floor_char_boundary(problem.span.start.min(text.len()));
             let end = text.ceil_char_boundary(problem.span.end.clamp(start, text.len()));
             let snippet = Snippet::source(text)

@@ -1,12 +1,13 @@
 //! Values of a TOML document that know their place in the text.
 
-use super::Problems;
+use super::{Place, Problems};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 /// A plain value together with the bytes it was read from, for problems found later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,11 @@ impl<'d> Table<'d> {
             .collect()
     }
 
+    /// Where the values of the keys stand that nobody asked for so far.
+    pub fn unasked(&self) -> Vec<Range<usize>> {
+        self.entries.values().map(|(_, value)| value.span()).collect()
+    }
+
     /// Notes every key nobody asked for, naming the nearest known one.
     pub fn finish(self) {
         let asked = self.asked.borrow();
@@ -132,7 +138,43 @@ pub struct Value<'d> {
     value: Spanned<DeValue<'d>>,
 }
 
+/// What a value that stands in no file is read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A text; also a duration, a size or a word of a closed set.
+    Text,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// Texts separated by commas; blanks around them do not count, and nothing is the empty list.
+    List,
+}
+
 impl<'d> Value<'d> {
+    /// The value of a flag or variable; a text that does not have the `shape` stays a text, so that its
+    /// reader complains of it.
+    pub fn outside(problems: &'d Problems, path: &str, shape: Shape, text: &'d str) -> Self {
+        let word = |text: &'d str| DeValue::String(Cow::Borrowed(text));
+        let value = match (shape, text.trim()) {
+            (Shape::Boolean, "true") => DeValue::Boolean(true),
+            (Shape::Boolean, "false") => DeValue::Boolean(false),
+            (Shape::Integer, digits) => match DeValue::parse(digits).map(Spanned::into_inner) {
+                Ok(number @ DeValue::Integer(_)) => number,
+                _ => word(text),
+            },
+            (Shape::List, items) => {
+                let mut list = DeArray::new();
+                for item in items.split(',').map(str::trim).filter(|_| !items.is_empty()) {
+                    list.push(Spanned::new(0..0, word(item)));
+                }
+                DeValue::Array(list)
+            }
+            _ => word(text),
+        };
+        Self { path: path.to_owned(), problems, value: Spanned::new(0..0, value) }
+    }
+
     /// Where it stands.
     pub fn span(&self) -> Range<usize> {
         self.value.span()
@@ -143,9 +185,14 @@ impl<'d> Value<'d> {
         &self.path
     }
 
-    /// The problems of the file it belongs to.
+    /// The problems it belongs to.
     pub fn problems(&self) -> &'d Problems {
         self.problems
+    }
+
+    /// Its place, for problems found later.
+    pub fn place(&self) -> Place {
+        self.problems.place(self.span(), &self.path)
     }
 
     /// Notes an error about this value.

@@ -69,7 +69,13 @@ mod tests {
 
     #[test]
     fn hostile_names_and_values_cannot_name_a_variable_of_their_own() {
-        let found = variables(&trigger(&[("instance", "a:1"), ("LD_PRELOAD", "x"), ("a=b", "x"), ("ü", "x"), ("n", "\0")]));
+        let found = variables(&trigger(&[
+            ("instance", "a:1"),
+            ("LD_PRELOAD", "x"),
+            ("a=b", "x"),
+            ("ü", "x"),
+            ("n", "\0"),
+        ]));
         assert_eq!(found["AMX_LABEL_instance"], "a:1");
         assert!(found.keys().all(|name| name.starts_with("AMX_")), "{found:?}");
         assert!(!found.contains_key("AMX_LABEL_n") && !found.contains_key("AMX_LABEL_a=b"));
@@ -80,7 +86,8 @@ mod tests {
         let big = "x".repeat(60 << 10);
         let names: Vec<String> = (0..100).map(|n| format!("l{n}")).collect();
         let labels: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), big.as_str())).collect();
-        let size: usize = variables(&trigger(&labels)).iter().map(|(name, value)| name.len() + value.len()).sum();
+        let size: usize =
+            variables(&trigger(&labels)).iter().map(|(name, value)| name.len() + value.len()).sum();
         assert!(size <= BUDGET);
     }
 }

@@ -6,7 +6,7 @@ use super::view;
 use crate::journal::State;
 use crate::runbook::template::render_json;
 use crate::runbook::{Body, Command, Context, Kind, Question, Runbook, Script, Template, TemplateError};
-use crate::step::{Call, CommandCall, HttpCall, ScriptCall, StatusPattern};
+use crate::step::{Call, CommandCall, HttpCall, ScriptCall, StatusRange};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -60,7 +60,9 @@ fn render(kind: &Kind, context: &Context) -> Result<Work, TemplateError> {
         Kind::Check { question: Question::FileExists(path), .. } => {
             Work::FileExists(path.render(context)?.into())
         }
-        Kind::Check { question: Question::Expr(expression), .. } => Work::Answer(expression.evaluate(context)?),
+        Kind::Check { question: Question::Expr(expression), .. } => {
+            Work::Answer(expression.evaluate(context)?)
+        }
         Kind::Instruct { text } => Work::Text(text.render(context)?),
         // The machine starts a timer for it and never asks for its work.
         Kind::Wait { .. } => Work::Text(String::new()),
@@ -122,7 +124,7 @@ fn http_call(kind: &Kind, context: &Context) -> Result<HttpCall, TemplateError> 
         templated_authority: http.templated_authority,
         headers,
         body,
-        expect_status: http.expect_status.iter().map(|(low, high)| StatusPattern::range(*low, *high)).collect(),
+        expect_status: http.expect_status.iter().map(|(low, high)| StatusRange::new(*low, *high)).collect(),
         expect_json: http.expect_json.clone(),
         bearer: None,
         follow_redirects: http.follow_redirects,
@@ -135,7 +137,9 @@ fn http_call(kind: &Kind, context: &Context) -> Result<HttpCall, TemplateError> 
 fn plan(work: &Work) -> String {
     let mut text = match work {
         Work::Call(Call::Command(call)) => argv(&call.program, &call.args),
-        Work::Call(Call::Script(call)) => format!("{} <script of {} bytes>", call.shell.join(" "), call.text.len()),
+        Work::Call(Call::Script(call)) => {
+            format!("{} <script of {} bytes>", call.shell.join(" "), call.text.len())
+        }
         Work::Call(Call::Http(call)) => format!("{} {}", call.method, call.url),
         Work::FileExists(path) => format!("does {path:?} exist?"),
         Work::Answer(answer) => format!("the expression is {answer}"),
@@ -160,4 +164,13 @@ fn argv(program: &str, args: &[String]) -> String {
         text.push_str(&if plain(arg) { arg.clone() } else { format!("{arg:?}") });
         text
     })
+}
+
+/// What the step at `index` would do, as far as that is known before it is its turn.
+pub fn preview(runbook: &Runbook, state: &State, index: usize) -> String {
+    match (&runbook.steps[index].kind, work(runbook, state, index)) {
+        (Kind::Wait { duration }, _) => format!("waits {}", humantime::format_duration(*duration)),
+        (_, Ok((_, plan))) => plan,
+        (_, Err(why)) => format!("known only when its turn comes ({why})"),
+    }
 }

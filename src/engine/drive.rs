@@ -10,9 +10,7 @@ use super::registry::{Ended, Input};
 use super::transition::{self, Consequence, Next};
 use super::{Shared, observe};
 use crate::journal::{Entry, Event, Output, State};
-use crate::model::{
-    AttemptOutcome, ExecutionId, ExecutionStatus, StepStatus, Timestamp, after, between,
-};
+use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, StepStatus, Timestamp, after, between};
 use crate::runbook::{Condition, Kind, Question, Runbook};
 use crate::step::{AttemptContext, Captured, Finished, Killer, kill_pair};
 use crate::store::CommitError;
@@ -101,7 +99,11 @@ impl Drive {
     }
 
     /// Turns inputs into the events they are, and kills at once what must end.
-    fn hear(&mut self, inputs: Vec<Input>, replies: &mut Vec<oneshot::Sender<ExecutionStatus>>) -> Vec<Event> {
+    fn hear(
+        &mut self,
+        inputs: Vec<Input>,
+        replies: &mut Vec<oneshot::Sender<ExecutionStatus>>,
+    ) -> Vec<Event> {
         let mut events = Vec::new();
         for input in inputs {
             match input {
@@ -147,7 +149,8 @@ impl Drive {
 
     /// Only a change of the answer is worth an event.
     fn observed(&self, holds: bool, detail: String) -> Option<Event> {
-        let verify = self.state.verify.as_ref().filter(|_| self.state.status == ExecutionStatus::Verifying)?;
+        let verify =
+            self.state.verify.as_ref().filter(|_| self.state.status == ExecutionStatus::Verifying)?;
         let unchanged = verify.detail.is_some() && verify.holds_since.is_some() == holds;
         (!unchanged).then_some(Event::VerifyObserved { holds, detail })
     }
@@ -180,7 +183,7 @@ impl Drive {
         self.carry_out(round);
         for reply in replies {
             // The asker may have gone; the stop stands all the same.
-            drop(reply.send(self.state.status));
+            let _gone = reply.send(self.state.status);
         }
         true
     }
@@ -189,7 +192,7 @@ impl Drive {
     fn think(&self, events: Vec<Event>, now: Timestamp) -> Option<(Round, State)> {
         let mut round = Round::default();
         let mut state = self.state.clone();
-        let mut fold = |state: &mut State, round: &mut Round, event: Event| {
+        let fold = |state: &mut State, round: &mut Round, event: Event| {
             let entry = Entry { seq: state.seq + 1, at: now, event };
             match state.apply(&entry) {
                 Ok(()) => {
@@ -268,9 +271,7 @@ impl Drive {
                 let shown = text[..text.floor_char_boundary(crate::step::INLINE)].to_owned();
                 Ended::plain(AttemptOutcome::Succeeded, shown, None)
             }
-            Work::Call(_) | Work::FileExists(_) => {
-                Ended::plain(AttemptOutcome::Unknown, String::new(), None)
-            }
+            Work::Call(_) | Work::FileExists(_) => Ended::plain(AttemptOutcome::Unknown, String::new(), None),
         }
     }
 

@@ -16,6 +16,7 @@ pub mod transition;
 pub mod verb;
 mod view;
 
+pub use call::preview;
 pub use registry::Counts;
 
 use crate::intake::QueueCount;
@@ -202,7 +203,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`VerbError`] when it is unknown or its status does not allow it.
-    pub async fn stop(&self, id: &ExecutionId, actor: &str, reason: &str) -> Result<ExecutionStatus, VerbError> {
+    pub async fn stop(
+        &self,
+        id: &ExecutionId,
+        actor: &str,
+        reason: &str,
+    ) -> Result<ExecutionStatus, VerbError> {
         let status = self.status(id).await?;
         match stop::answer(status) {
             stop::Answer::Accepted => {}
@@ -211,7 +217,10 @@ impl Engine {
                 return Err(VerbError::Conflict { status, why: "it is over, and final is final" });
             }
             stop::Answer::RollingBack => {
-                return Err(VerbError::Conflict { status, why: "half an undo would be worse than either end" });
+                return Err(VerbError::Conflict {
+                    status,
+                    why: "half an undo would be worse than either end",
+                });
             }
         }
         let (reply, answered) = oneshot::channel();
@@ -306,7 +315,8 @@ impl Shared {
     /// The pinned runbook and the state told by the journal.
     async fn load(&self, id: &ExecutionId) -> Result<(Arc<Runbook>, State), Unreadable> {
         let nothing = |why: String| Unreadable { state: None, why };
-        let entries = self.records.journal(id, 0, usize::MAX).await.map_err(|error| nothing(error.to_string()))?;
+        let entries =
+            self.records.journal(id, 0, usize::MAX).await.map_err(|error| nothing(error.to_string()))?;
         let state = State::replay(entries).map_err(|error| nothing(error.to_string()))?;
         match self.pinned(&state).await {
             Ok(runbook) => Ok((Arc::new(runbook), state)),
@@ -319,9 +329,15 @@ impl Shared {
         let stored = self.records.version(name, version).await.map_err(|error| error.to_string())?;
         let stored = stored.ok_or_else(|| format!("version {version} of {name} is not in the store"))?;
         let parsed = runbook::parse(name, &stored.file_name, &stored.text);
-        let runbook = parsed.runbook.ok_or_else(|| format!("version {version} of {name} cannot be read any more"))?;
-        let same = runbook.steps.iter().map(|step| &step.id).eq(state.created.steps.iter().map(|head| &head.id));
-        if same { Ok(runbook) } else { Err(format!("version {version} of {name} reads differently than before")) }
+        let runbook =
+            parsed.runbook.ok_or_else(|| format!("version {version} of {name} cannot be read any more"))?;
+        let same =
+            runbook.steps.iter().map(|step| &step.id).eq(state.created.steps.iter().map(|head| &head.id));
+        if same {
+            Ok(runbook)
+        } else {
+            Err(format!("version {version} of {name} reads differently than before"))
+        }
     }
 
     /// Ends an execution this program cannot continue, where its journal can still be written to.

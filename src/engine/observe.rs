@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// Between two questions: often enough for `within` and `hold`, never more than one a second.
 pub(super) fn pause(verify: &Verify) -> Duration {
-    let wanted = if verify.hold.is_zero() { verify.within / 20 } else { (verify.within / 20).min(verify.hold / 4) };
+    let wanted =
+        if verify.hold.is_zero() { verify.within / 20 } else { (verify.within / 20).min(verify.hold / 4) };
     wanted.clamp(Duration::from_secs(1), Duration::from_secs(15))
 }
 

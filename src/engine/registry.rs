@@ -128,8 +128,14 @@ impl Registry {
         } else if let Some(lock) = &lock {
             self.locks.insert(lock.clone(), id.clone());
         }
-        let live =
-            Live { status: header.status, lock, has_slot: false, wake: None, inbox: Vec::new(), driver: None };
+        let live = Live {
+            status: header.status,
+            lock,
+            has_slot: false,
+            wake: None,
+            inbox: Vec::new(),
+            driver: None,
+        };
         self.live.insert(id.clone(), live);
         self.set_timer(&id, header.wake);
         true
@@ -311,10 +317,6 @@ impl Registry {
     /// Those with a driver.
     pub(super) fn driven(&self) -> Vec<ExecutionId> {
         self.live.iter().filter(|(_, live)| live.driver.is_some()).map(|(id, _)| id.clone()).collect()
-    }
-
-    pub(super) fn is_live(&self, id: &ExecutionId) -> bool {
-        self.live.contains_key(id)
     }
 
     pub(super) fn counts(&self) -> Counts {

@@ -22,8 +22,12 @@ pub(super) fn tell(shared: &Shared, runbook: &Runbook, before: &State, state: &S
                 }
                 tracing::info!(execution_id = %state.created.id, runbook = %runbook.id, step = %step, attempt, plan, "step started");
             }
-            Event::StepSkipped { step, .. } => step_over(shared, runbook, state, step.as_str(), StepStatus::Skipped),
-            Event::StepFinished { step, status, .. } => step_over(shared, runbook, state, step.as_str(), *status),
+            Event::StepSkipped { step, .. } => {
+                step_over(shared, runbook, state, step.as_str(), StepStatus::Skipped)
+            }
+            Event::StepFinished { step, status, .. } => {
+                step_over(shared, runbook, state, step.as_str(), *status)
+            }
             Event::StopRequested { actor, reason } => {
                 tracing::warn!(execution_id = %state.created.id, runbook = %runbook.id, user = actor, reason, "stop requested");
             }

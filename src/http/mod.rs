@@ -10,6 +10,7 @@ mod body;
 mod connection;
 mod edge;
 mod error;
+pub mod handler;
 mod limits;
 mod observe;
 mod proxy;

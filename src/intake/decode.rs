@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 /// Nesting beyond this is refused before anything is built from it.
 const MAX_DEPTH: usize = 32;
 /// Alerts in one body.
-pub const MAX_ALERTS: usize = 10_000;
+const MAX_ALERTS: usize = 10_000;
 /// Labels of one alert.
 const MAX_LABELS: usize = 256;
 /// Bytes of one label's name or value.

@@ -4,29 +4,44 @@
 //! Must never: look at the daemon's own environment.
 
 /// Names by which a loader, a shell or an interpreter takes commands.
-const DANGEROUS: [&str; 18] = [
-    "BASH_ENV",
-    "ENV",
-    "IFS",
-    "SHELLOPTS",
+const DANGEROUS: &[&str] = &[
     "BASHOPTS",
-    "PS4",
+    "BASH_ENV",
     "CDPATH",
+    "CLASSPATH",
+    "ENV",
+    "GCONV_PATH",
     "GLOBIGNORE",
-    "PROMPT_COMMAND",
-    "PYTHONPATH",
-    "PYTHONSTARTUP",
-    "PYTHONHOME",
-    "PERL5LIB",
-    "PERL5OPT",
-    "RUBYLIB",
-    "RUBYOPT",
+    "HOSTALIASES",
+    "IFS",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "LOCALDOMAIN",
+    "LOCPATH",
+    "NLSPATH",
     "NODE_OPTIONS",
     "NODE_PATH",
+    "PERL5DB",
+    "PERL5LIB",
+    "PERL5OPT",
+    "PERLLIB",
+    "PROMPT_COMMAND",
+    "PS4",
+    "PYTHONHOME",
+    "PYTHONINSPECT",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "RES_OPTIONS",
+    "RUBYLIB",
+    "RUBYOPT",
+    "SHELLOPTS",
+    "TZDIR",
+    "ZDOTDIR",
+    "_JAVA_OPTIONS",
 ];
 
 /// Families of such names.
-const DANGEROUS_PREFIXES: [&str; 2] = ["LD_", "BASH_FUNC_"];
+const DANGEROUS_PREFIXES: &[&str] = &["LD_", "DYLD_", "GLIBC_", "MALLOC_", "BASH_FUNC_"];
 
 /// Why `name` cannot be set in a child's environment, or `None` where it can.
 ///

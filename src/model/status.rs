@@ -29,6 +29,17 @@ macro_rules! words {
                 f.write_str(self.as_str())
             }
         }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(word: &str) -> Result<Self, String> {
+                Self::parse(word).ok_or_else(|| {
+                    let known: Vec<&str> = Self::ALL.iter().map(|value| value.as_str()).collect();
+                    format!("must be one of: {}", known.join(", "))
+                })
+            }
+        }
     };
 }
 pub(crate) use words;

@@ -341,6 +341,16 @@ impl Records {
         self.one(&key::version(runbook, version)).await
     }
 
+    /// Every stored version of a runbook, oldest first; the last 1000 at most.
+    ///
+    /// # Errors
+    /// As [`Store::scan`].
+    pub async fn versions(&self, runbook: &RunbookId) -> Result<Vec<StoredVersion>, ReadError> {
+        let prefix = format!("v/{runbook}/").into_bytes();
+        let pairs = self.store.scan(Scan { prefix, after: None, reverse: true, limit: 1000 }).await?;
+        pairs.iter().rev().map(|(key, bytes)| from_bytes(key, bytes)).collect()
+    }
+
     /// The latest ULID of any execution or decision, so that new ones sort behind it even if the clock went back.
     ///
     /// # Errors

@@ -1,0 +1,113 @@
+//! The JSON bodies of answers, made from journals, headers and decisions.
+//!
+//! May import: `model`, `journal`, `store::records` (plain types), `runbook`. Must never: know HTTP or ask
+//! for anything; what is shown is what is given. Field names are a promise to scripts.
+
+mod execution;
+
+pub use execution::{ExecutionView, summary};
+
+use crate::model::ExecutionStatus;
+use crate::runbook::Pinned;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// One page of a list, under its plural.
+pub fn page<T: Serialize>(plural: &'static str, items: &[T], next_cursor: Option<&str>) -> Value {
+    json!({ plural: items, "next_cursor": next_cursor })
+}
+
+/// One runbook in lists.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunbookLine {
+    /// Its id.
+    pub id: String,
+    /// The file's name.
+    pub filename: String,
+    /// Its id again, as older clients call it.
+    pub name: String,
+    /// Where it is read.
+    pub path: String,
+    /// One line for people.
+    pub title: String,
+    /// `disabled`, `shadow` or `auto`.
+    pub mode: &'static str,
+    /// The version that is live.
+    pub version: u64,
+    /// SHA-256 of that version.
+    pub hash: String,
+}
+
+impl RunbookLine {
+    /// The line of a runbook read from `directory`.
+    pub fn of(pinned: &Pinned, directory: &str) -> Self {
+        let id = pinned.runbook.id.to_string();
+        Self {
+            filename: pinned.file_name.clone(),
+            name: id.clone(),
+            path: format!("{directory}/{}", pinned.file_name),
+            title: pinned.runbook.title.clone(),
+            mode: pinned.runbook.mode.as_str(),
+            version: pinned.version,
+            hash: pinned.hash.clone(),
+            id,
+        }
+    }
+}
+
+/// One step of a runbook, as shown before it runs.
+pub fn runbook_steps(pinned: &Pinned) -> Vec<Value> {
+    let steps = pinned.runbook.steps.iter();
+    steps
+        .map(|step| {
+            json!({
+                "id": step.id.as_str(),
+                "title": step.title,
+                "kind": step.kind.as_str(),
+                "effect": step.effect.as_str(),
+                "timeout": humantime::format_duration(step.timeout).to_string(),
+                "when": step.when.as_ref().map(crate::runbook::Expression::source),
+            })
+        })
+        .collect()
+}
+
+/// `GET /api/sre/runbooks/integration-status`.
+#[derive(Debug, Clone, Serialize)]
+pub struct IntegrationStatus {
+    /// `enabled`, `draining` or `error`.
+    pub status: &'static str,
+    /// Why it is not enabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Runbooks with a good version.
+    pub available_runbooks: usize,
+    /// Live executions that have left the queue and wait for nobody.
+    pub active_executions: u64,
+    /// Live executions in the queue.
+    pub queued_executions: u64,
+    /// Live executions that wait for a person.
+    pub awaiting_approval: u64,
+    /// Alert names that select a runbook by themselves.
+    pub runbook_alert_mappings: BTreeMap<String, String>,
+    /// When this was answered.
+    pub last_updated: String,
+    /// Runbook files whose last reading failed.
+    pub broken_runbooks: Vec<Value>,
+    /// When the last webhook was accepted.
+    pub last_webhook_at: Option<String>,
+    /// The program's version.
+    pub version: &'static str,
+    /// This instance's name.
+    pub instance: String,
+    /// How the store is.
+    pub store: Value,
+}
+
+/// The three numbers of executions, from the live ones by status.
+pub fn tally(by_status: &BTreeMap<ExecutionStatus, u64>) -> (u64, u64, u64) {
+    let of = |status| by_status.get(&status).copied().unwrap_or(0);
+    let (queued, waiting) = (of(ExecutionStatus::Queued), of(ExecutionStatus::AwaitingApproval));
+    (by_status.values().sum::<u64>() - queued - waiting, queued, waiting)
+}

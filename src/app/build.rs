@@ -1,0 +1,162 @@
+//! From the config to the rooms.
+
+use crate::auth::{
+    Auth, Expected, Failure, People, Permission, Permissions, Roles, Verifier, VerifyingKey, WebhookAuth,
+    WebhookCredential,
+};
+use crate::config::{Config, JwtKey, MappingSource};
+use crate::http::{Limits, Observer, TrustedProxies};
+use crate::intake;
+use crate::routing::{Mapping, Rules, Source};
+use crate::step::{HttpClient, OutgoingPolicy, PromClient};
+use crate::telemetry::{AuthFailure, Metrics};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Why the rooms cannot be built from a config that reads well.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {why}")]
+pub(super) struct BuildError {
+    what: &'static str,
+    why: String,
+}
+
+fn because<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> BuildError {
+    move |error| BuildError { what, why: error.to_string() }
+}
+
+/// The webhook's path, by which its metrics are told from those of people's requests.
+const WEBHOOK: &str = "/api/sre/alerts/webhook";
+
+/// Who may come in.
+pub(super) fn auth(config: &Config) -> Result<Auth, BuildError> {
+    let people = match &config.auth.jwt {
+        Some(jwt) => {
+            let key = match &jwt.key {
+                JwtKey::Secret(secret) => VerifyingKey::secret(secret),
+                JwtKey::PublicKey(pem) => VerifyingKey::public_pem(pem),
+            };
+            let expected = Expected {
+                issuer: Some(jwt.issuer.clone()),
+                audience: Some(jwt.audience.clone()),
+                roles_claim: config.auth.roles_claim.clone(),
+            };
+            let key = key.map_err(because("[auth] jwt"))?;
+            People::Jwt(Verifier::new(vec![key], expected).map_err(because("[auth] jwt"))?)
+        }
+        // Checked by the config already; asked again here, because this opens everything.
+        None if config.server.listen.ip().is_loopback() => People::Open,
+        None => People::NotConfigured,
+    };
+    let own: BTreeMap<String, Permissions> = config
+        .auth
+        .roles
+        .iter()
+        .map(|(role, permissions)| {
+            let words: Vec<Permission> = permissions.iter().filter_map(|word| Permission::parse(word.as_str())).collect();
+            (role.clone(), Permissions::of(&words))
+        })
+        .collect();
+    let bearer = config.webhook.bearer.iter().cloned().map(WebhookCredential::Bearer);
+    let basic = config
+        .webhook
+        .basic
+        .iter()
+        .map(|basic| WebhookCredential::Basic { user: basic.user.clone(), password: basic.password.clone() });
+    let credentials: Vec<WebhookCredential> = bearer.chain(basic).collect();
+    let open = config.webhook.allow_unauthenticated && config.server.listen.ip().is_loopback();
+    Ok(Auth {
+        people,
+        roles: Roles::new(own).map_err(because("[auth.roles]"))?,
+        webhook: WebhookAuth::new(&credentials, open),
+    })
+}
+
+/// What intake goes by.
+pub(super) fn intake_options(config: &Config, instance: &str) -> intake::Options {
+    let mappings = config.mappings.iter().map(|mapping| Mapping {
+        name: mapping.name.clone(),
+        matchers: mapping.matchers.clone(),
+        runbook: mapping.runbook.clone(),
+    });
+    let order = config.automation.mapping_order.iter().map(|source| match source {
+        MappingSource::Config => Source::Config,
+        MappingSource::Annotation => Source::Annotation,
+        MappingSource::Runbook => Source::Runbook,
+    });
+    intake::Options {
+        rules: Rules { mappings: mappings.collect(), order: order.collect() },
+        episode_ttl: config.automation.episode_ttl,
+        queue_deadline: config.automation.queue_deadline,
+        queue_limit: config.automation.queue_limit,
+        instance: instance.to_owned(),
+    }
+}
+
+/// The limits of the edge.
+pub(super) fn limits(config: &Config) -> Limits {
+    Limits {
+        max_webhook_body: config.server.max_body,
+        max_connections: config.server.max_connections,
+        ..Limits::default()
+    }
+}
+
+/// Whose word on the client's address counts.
+pub(super) fn trusted_proxies(config: &Config) -> Result<TrustedProxies, BuildError> {
+    let networks: Vec<String> = config.server.trusted_proxies.iter().map(ToString::to_string).collect();
+    TrustedProxies::new(&networks).map_err(because("[server] trusted_proxies"))
+}
+
+/// Where templated requests may lead.
+pub(super) fn outgoing(config: &Config) -> Result<OutgoingPolicy, BuildError> {
+    let entries = config.outgoing.allow.iter().map(|allowed| OutgoingPolicy::parse_entry(&allowed.text));
+    let entries = entries.collect::<Result<_, _>>().map_err(because("[outgoing] allow"))?;
+    Ok(OutgoingPolicy::new(entries))
+}
+
+/// The client of the configured Prometheus.
+pub(super) fn prometheus(config: &Config, client: &HttpClient) -> Result<Option<PromClient>, BuildError> {
+    let url = config.prometheus.as_ref().map(|prometheus| prometheus.url.as_str());
+    url.map(|url| PromClient::new(client.clone(), url).map_err(because("[prometheus] url"))).transpose()
+}
+
+/// The config as `GET /api/config` shows it.
+pub(super) fn config_items(config: &Config) -> serde_json::Value {
+    let item = |item: crate::config::Item| serde_json::json!({ "name": item.name, "value": item.value, "from": item.from.as_str() });
+    config.effective().into_iter().map(item).collect()
+}
+
+/// The edge's observer: metrics.
+pub(super) struct EdgeMetrics {
+    pub(super) metrics: Metrics,
+    pub(super) clock: super::SystemClock,
+}
+
+impl Observer for EdgeMetrics {
+    fn request(&self, route: &'static str, method: &'static str, code: u16, took: Duration) {
+        self.metrics.http_answered(Some(route), method, code, took);
+        if route == WEBHOOK {
+            use crate::model::Clock as _;
+            self.metrics.webhook_answered(code, took, self.clock.now());
+        }
+    }
+
+    fn auth_failure(&self, reason: Failure) {
+        self.metrics.auth_failed(match reason {
+            Failure::Missing | Failure::NotConfigured => AuthFailure::Missing,
+            Failure::Malformed | Failure::TooLong | Failure::Claim => AuthFailure::Malformed,
+            Failure::Expired | Failure::NotYetValid => AuthFailure::Expired,
+            Failure::Forbidden => AuthFailure::Forbidden,
+            Failure::Algorithm
+            | Failure::Signature
+            | Failure::Issuer
+            | Failure::Audience
+            | Failure::Credential => AuthFailure::Invalid,
+        });
+    }
+
+    fn handler_panic(&self) {
+        tracing::error!("a handler panicked; its request was answered 500");
+    }
+}

@@ -1,0 +1,376 @@
+//! A process from start to end: read, open, recover, serve, drain, shut.
+
+use super::build::{self, EdgeMetrics};
+use super::library::Shelf;
+use super::world::RealWorld;
+use super::{Environment, SystemClock, load_config};
+use crate::auth::install_crypto;
+use crate::config::{Config, Overrides};
+use crate::document::Problem;
+use crate::engine::{Engine, Parts};
+use crate::http::handler::{Services, routes};
+use crate::http::{Edge, Server, Table};
+use crate::intake::{Ids, Intake, QueueCount};
+use crate::model::Clock;
+use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, sweep_leftovers};
+use crate::store::records::Records;
+use crate::store::{SledOptions, SledStore, Store};
+use crate::telemetry::{Build, Metrics, logging};
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// How often the runbooks directory is read without being told to: the sure way, where no event comes.
+const RESCAN: Duration = Duration::from_secs(30);
+
+/// What `serve` is told by its flags.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// `--config.file`
+    pub config_file: String,
+    /// Flags that win over the file.
+    pub overrides: Overrides,
+    /// `--log.level`
+    pub log_level: String,
+    /// `--log.format`
+    pub log_format: logging::Format,
+    /// `--web.enable-lifecycle`
+    pub enable_lifecycle: bool,
+    /// The environment.
+    pub env: Environment,
+}
+
+/// Why the daemon refused to start, or had to end.
+struct Refusal(String);
+
+impl<E: Display> From<(&'static str, E)> for Refusal {
+    fn from((what, error): (&'static str, E)) -> Self {
+        Self(format!("{what}: {error}"))
+    }
+}
+
+/// Serves until told to end. The exit code: 0 after a drain, 1 when it refused to start or could not go on.
+pub fn serve(options: ServeOptions) -> i32 {
+    let (config, warnings) = match load_config(&options.config_file, &options.env, &options.overrides) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            complain(&problems);
+            return 1;
+        }
+    };
+    let logs = match logging::init(&options.log_level, options.log_format, Arc::new(SystemClock)) {
+        Ok(logs) => logs,
+        Err(error) => {
+            complain(&format!("--log.level: {error}"));
+            return 1;
+        }
+    };
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let code = match prepare_daemon().and_then(|()| runtime()) {
+        Ok(runtime) => {
+            let code = runtime.block_on(run(config, &options));
+            // A blocking reader of an endless pipe must not keep the process.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            code
+        }
+        Err(error) => Err(Refusal(format!("the process cannot be prepared: {error}"))),
+    };
+    let code = match code {
+        Ok(()) => 0,
+        Err(Refusal(why)) => {
+            tracing::error!(why, "runbookd ends");
+            complain(&why);
+            1
+        }
+    };
+    logs.flush(Duration::from_secs(2));
+    code
+}
+
+fn complain(why: &str) {
+    use std::io::Write as _;
+    // Nobody reads it; then nobody is missing it.
+    let _unread = writeln!(std::io::stderr(), "runbookd: {}", why.trim_end());
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("runbookd").build()
+}
+
+/// Everything that lives from start to end.
+struct Daemon {
+    services: Arc<Services>,
+    edge: Arc<Edge>,
+    shelf: Shelf,
+    store: Arc<dyn Store>,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+    reload: Arc<Notify>,
+}
+
+async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
+    install_crypto();
+    let listener = TcpListener::bind(config.server.listen).await;
+    let listener =
+        listener.map_err(|error| Refusal(format!("cannot listen on {}: {error}", config.server.listen)))?;
+    let address = listener.local_addr().map_err(|error| ("the listener has no address", error))?;
+    let daemon = Daemon::build(&config, options).await?;
+    let shutdown = CancellationToken::new();
+    let server = tokio::spawn(Server::new(listener, Arc::clone(&daemon.edge)).serve(shutdown.clone()));
+    let listen_file = config.store.path.join("listen");
+    std::fs::write(&listen_file, format!("{address}\n"))
+        .map_err(|error| ("the listen file cannot be written", error))?;
+    tracing::info!(address = %address, version = env!("CARGO_PKG_VERSION"), "listening");
+    let ended = daemon.live(&config, options).await;
+    tracing::info!("draining");
+    daemon.services.draining.store(true, Ordering::SeqCst);
+    shutdown.cancel();
+    daemon.services.engine.drain(config.server.drain_timeout).await;
+    // The server bounds its own end; what it could not finish it has cut.
+    let _cut = server.await;
+    daemon.store.shut().await;
+    // A next start overwrites it; a reader that finds it finds nobody.
+    let _gone = std::fs::remove_file(listen_file);
+    tracing::info!("ended");
+    ended
+}
+
+impl Daemon {
+    async fn build(config: &Config, options: &ServeOptions) -> Result<Self, Refusal> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let built = Build {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: option_env!("RUNBOOKD_REVISION").unwrap_or("unknown"),
+        };
+        let metrics = Metrics::new(&built, clock.now());
+        let dirs = Dirs::prepare(&config.store.path)
+            .map_err(|error| Refusal(format!("{}: {error}", config.store.path.display())))?;
+        let dirs = Arc::new(dirs);
+        let store = open_store(&config.store.path, &metrics).await?;
+        sweep(&dirs).await;
+        let records = Records::new(Arc::clone(&store));
+        let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
+        let (wake, queue) = (Arc::new(Notify::new()), Arc::new(QueueCount::default()));
+        let shelf = Shelf::new(&config.runbooks.dir, records.clone(), Arc::clone(&clock), metrics.clone());
+        let instance = instance_name();
+        let client = HttpClient::build().map_err(|error| ("no HTTP client", error))?;
+        if let Some(problem) = client.problem() {
+            tracing::warn!(problem, "https cannot be verified");
+        }
+        let outgoing = build::outgoing(config).map_err(|error| ("config", error))?;
+        let prometheus = build::prometheus(config, &client).map_err(|error| ("config", error))?;
+        let runner = Arc::new(Runner::new(Arc::clone(&dirs), client, Arc::new(outgoing)));
+        let engine = Engine::new(Parts {
+            records: records.clone(),
+            world: Arc::new(RealWorld { runner: Arc::clone(&runner), prometheus }),
+            clock: Arc::clone(&clock),
+            metrics: metrics.clone(),
+            wake: Arc::clone(&wake),
+            queue: Arc::clone(&queue),
+            max_running: config.automation.max_running,
+        });
+        let intake = Intake::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::new(Ids::after(latest.as_deref())),
+            Arc::clone(&shelf.library),
+            build::intake_options(config, &instance),
+            queue,
+            wake,
+            metrics.clone(),
+        );
+        let reload = Arc::new(Notify::new());
+        let services = Arc::new(Services {
+            intake,
+            engine,
+            records,
+            library: Arc::clone(&shelf.library),
+            broken: Arc::clone(&shelf.broken),
+            runbooks_dir: config.runbooks.dir.display().to_string(),
+            outputs: dirs.outputs.clone(),
+            runner,
+            metrics: metrics.clone(),
+            config: RwLock::new(build::config_items(config)),
+            clock: Arc::clone(&clock),
+            instance,
+            ready: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            reload: options.enable_lifecycle.then(|| Arc::clone(&reload)),
+            last_webhook: AtomicI64::new(0),
+        });
+        let table = Table::new(routes(&services)).map_err(|error| ("the route table", error))?;
+        for route in table.iter() {
+            metrics.register_route(route.path);
+        }
+        let edge = Edge::new(
+            table,
+            build::auth(config).map_err(|error| ("config", error))?,
+            build::trusted_proxies(config).map_err(|error| ("config", error))?,
+            build::limits(config),
+            Arc::clone(&clock),
+            Arc::new(EdgeMetrics { metrics: metrics.clone(), clock: SystemClock }),
+        );
+        Ok(Self { services, edge: Arc::new(edge), shelf, store, metrics, clock, reload })
+    }
+
+    /// From the first reading of the runbooks to the reason to end.
+    async fn live(&self, config: &Config, options: &ServeOptions) -> Result<(), Refusal> {
+        let all_good = self.shelf.refresh().await;
+        self.note_reload(all_good);
+        let unknown = self.unknown_runbooks(config);
+        if !unknown.is_empty() {
+            let lines: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+            return Err(Refusal(lines.join("\n")));
+        }
+        let engine = self.services.engine.clone();
+        let (cursor, live) = engine.recover().await.map_err(|error| ("recovery", error))?;
+        let scheduler = tokio::spawn(engine.schedule(cursor));
+        self.services.ready.store(true, Ordering::SeqCst);
+        tracing::info!(live_executions = live, "ready");
+        let ended = self.wait(config, options).await;
+        scheduler.abort();
+        ended
+    }
+
+    fn unknown_runbooks(&self, config: &Config) -> Vec<Problem> {
+        let library = Arc::clone(&self.shelf.library.read().unwrap_or_else(PoisonError::into_inner));
+        config.check_runbooks(|id| library.get(id).is_some())
+    }
+
+    async fn wait(&self, config: &Config, options: &ServeOptions) -> Result<(), Refusal> {
+        let no_signals = |error| Refusal(format!("signals cannot be received: {error}"));
+        let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
+        let mut halt: Signal = signal(SignalKind::user_defined1()).map_err(no_signals)?;
+        let changed = Arc::new(Notify::new());
+        let _watch = if config.runbooks.watch { watch(&config.runbooks.dir, &changed) } else { None };
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = hangup.recv() => self.reload(options).await,
+                () = self.reload.notified() => self.reload(options).await,
+                _ = halt.recv() => tracing::error!("SIGUSR1: this version has no kill switch; stop executions one by one, or send SIGTERM"),
+                () = changed.notified(), if config.runbooks.watch => {
+                    // Writers need a moment: a file is often written in pieces.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    self.refresh().await;
+                }
+                () = tokio::time::sleep(RESCAN), if config.runbooks.watch => self.refresh().await,
+                why = self.services.engine.fatal() => return Err(Refusal(why)),
+            }
+        }
+    }
+
+    async fn refresh(&self) {
+        let all_good = self.shelf.refresh().await;
+        self.note_reload(all_good);
+    }
+
+    fn note_reload(&self, all_good: bool) {
+        if all_good {
+            self.metrics.config_loaded(self.clock.now());
+        } else {
+            self.metrics.config_refused();
+        }
+    }
+
+    /// All that can fail comes first; only then is anything live touched. Whatever is wrong, the old config stays.
+    async fn reload(&self, options: &ServeOptions) {
+        let built = load_config(&options.config_file, &options.env, &options.overrides).and_then(
+            |(config, warnings)| {
+                let auth = build::auth(&config).map_err(|error| error.to_string())?;
+                Ok((config, warnings, auth))
+            },
+        );
+        let all_good = self.shelf.refresh().await;
+        let refused = match &built {
+            Ok((config, ..)) => self.unknown_runbooks(config).first().map(ToString::to_string),
+            Err(problems) => Some(problems.clone()),
+        };
+        match (built, refused) {
+            (Ok((config, warnings, auth)), None) => {
+                for warning in &warnings {
+                    tracing::warn!("{warning}");
+                }
+                self.services.intake.reconfigure(build::intake_options(&config, &self.services.instance));
+                self.edge.replace_auth(auth);
+                *self.services.config.write().unwrap_or_else(PoisonError::into_inner) =
+                    build::config_items(&config);
+                self.note_reload(all_good);
+                tracing::info!(
+                    "config reloaded: mappings, credentials and queue limits are in force; the rest needs a restart"
+                );
+            }
+            (_, refused) => {
+                self.metrics.config_refused();
+                tracing::error!(
+                    why = refused.unwrap_or_default(),
+                    "the new config is refused; the old one stays"
+                );
+            }
+        }
+    }
+}
+
+async fn open_store(path: &Path, metrics: &Metrics) -> Result<Arc<dyn Store>, Refusal> {
+    let (path, metrics) = (path.join("store"), metrics.clone());
+    let options = SledOptions {
+        on_commit: Some(Arc::new(move |took, works| metrics.journal_committed(works, took))),
+        ..SledOptions::default()
+    };
+    let opened = tokio::task::spawn_blocking(move || SledStore::open(&path, options)).await;
+    match opened {
+        Ok(Ok(store)) => Ok(Arc::new(store)),
+        Ok(Err(error)) => Err(Refusal(error.to_string())),
+        Err(error) => Err(Refusal(format!("opening the store failed: {error}"))),
+    }
+}
+
+/// Ends what an earlier life left running, before its steps' crash rules apply.
+async fn sweep(dirs: &Arc<Dirs>) {
+    let dirs = Arc::clone(dirs);
+    match tokio::task::spawn_blocking(move || sweep_leftovers(&dirs)).await {
+        Ok(swept) if swept.processes.is_empty() && swept.directories.is_empty() && swept.problems.is_empty() => {}
+        Ok(swept) => tracing::warn!(
+            processes = swept.processes.len(),
+            survivors = swept.survivors.len(),
+            directories = swept.directories.len(),
+            problems = swept.problems.join("; "),
+            "an earlier runbookd left these behind; they have been ended and removed"
+        ),
+        Err(error) => tracing::error!(%error, "what an earlier runbookd left behind could not be swept"),
+    }
+}
+
+/// Rings `changed` on any event below `dir`. Without it, the rescan is what finds changes.
+fn watch(dir: &Path, changed: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
+    use notify::Watcher as _;
+    let bell = Arc::clone(changed);
+    let heard = move |event: notify::Result<notify::Event>| {
+        // Reading the directory is an event too, and must not cause the next reading.
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            bell.notify_one();
+        }
+    };
+    let watching = notify::recommended_watcher(heard).and_then(|mut watcher| {
+        watcher.watch(dir, notify::RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    watching.inspect_err(|error| tracing::warn!(dir = %dir.display(), %error, "the runbooks directory is not watched, only read every 30 s")).ok()
+}
+
+fn instance_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "runbookd".to_owned() } else { name.chars().take(128).collect() }
+}

@@ -1,0 +1,89 @@
+//! `[automation]`: how much at once, how long to wait, who selects.
+//!
+//! May import: `document`. Must never: decide about an alert.
+
+use super::source::{Section, Sources};
+use crate::document::{Severity, Table, Value};
+use std::time::Duration;
+
+/// `[automation]` after checking.
+#[derive(Debug, Clone)]
+pub struct Automation {
+    /// Executions with a step in progress, 1 to 10,000.
+    pub max_running: usize,
+    /// Queued executions, 1 to 1,000,000; a request that would exceed it gets 503 and leaves nothing.
+    pub queue_limit: usize,
+    /// How long an execution may wait in the queue, 1 s to 7 days.
+    pub queue_deadline: Duration,
+    /// Who is asked for the runbook of an alert, in this order; the first answer counts.
+    pub mapping_order: Vec<MappingSource>,
+    /// How long an episode lives without a delivery, 1 minute to 90 days.
+    pub episode_ttl: Duration,
+}
+
+/// Who may select the runbook of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MappingSource {
+    /// `[[mappings]]`.
+    Config,
+    /// The alert's annotation.
+    Annotation,
+    /// A runbook's own `alerts`.
+    Runbook,
+}
+
+impl MappingSource {
+    const WORDS: [(&'static str, Self); 3] =
+        [("config", Self::Config), ("annotation", Self::Annotation), ("runbook", Self::Runbook)];
+
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Annotation => "annotation",
+            Self::Runbook => "runbook",
+        }
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Automation {
+    pub(super) fn read<'d>(sources: &Sources<'d>, root: &mut Table<'d>) -> Self {
+        let mut section = Section::open(sources, root, "automation");
+        let automation = Self {
+            max_running: section.number("max_running", 32, 1..=10_000),
+            queue_limit: section.number("queue_limit", 10_000, 1..=1_000_000),
+            queue_deadline: section.duration("queue_deadline", 10 * MINUTE, Duration::from_secs(1)..=7 * DAY),
+            mapping_order: read_order(&mut section),
+            episode_ttl: section.duration("episode_ttl", DAY, MINUTE..=90 * DAY),
+        };
+        section.finish();
+        automation
+    }
+}
+
+fn read_order(section: &mut Section<'_, '_>) -> Vec<MappingSource> {
+    let sources = section.sources;
+    let read = |value: Value<'_>| Some((value.one_of(&MappingSource::WORDS)?, value.place()));
+    let all = || MappingSource::WORDS.map(|(_, word)| (word, sources.problems.place(0..0, ""))).to_vec();
+    let order = section.list("mapping_order", all, |(word, _)| format!("{:?}", word.as_str()), read);
+    if order.value.is_empty() {
+        sources.problems.add(order.place.problem(
+            Severity::Warning,
+            "no alert will ever select a runbook",
+            "write some of \"config\", \"annotation\", \"runbook\"",
+        ));
+    }
+    let mut seen = Vec::new();
+    for (word, place) in order.value {
+        if seen.contains(&word) {
+            let message = format!("{:?} stands here twice", word.as_str());
+            sources.problems.add(place.problem(Severity::Error, message, "name each at most once"));
+        } else {
+            seen.push(word);
+        }
+    }
+    seen
+}

@@ -1,0 +1,247 @@
+//! The config: typed sections from file, environment and flags, with all problems at once.
+//!
+//! [`load`] is a function of its arguments and the files that secrets and keys are read from. One file per
+//! section holds its type, defaults and checks; `source` layers the origins, `schema` lists every key.
+//! New key: a field and a read in its section, a line in `schema::KEYS`, a line in `config/runbookd.toml`.
+//! May import: `model`, `document`. Must never: read the process environment, start anything, show a secret.
+
+mod auth;
+mod automation;
+mod mapping;
+mod network;
+mod outgoing;
+mod prometheus;
+mod runbooks;
+mod schema;
+mod secrets;
+mod server;
+mod source;
+mod store;
+mod webhook;
+
+pub use auth::{Auth, BUILT_IN_ROLES, Jwt, JwtKey, MIN_JWT_SECRET, Permission};
+pub use automation::{Automation, MappingSource};
+pub use mapping::Mapping;
+pub use network::Network;
+pub use outgoing::{Allowed, Outgoing};
+pub use prometheus::Prometheus;
+pub use runbooks::Runbooks;
+pub use server::Server;
+pub use source::{Item, Overrides, Source};
+pub use store::{Store, StoreKind};
+pub use webhook::{Basic, Webhook};
+
+use crate::document::{Place, Problem, Problems, Severity, Table, parse};
+use crate::model::{RunbookId, Secret};
+use source::{Setting, Sources};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// Largest config file that is read.
+const MAX_FILE: u64 = 4 << 20;
+
+/// The whole config, checked. Only [`load`] makes one; its `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[store]`
+    pub store: Store,
+    /// `[runbooks]`
+    pub runbooks: Runbooks,
+    /// `[webhook]`
+    pub webhook: Webhook,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[automation]`
+    pub automation: Automation,
+    /// `[[mappings]]`, in the order of the file.
+    pub mappings: Vec<Mapping>,
+    /// `[outgoing]`
+    pub outgoing: Outgoing,
+    /// `[prometheus]`, when its URL is given.
+    pub prometheus: Option<Prometheus>,
+    /// `[secrets.NAME]`, by name.
+    pub secrets: BTreeMap<String, Secret>,
+    items: Vec<Item>,
+}
+
+/// What came of reading a config.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The config; `None` when a problem is an error.
+    pub config: Option<Config>,
+    /// Everything wrong: first what came by flags and variables, then in the order of the file.
+    pub problems: Vec<Problem>,
+    /// The text to render the problems with: the file's, with what may be a secret replaced by `*`.
+    pub text: String,
+}
+
+/// Why a config file could not be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system refused.
+    #[error("the config file {file} cannot be read ({cause}); name the right one with --config.file")]
+    Io {
+        /// The file, as the person named it.
+        file: String,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// Its bytes are not text.
+    #[error("the config file {file} is not UTF-8 text")]
+    NotText {
+        /// The file, as the person named it.
+        file: String,
+    },
+    /// It cannot be a config.
+    #[error("the config file {file} is larger than {MAX_FILE} bytes")]
+    TooLarge {
+        /// The file, as the person named it.
+        file: String,
+    },
+}
+
+/// Reads the text of a config file, for [`load`]. A missing file is an error: a daemon that starts with
+/// defaults because of a typing mistake in a path would act on nothing, silently.
+///
+/// # Errors
+/// [`ReadError`] naming the file.
+pub fn read(path: &Path) -> Result<String, ReadError> {
+    let file = path.display().to_string();
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    match read {
+        Err(cause) => Err(ReadError::Io { file, cause }),
+        Ok(length) if length as u64 > MAX_FILE => Err(ReadError::TooLarge { file }),
+        Ok(_) => String::from_utf8(bytes).map_err(|_| ReadError::NotText { file }),
+    }
+}
+
+/// Reads a config: `text` of the file at `path`, which the person called `file_name`, below the variables of
+/// `env`, below `flags`. Secrets are resolved now, relative paths against the file's directory.
+pub fn load(
+    file_name: &str,
+    path: &Path,
+    text: &str,
+    env: &BTreeMap<String, String>,
+    flags: &Overrides,
+) -> Loaded {
+    let problems = Problems::new(file_name, text);
+    let given = source::given(flags, env);
+    let base = path.parent().unwrap_or(Path::new("")).to_owned();
+    let sources = Sources::new(&problems, env, base, &given);
+    let mut root = parse(&problems);
+    let garbled = problems.lines();
+    let config = Config::read(&sources, &mut root);
+    root.finish();
+    let mut outside = complain_of_variables(&sources);
+    let text = sources.masked_text();
+    let items = sources.into_items();
+    outside.extend(given.into_iter().flat_map(|given| given.problems.into_list()));
+    // What the parser made of a line it could not read is not worth a second complaint.
+    let is_news = |problem: &Problem| problem.path.is_empty() || !garbled.contains(&problem.line);
+    let problems: Vec<Problem> =
+        outside.into_iter().chain(problems.into_list().into_iter().filter(is_news)).collect();
+    let is_valid = problems.iter().all(|problem| problem.severity != Severity::Error);
+    let config = is_valid.then_some(Config { items, ..config });
+    Loaded { config, problems, text }
+}
+
+/// Variables that look like settings and are none: a misspelt one must not be ignored silently.
+fn complain_of_variables(sources: &Sources<'_>) -> Vec<Problem> {
+    let referred = sources.referred.borrow();
+    let unknown = sources.env.keys().filter(|name| !referred.contains(*name));
+    unknown
+        .filter_map(|name| {
+            let (message, help) = schema::complaint(name)?;
+            Some(Problems::outside(name).place(0..0, "").problem(Severity::Error, message, help))
+        })
+        .collect()
+}
+
+impl Config {
+    fn read<'d>(sources: &Sources<'d>, root: &mut Table<'d>) -> Self {
+        let named = secrets::read_named(sources, root);
+        if named.is_empty() {
+            sources.item("secrets", "", Source::Default);
+        }
+        let (server, listen) = Server::read(sources, root);
+        let store = Store::read(sources, root);
+        let runbooks = Runbooks::read(sources, root);
+        let (webhook, given) = Webhook::read(sources, root, &named);
+        let (auth, has_jwt) = Auth::read(sources, root, &named);
+        check_exposure(sources, &listen, &given, has_jwt);
+        Self {
+            server,
+            store,
+            runbooks,
+            webhook,
+            auth,
+            automation: Automation::read(sources, root),
+            mappings: mapping::read(sources, root),
+            outgoing: Outgoing::read(sources, root),
+            prometheus: Prometheus::read(sources, root),
+            secrets: named.into_iter().filter_map(|(name, secret)| Some((name, secret?))).collect(),
+            items: Vec::new(),
+        }
+    }
+
+    /// Every key with its effective value and who decided it, for `GET /api/config`. Holds no secret.
+    pub fn effective(&self) -> Vec<Item> {
+        self.items.clone()
+    }
+
+    /// The problems of mappings whose runbook is not `known`.
+    pub fn check_runbooks(&self, known: impl Fn(&RunbookId) -> bool) -> Vec<Problem> {
+        self.mappings
+            .iter()
+            .filter(|mapping| !known(&mapping.runbook))
+            .map(Mapping::unknown_runbook)
+            .collect()
+    }
+
+    /// The problems of entries of `outgoing.allow` that `check` refuses, saying why.
+    pub fn check_outgoing(&self, check: impl Fn(&str) -> Result<(), String>) -> Vec<Problem> {
+        let refused = self.outgoing.allow.iter().filter_map(|entry| Some((entry, check(&entry.text).err()?)));
+        refused.map(|(entry, why)| entry.problem(&why)).collect()
+    }
+}
+
+/// Who can reach it must prove who they are, unless only this machine can.
+fn check_exposure(
+    sources: &Sources<'_>,
+    listen: &Setting<SocketAddr>,
+    webhook: &webhook::Given,
+    has_jwt: bool,
+) {
+    let address = listen.value;
+    if address.ip().to_canonical().is_loopback() {
+        if !webhook.credential && !webhook.open.value {
+            let message = "the webhook has no credential and is not open: every alert will be refused";
+            let help = "set webhook.bearer or webhook.basic, or webhook.allow_unauthenticated = true";
+            sources.problems.add(webhook.place.problem(Severity::Warning, message, help));
+        }
+        return;
+    }
+    let wrong = |place: &Place, message: String, help: &str| {
+        sources.problems.add(place.problem(Severity::Error, message, help));
+    };
+    if webhook.open.value {
+        let message =
+            format!("the webhook may not be open to all on {address}, which is not a loopback address");
+        wrong(&webhook.open.place, message, "set webhook.bearer or webhook.basic instead");
+    } else if !webhook.credential {
+        let message = format!("{address} is not a loopback address, and the webhook needs no credential");
+        wrong(&listen.place, message, "set webhook.bearer or webhook.basic, or listen on 127.0.0.1");
+    }
+    if !has_jwt {
+        let message = format!("{address} is not a loopback address, and the API has no authentication");
+        wrong(&listen.place, message, "set auth.jwt, or listen on 127.0.0.1");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! What answers each route. A handler reads its request, asks one room, and shapes the answer.
+//!
+//! May import: `api`, `auth`, `intake`, `routing`, `runbook`, `engine`, `store::records`, `step` (live output),
+//! `telemetry`. Must never: decide who may do what (the table says), or write to the store by itself.
+
+mod decisions;
+mod executions;
+mod operations;
+mod runbooks;
+mod webhook;
+
+use super::route::{Access, BodyLimit, Handler, Method, Route, handler};
+use super::{ApiError, Reply, Request};
+use crate::auth::{Permission, Principal};
+use crate::document::Problem;
+use crate::engine::Engine;
+use crate::intake::Intake;
+use crate::model::{Clock, RunbookId};
+use crate::routing::Library;
+use crate::runbook::Runbook;
+use crate::step::Runner;
+use crate::store::ReadError;
+use crate::store::records::Records;
+use crate::telemetry::Metrics;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Everything the handlers ask.
+pub struct Services {
+    /// Takes webhooks.
+    pub intake: Intake,
+    /// Drives executions.
+    pub engine: Engine,
+    /// What is stored.
+    pub records: Records,
+    /// The runbooks that are live.
+    pub library: Arc<RwLock<Arc<Library>>>,
+    /// Runbook files whose last reading failed, with what is wrong.
+    pub broken: Arc<RwLock<BTreeMap<RunbookId, Vec<Problem>>>>,
+    /// Where runbooks are read, for people.
+    pub runbooks_dir: String,
+    /// Where output files are.
+    pub outputs: PathBuf,
+    /// Attempts in progress.
+    pub runner: Arc<Runner>,
+    /// Numbers.
+    pub metrics: Metrics,
+    /// The config in force, item by item.
+    pub config: RwLock<Value>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// This instance's name.
+    pub instance: String,
+    /// Set when recovery is done; unset when the daemon drains.
+    pub ready: AtomicBool,
+    /// Set when the daemon drains.
+    pub draining: AtomicBool,
+    /// Rung to reload, where `--web.enable-lifecycle` allows it.
+    pub reload: Option<Arc<Notify>>,
+    /// When the last webhook was accepted, in milliseconds since 1970; 0 for never.
+    pub last_webhook: std::sync::atomic::AtomicI64,
+}
+
+impl Services {
+    fn library(&self) -> Arc<Library> {
+        Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn broken(&self) -> BTreeMap<RunbookId, Vec<Problem>> {
+        self.broken.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+}
+
+/// What is sent with a control.
+const CONTROL_BODY: BodyLimit = BodyLimit::Json(64 << 10);
+
+/// The routes of the program.
+pub fn routes(services: &Arc<Services>) -> Vec<Route> {
+    use Access::{Needs, Open};
+    use Method::Get;
+    const READ: Access = Needs(Permission::Read);
+    const EXECUTE: Access = Needs(Permission::Execute);
+    let get = |path, access, handler| route(&[Get], path, access, BodyLimit::None, handler);
+    let s = |f| with(services, f);
+    vec![
+        Route {
+            trailing_slash: true,
+            ..route(
+                &[Method::Post, Method::Put],
+                "/api/sre/alerts/webhook",
+                Access::Webhook,
+                BodyLimit::Webhook,
+                with(services, webhook::accept),
+            )
+        },
+        get("/api/sre/runbooks/integration-status", READ, with(services, operations::integration_status)),
+        get("/api/runbooks", READ, with(services, runbooks::list)),
+        get("/api/runbooks/{id}", READ, with(services, runbooks::show)),
+        get("/api/runbooks/{id}/versions", READ, with(services, runbooks::versions)),
+        get("/api/executions", READ, with(services, executions::list)),
+        get("/api/executions/{id}", READ, with(services, executions::show)),
+        get("/api/executions/{id}/events", READ, with(services, executions::events)),
+        get(
+            "/api/executions/{id}/output/{step}/{attempt}/{stream}",
+            READ,
+            with(services, executions::output),
+        ),
+        route(
+            &[Method::Post],
+            "/api/executions/{id}/control",
+            EXECUTE,
+            CONTROL_BODY,
+            with(services, executions::control),
+        ),
+        route(
+            &[Method::Post],
+            "/api/executions/{id}/stop",
+            EXECUTE,
+            CONTROL_BODY,
+            with(services, executions::stop),
+        ),
+        get("/api/decisions", READ, with(services, decisions::list)),
+        get("/api/decisions/{id}", READ, with(services, decisions::show)),
+        get("/api/config", Needs(Permission::Admin), with(services, operations::config)),
+        get("/health", Open, with(services, operations::health)),
+        get("/-/healthy", Open, with(services, operations::healthy)),
+        get("/-/ready", Open, with(services, operations::ready)),
+        get("/metrics", Open, s(operations::metrics)),
+        route(&[Method::Post], "/-/reload", Open, BodyLimit::None, with(services, operations::reload)),
+    ]
+}
+
+fn route(
+    methods: &'static [Method],
+    path: &'static str,
+    access: Access,
+    limit: BodyLimit,
+    handler: Handler,
+) -> Route {
+    Route { methods, path, trailing_slash: false, access, limit, handler }
+}
+
+/// A handler that is given the services.
+fn with<F, A>(services: &Arc<Services>, answer: F) -> Handler
+where
+    F: Fn(Arc<Services>, Request) -> A + Send + Sync + Copy + 'static,
+    A: Future<Output = Result<Reply, ApiError>> + Send + 'static,
+{
+    let services = Arc::clone(services);
+    handler(move |request| answer(Arc::clone(&services), request))
+}
+
+/// A store that cannot be read: nothing the caller can mend.
+fn unreadable(error: &ReadError) -> ApiError {
+    tracing::error!(%error, "the store cannot be read");
+    ApiError::unavailable(
+        "store_unreadable",
+        "the store cannot be read; see the log",
+        Duration::from_secs(10),
+    )
+}
+
+/// Whether the claims a runbook requires are held. What cannot be read denies.
+fn claims_allow(runbook: Option<&Runbook>, who: Option<&Principal>) -> Result<(), ApiError> {
+    let denied = |why: String| Err(ApiError::forbidden(why));
+    let Some(who) = who else { return denied("nobody is asking".to_owned()) };
+    // On a loopback address without authentication there are no claims, and everybody is everything.
+    if who.is_anonymous() {
+        return Ok(());
+    }
+    let Some(runbook) = runbook else {
+        return denied("the claims this runbook requires cannot be read".to_owned());
+    };
+    for (claim, allowed) in &runbook.required_claims {
+        let have = claim_values(who, claim);
+        if have.is_empty() {
+            return denied(format!("missing or invalid claims: {claim} (not present)"));
+        }
+        if !have.iter().any(|value| allowed.contains(value)) {
+            let (have, allowed) = (have.join(","), allowed.join(","));
+            return denied(format!("missing or invalid claims: {claim}={have} (required: {allowed})"));
+        }
+    }
+    Ok(())
+}
+
+/// A claim's values: a list of texts, or a text split at commas.
+fn claim_values(who: &Principal, claim: &str) -> Vec<String> {
+    let split = |text: &str| {
+        text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
+    };
+    if claim == "roles" {
+        return who.roles.clone();
+    }
+    match who.claims.get(claim) {
+        Some(Value::String(text)) => split(text),
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}

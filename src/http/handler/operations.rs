@@ -1,0 +1,119 @@
+//! Health, readiness, metrics, config and the integration's status: what operators and probes ask.
+
+use super::Services;
+use crate::api::{IntegrationStatus, tally};
+use crate::http::{ApiError, Reply, Request};
+use crate::model::{Timestamp, between};
+use crate::telemetry::Gauges;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// Whether alerts are taken and executions driven; why not, in a sentence.
+fn trouble(services: &Services) -> Option<String> {
+    let health = services.records.store().health();
+    if health.failed {
+        return Some("the store failed for good; runbookd must be started again".to_owned());
+    }
+    if !health.writer_alive {
+        return Some("the store's writer does not answer".to_owned());
+    }
+    None
+}
+
+pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> Result<Reply, ApiError> {
+    let trouble = trouble(&services);
+    let status = match &trouble {
+        Some(_) => "error",
+        None if services.is_draining() => "draining",
+        None => "enabled",
+    };
+    let (library, health) = (services.library(), services.records.store().health());
+    let (active_executions, queued_executions, awaiting_approval) =
+        tally(&services.engine.counts().by_status);
+    let mut mappings: BTreeMap<String, String> =
+        library.alerts().map(|(alert, runbook)| (alert.to_owned(), runbook.to_string())).collect();
+    for mapping in services.intake.options().rules.mappings.iter().rev() {
+        for alert in mapping.matchers.iter().filter_map(|matcher| matcher.demands("alertname")) {
+            mappings.insert(alert.to_owned(), mapping.runbook.to_string());
+        }
+    }
+    let broken = services.broken();
+    let broken = broken.iter().map(|(id, problems)| {
+        json!({ "id": id, "problems": problems.iter().map(ToString::to_string).collect::<Vec<_>>() })
+    });
+    let last = services.last_webhook.load(Ordering::SeqCst);
+    Ok(Reply::json(&IntegrationStatus {
+        status,
+        reason: trouble,
+        available_runbooks: library.good().count(),
+        active_executions,
+        queued_executions,
+        awaiting_approval,
+        runbook_alert_mappings: mappings,
+        last_updated: services.clock.now().to_string(),
+        broken_runbooks: broken.collect(),
+        last_webhook_at: Timestamp::from_millisecond(last).ok().filter(|_| last > 0).map(|at| at.to_string()),
+        version: env!("CARGO_PKG_VERSION"),
+        instance: services.instance.clone(),
+        store: json!({
+            "kind": "sled",
+            "size_bytes": health.size_bytes,
+            "free_bytes": health.free_bytes,
+            "writer_alive": health.writer_alive,
+            "failed": health.failed,
+        }),
+    }))
+}
+
+pub(super) async fn config(services: Arc<Services>, _: Request) -> Result<Reply, ApiError> {
+    let config = services.config.read().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok(Reply::json(&json!({ "config": config })))
+}
+
+pub(super) async fn health(services: Arc<Services>, _: Request) -> Result<Reply, ApiError> {
+    Ok(match trouble(&services) {
+        None => Reply::json(&json!({ "status": "healthy" })),
+        Some(reason) => Reply::json(&json!({ "status": "unhealthy", "reason": reason })).status(503),
+    })
+}
+
+pub(super) async fn healthy(_: Arc<Services>, _: Request) -> Result<Reply, ApiError> {
+    Ok(Reply::text("runbookd is healthy.\n"))
+}
+
+pub(super) async fn ready(services: Arc<Services>, _: Request) -> Result<Reply, ApiError> {
+    let starting = !services.ready.load(Ordering::SeqCst);
+    let why = match trouble(&services) {
+        Some(trouble) => trouble,
+        None if services.is_draining() => "runbookd is going.".to_owned(),
+        None if starting => "runbookd is recovering.".to_owned(),
+        None => return Ok(Reply::text("runbookd is ready.\n")),
+    };
+    Ok(Reply::text(format!("{why}\n")).status(503))
+}
+
+pub(super) async fn metrics(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
+    let (counts, now) = (services.engine.counts(), services.clock.now());
+    let gauges = Gauges {
+        executions_active: counts.by_status.iter().map(|(status, count)| (*status, *count)).collect(),
+        queue_length: tally(&counts.by_status).1,
+        queue_oldest_age: counts.oldest_queued.map_or(Duration::ZERO, |since| between(since, now)),
+        store_size_bytes: Some(services.records.store().health().size_bytes),
+    };
+    let accept = request.headers.get("accept").and_then(|value| value.to_str().ok());
+    let (content_type, text) = services.metrics.encode(accept, &gauges);
+    Ok(Reply::bytes(content_type, text))
+}
+
+pub(super) async fn reload(services: Arc<Services>, _: Request) -> Result<Reply, ApiError> {
+    let Some(reload) = &services.reload else {
+        return Err(ApiError::forbidden(
+            "lifecycle is off: start runbookd with --web.enable-lifecycle, or send SIGHUP",
+        ));
+    };
+    reload.notify_one();
+    Ok(Reply::json(&Value::Object([("status".to_owned(), "reloading".into())].into_iter().collect())))
+}

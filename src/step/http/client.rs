@@ -1,0 +1,174 @@
+//! The one HTTP client of this room, built once at the start.
+//!
+//! May import: nothing of this crate. Must never: fail to start because TLS has no certificates.
+
+use super::super::lock;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, ClientBuilder, Url};
+use std::collections::HashMap;
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+/// Why no client could be built.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client could not be built, not even without certificates")]
+pub struct HttpClientError(#[source] reqwest::Error);
+
+/// The client of `http` steps and of PromQL queries. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct HttpClient {
+    client: Client,
+    pins: Pins,
+    problem: Option<String>,
+}
+
+impl HttpClient {
+    /// Builds the client. Where the system has no certificates, plain http still works and [`Self::problem`] says so.
+    ///
+    /// # Errors
+    /// [`HttpClientError`] when it cannot be built even so.
+    pub fn build() -> Result<Self, HttpClientError> {
+        let pins = Pins::default();
+        match builder(&pins).build() {
+            Ok(client) => Ok(Self { client, pins, problem: None }),
+            Err(cause) => Self::without_certificates(&cause),
+        }
+    }
+
+    fn without_certificates(cause: &dyn Error) -> Result<Self, HttpClientError> {
+        let pins = Pins::default();
+        let client = builder(&pins)
+            .tls_certs_only(std::iter::empty::<Certificate>())
+            .build()
+            .map_err(HttpClientError)?;
+        let problem =
+            Some(format!("every https request will fail: {}; install ca-certificates", chain(cause)));
+        Ok(Self { client, pins, problem })
+    }
+
+    /// What does not work, to be logged once at the start.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    pub(in super::super) fn inner(&self) -> &Client {
+        &self.client
+    }
+
+    /// Makes `host` mean exactly these addresses for as long as the pin lives.
+    pub(super) fn pin(&self, host: &str, addresses: Vec<IpAddr>) -> Pin {
+        let mut pins = lock(&self.pins.0);
+        let entry = pins.entry(host.to_owned()).or_default();
+        entry.users += 1;
+        entry.addresses = addresses;
+        Pin { host: host.to_owned(), pins: self.pins.clone() }
+    }
+}
+
+fn builder(pins: &Pins) -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("runbookd/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .dns_resolver(pins.clone())
+}
+
+/// Names whose addresses were checked, with the addresses that may be connected to. All of them were allowed, so it
+/// does no harm when two requests to one host share the later list.
+#[derive(Debug, Clone, Default)]
+struct Pins(Arc<Mutex<HashMap<String, Pinned>>>);
+
+#[derive(Debug, Default)]
+struct Pinned {
+    users: usize,
+    addresses: Vec<IpAddr>,
+}
+
+/// Keeps a host pinned.
+#[derive(Debug)]
+pub(super) struct Pin {
+    host: String,
+    pins: Pins,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut pins = lock(&self.pins.0);
+        if let Some(pinned) = pins.get_mut(&self.host) {
+            pinned.users -= 1;
+            if pinned.users == 0 {
+                pins.remove(&self.host);
+            }
+        }
+    }
+}
+
+impl Resolve for Pins {
+    fn resolve(&self, name: Name) -> Resolving {
+        let pinned = lock(&self.0).get(name.as_str()).map(|pinned| pinned.addresses.clone());
+        Box::pin(async move {
+            // Port 0 means the port of the url.
+            let addresses: Vec<SocketAddr> = match pinned {
+                Some(addresses) => addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect(),
+                None => tokio::net::lookup_host((name.as_str(), 0)).await?.collect(),
+            };
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// What went wrong, without path, query or headers, which may hold secrets.
+pub(in super::super) fn describe(cause: reqwest::Error, url: &Url) -> String {
+    let authority =
+        format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+    let what = if cause.is_connect() {
+        "could not connect to"
+    } else if cause.is_body() || cause.is_decode() {
+        "the answer broke off from"
+    } else {
+        "no answer from"
+    };
+    format!("{what} {authority}: {}", chain(&cause.without_url()))
+}
+
+fn chain(cause: &dyn Error) -> String {
+    let mut words = vec![cause.to_string()];
+    let mut next = cause.source();
+    while let Some(inner) = next {
+        let text = inner.to_string();
+        if words.last() != Some(&text) {
+            words.push(text);
+        }
+        next = inner.source();
+    }
+    words.join(": ").chars().take(400).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_certificates_there_is_a_client_that_says_what_will_fail() {
+        let cause = std::io::Error::other("no certificates");
+        let client = HttpClient::without_certificates(&cause).unwrap();
+        assert!(client.problem().unwrap().contains("every https request will fail: no certificates"));
+    }
+
+    #[tokio::test]
+    async fn a_pinned_name_resolves_to_the_checked_addresses_until_the_last_pin_is_gone() {
+        let client = HttpClient::build().unwrap();
+        let resolve = || client.pins.resolve("localhost".parse().unwrap());
+        let pin = client.pin("localhost", vec!["127.9.9.9".parse().unwrap()]);
+        let second = client.pin("localhost", vec!["127.9.9.9".parse().unwrap()]);
+        drop(pin);
+        assert_eq!(resolve().await.unwrap().collect::<Vec<_>>(), ["127.9.9.9:0".parse().unwrap()]);
+        drop(second);
+        assert!(!resolve().await.unwrap().any(|address| address.ip().to_string() == "127.9.9.9"));
+    }
+}

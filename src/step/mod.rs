@@ -1,0 +1,328 @@
+//! Effects in the world: one attempt of one step, from finished strings to a finished outcome.
+//!
+//! The engine gives a [`Runner`] a [`Call`] whose templates are rendered, and gets a [`Finished`] back; what is
+//! tried again, undone or recorded is the engine's. `process` owns children, `output` keeps what they print, `http`
+//! and `promql` ask other programs, `outgoing` says where a templated address may lead.
+//! May import: `model`. Must never: read the runbook, the store or the clock, or render a template.
+
+mod command;
+mod http;
+mod kill;
+mod outgoing;
+mod output;
+mod process;
+mod promql;
+
+pub use command::SEARCH_PATH;
+pub use http::{HttpClient, HttpClientError, StatusRange};
+pub use kill::{KillSignal, Killer, kill_pair};
+pub use outgoing::{Entry, EntryError, OutgoingPolicy};
+pub use output::{Captured, INLINE, Piece};
+pub use process::{Swept, TIMEOUT_GRACE, prepare_daemon, sweep_leftovers};
+pub use promql::{Observation, PromClient, PromUrlError, QueryAnswer, QueryError, Sample, judge};
+
+use crate::model::{AttemptOutcome, ExecutionId, Secret, StepId};
+use output::Stream;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Which attempt this is, and what every kind needs to know of it.
+#[derive(Debug, Clone)]
+pub struct AttemptContext {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The step.
+    pub step: StepId,
+    /// The number of the try, from 1.
+    pub attempt: u32,
+    /// The same for every run of this attempt, also after a crash.
+    pub idempotency_key: String,
+    /// How long the attempt may take; the grace of its end comes on top.
+    pub timeout: Duration,
+    /// prometheus-am-executor's variables for the one alert; names that do not begin with `AMX_` are left out.
+    pub amx: BTreeMap<String, String>,
+}
+
+impl AttemptContext {
+    /// The name of everything this attempt has on disk; ids are checked words, so it is a plain file name.
+    fn name(&self) -> String {
+        format!("{}.{}.{}", self.execution, self.step, self.attempt)
+    }
+
+    /// The daemon's own variables; the first three name the attempt and are how its processes are known.
+    fn variables(&self) -> [(&'static str, String); 4] {
+        [
+            ("RUNBOOKD_EXECUTION_ID", self.execution.to_string()),
+            ("RUNBOOKD_STEP", self.step.to_string()),
+            ("RUNBOOKD_ATTEMPT", self.attempt.to_string()),
+            ("RUNBOOKD_IDEMPOTENCY_KEY", self.idempotency_key.clone()),
+        ]
+    }
+}
+
+/// Where attempts work and where their output goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dirs {
+    /// Private directories of running attempts.
+    pub work: PathBuf,
+    /// Output above 2 KiB, one file per stream.
+    pub outputs: PathBuf,
+}
+
+impl Dirs {
+    /// Makes `work` and `outputs` below `storage`, readable by nobody else. The paths are absolute and without
+    /// links, because processes of an earlier life are known by them.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn prepare(storage: &Path) -> io::Result<Self> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(storage)?;
+        let storage = storage.canonicalize()?;
+        let dirs = Self { work: storage.join("work"), outputs: storage.join("outputs") };
+        builder.create(&dirs.work)?;
+        builder.create(&dirs.outputs)?;
+        Ok(dirs)
+    }
+}
+
+/// A program with its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandCall {
+    /// An absolute path, or a name found in [`SEARCH_PATH`].
+    pub program: String,
+    /// Its arguments, each passed on byte for byte.
+    pub args: Vec<String>,
+    /// Variables beside the standard ones; see [`crate::model::env_name_problem`].
+    pub env: BTreeMap<String, String>,
+    /// An absolute directory; the private one when absent.
+    pub cwd: Option<PathBuf>,
+    /// Standard input; `/dev/null` when absent.
+    pub stdin: Option<Vec<u8>>,
+    /// Exit codes that mean success beside 0.
+    pub ok_exit: Vec<i32>,
+    /// Bytes kept of each stream.
+    pub max_output: u64,
+}
+
+/// A script: a literal text run by a shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptCall {
+    /// The shell and its options; the script's path comes after them.
+    pub shell: Vec<String>,
+    /// The text, never a template.
+    pub text: String,
+    /// As in [`CommandCall`]; the only way for values to get in.
+    pub env: BTreeMap<String, String>,
+    /// As in [`CommandCall`].
+    pub cwd: Option<PathBuf>,
+    /// As in [`CommandCall`].
+    pub stdin: Option<Vec<u8>>,
+    /// As in [`CommandCall`].
+    pub ok_exit: Vec<i32>,
+    /// As in [`CommandCall`].
+    pub max_output: u64,
+}
+
+impl ScriptCall {
+    /// The shell of a script that names none: `/bin/sh -eu`.
+    pub fn default_shell() -> Vec<String> {
+        ["/bin/sh", "-eu"].map(String::from).into()
+    }
+}
+
+/// One HTTP request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpCall {
+    /// The method, in capitals.
+    pub method: String,
+    /// The whole address, `http` or `https`.
+    pub url: String,
+    /// Whether host or port came out of a template, so that [`OutgoingPolicy`] has a say.
+    pub templated_authority: bool,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Option<Vec<u8>>,
+    /// Statuses that mean success; 2xx when empty.
+    pub expect_status: Vec<StatusRange>,
+    /// What the body must contain as JSON: every key named must be there with that value.
+    pub expect_json: Option<serde_json::Value>,
+    /// A credential for `Authorization: Bearer`.
+    pub bearer: Option<Secret>,
+    /// Whether redirects are followed, within the same authority only.
+    pub follow_redirects: bool,
+    /// Whether it can change something, so that it carries an `Idempotency-Key`.
+    pub changing: bool,
+    /// Bytes kept of the body.
+    pub max_output: u64,
+}
+
+/// What to do in one attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Call {
+    /// Run a program.
+    Command(CommandCall),
+    /// Run a script.
+    Script(ScriptCall),
+    /// Send a request.
+    Http(HttpCall),
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Succeeded, failed, timed out or stopped.
+    pub outcome: AttemptOutcome,
+    /// The exit code of a process that exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended a process.
+    pub signal: Option<i32>,
+    /// The status of an answer.
+    pub http_status: Option<u16>,
+    /// Standard output, or the body of an answer.
+    pub stdout: Captured,
+    /// Standard error.
+    pub stderr: Captured,
+    /// What went wrong, for people; also beside a success, when something was left behind.
+    pub error: Option<String>,
+}
+
+impl Finished {
+    /// Nothing was started, because of what `sentence` says.
+    fn refused(sentence: String) -> Self {
+        Self {
+            outcome: AttemptOutcome::Failed,
+            exit_code: None,
+            signal: None,
+            http_status: None,
+            stdout: Captured::default(),
+            stderr: Captured::default(),
+            error: Some(sentence),
+        }
+    }
+}
+
+type LiveKey = (ExecutionId, StepId, u32);
+
+/// Carries attempts out. One for the whole daemon.
+#[derive(Debug)]
+pub struct Runner {
+    dirs: Arc<Dirs>,
+    http: HttpClient,
+    outgoing: Arc<OutgoingPolicy>,
+    live: Arc<Mutex<HashMap<LiveKey, LiveOutput>>>,
+}
+
+impl Runner {
+    /// A runner that works below `dirs`.
+    pub fn new(dirs: Arc<Dirs>, http: HttpClient, outgoing: Arc<OutgoingPolicy>) -> Self {
+        Self { dirs, http, outgoing, live: Arc::default() }
+    }
+
+    /// Carries `call` out and tells how it ended; when it returns, nothing of it runs and its output is durable.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, its processes are killed and its private directory is removed by a thread of its own, and
+    /// its output is gone.
+    pub async fn run(&self, context: &AttemptContext, call: &Call, kill: KillSignal) -> Finished {
+        match call {
+            Call::Command(call) => Box::pin(command::run_command(self, context, call, kill)).await,
+            Call::Script(call) => Box::pin(command::run_script(self, context, call, kill)).await,
+            Call::Http(call) => Box::pin(http::run(self, context, call, kill)).await,
+        }
+    }
+
+    /// The output of an attempt that runs right now.
+    pub fn live(&self, execution: &ExecutionId, step: &StepId, attempt: u32) -> Option<LiveOutput> {
+        lock(&self.live).get(&(execution.clone(), step.clone(), attempt)).cloned()
+    }
+
+    fn dirs(&self) -> &Dirs {
+        &self.dirs
+    }
+
+    /// The two streams of an attempt, live until they are finished or dropped.
+    fn streams(&self, context: &AttemptContext, limit: u64) -> Streams {
+        let stream = |name: &str| {
+            Arc::new(Stream::new(&self.dirs.outputs, format!("{}.{name}", context.name()), limit))
+        };
+        let output = LiveOutput { stdout: stream("stdout"), stderr: stream("stderr") };
+        let key = (context.execution.clone(), context.step.clone(), context.attempt);
+        lock(&self.live).insert(key.clone(), output.clone());
+        Streams { stdout: output.stdout, stderr: output.stderr, key, live: Arc::clone(&self.live) }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these mutexes guard is whole after any panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The streams of a running attempt, entered in the list of live ones.
+struct Streams {
+    stdout: Arc<Stream>,
+    stderr: Arc<Stream>,
+    key: LiveKey,
+    live: Arc<Mutex<HashMap<LiveKey, LiveOutput>>>,
+}
+
+impl Streams {
+    /// Ends both streams and makes them durable; last, what could not be kept.
+    async fn finish(&self) -> (Captured, Captured, Vec<String>) {
+        let (stdout, stderr) = (Arc::clone(&self.stdout), Arc::clone(&self.stderr));
+        let on_disk = stdout.is_on_disk() || stderr.is_on_disk();
+        let finish = move || (stdout.finish(), stderr.finish());
+        let finished = if on_disk { tokio::task::spawn_blocking(finish).await } else { Ok(finish()) };
+        match finished {
+            Ok(((stdout, first), (stderr, second))) => {
+                (stdout, stderr, first.into_iter().chain(second).collect())
+            }
+            Err(_) => (Captured::default(), Captured::default(), vec!["the output could not be kept".into()]),
+        }
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        lock(&self.live).remove(&self.key);
+    }
+}
+
+/// Which stream of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputStream {
+    /// Standard output, or the body of an answer.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// The output of a running attempt, as far as it exists.
+#[derive(Debug, Clone)]
+pub struct LiveOutput {
+    stdout: Arc<Stream>,
+    stderr: Arc<Stream>,
+}
+
+impl LiveOutput {
+    /// Reads from `offset` (counted from the first byte produced) on, up to `max` bytes and 64 KiB. Short of blocking:
+    /// what is on disk was written just before.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn read(&self, which: OutputStream, offset: u64, max: usize) -> io::Result<Piece> {
+        match which {
+            OutputStream::Stdout => self.stdout.read(offset, max),
+            OutputStream::Stderr => self.stderr.read(offset, max),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
