@@ -62,7 +62,7 @@ impl Process {
     pub(crate) fn terminate(&mut self, limit: Duration) -> ExitStatus {
         let pid = Pid::from_child(&self.child);
         // It may be gone already; then its status is what it ended with.
-        drop(kill_process(pid, Signal::TERM));
+        kill_process(pid, Signal::TERM).ok();
         let end = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -36,8 +36,7 @@ impl Prometheus {
         command
             .arg(format!("--config.file={}", dir.path().join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .arg("--storage.tsdb.no-lockfile");
+            .arg(format!("--web.listen-address={address}"));
         let mut process = Process::start("prometheus", command, dir.path());
         process.wait_until(Duration::from_secs(60), || {
             http::get(address, "/-/ready").is_ok_and(|answer| answer.status == 200)
