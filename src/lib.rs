@@ -14,6 +14,8 @@ pub mod config;
 
 pub mod runbook;
 
+pub mod catalogue;
+
 pub mod intake;
 
 pub mod routing;

@@ -1,13 +1,15 @@
-//! Keeps the runbooks live: reads the directory, numbers versions, swaps the library.
+//! Keeps the runbooks live: what the catalogue reads becomes the library that routing goes by.
 
+use crate::catalogue::{self, Catalogue, Change, ChangeKind, Versions};
 use crate::document::{Problem, Severity};
 use crate::model::{Clock, RunbookId};
 use crate::routing::{Library, Listed};
-use crate::runbook::{self, MAX_FILE, Pinned};
+use crate::runbook::{self, Pinned, Runbook};
 use crate::store::records::Records;
 use crate::telemetry::{Metrics, StepKind};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -16,20 +18,43 @@ pub(super) struct Shelf {
     pub(super) library: Arc<RwLock<Arc<Library>>>,
     pub(super) broken: Arc<RwLock<BTreeMap<RunbookId, Vec<Problem>>>>,
     dir: PathBuf,
-    records: Records,
-    clock: Arc<dyn Clock>,
+    catalogue: Catalogue<Runbook>,
+    numbers: Numbers,
     metrics: Metrics,
 }
 
-/// One file of the directory.
-struct Found {
-    file_name: String,
-    text: Result<String, String>,
+/// The store numbers the versions.
+struct Numbers {
+    records: Records,
+    clock: Arc<dyn Clock>,
+}
+
+impl Versions for Numbers {
+    fn version_of(&self, id: &RunbookId, hash: &str, text: &str) -> BoxFuture<'_, Result<u64, String>> {
+        let (id, hash, text) = (id.clone(), hash.to_owned(), text.to_owned());
+        async move {
+            let version =
+                self.records.version_of(&id, &hash, &format!("{id}.toml"), &text, self.clock.now()).await;
+            version.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
 }
 
 impl Shelf {
     pub(super) fn new(dir: &Path, records: Records, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
-        Self { library: Arc::default(), broken: Arc::default(), dir: dir.to_owned(), records, clock, metrics }
+        let parse = |id: &RunbookId, file_name: &str, text: &str| {
+            let runbook::Parsed { runbook, problems, hash } = runbook::parse(id, file_name, text);
+            catalogue::Parsed { runbook, problems, hash }
+        };
+        Self {
+            library: Arc::default(),
+            broken: Arc::default(),
+            dir: dir.to_owned(),
+            catalogue: Catalogue::new(parse),
+            numbers: Numbers { records, clock },
+            metrics,
+        }
     }
 
     /// Reads the directory and puts what is good in force. True when every file is good.
@@ -38,11 +63,10 @@ impl Shelf {
     /// nothing.
     pub(super) async fn refresh(&self) -> bool {
         let dir = self.dir.clone();
-        let found = tokio::task::spawn_blocking(move || read_dir(&dir)).await;
-        let found = match found {
-            Ok(Ok(found)) => found,
+        let files = match tokio::task::spawn_blocking(move || catalogue::scan(&dir)).await {
+            Ok(Ok(files)) => files,
             Ok(Err(error)) => {
-                tracing::error!(dir = %self.dir.display(), %error, "the runbooks directory cannot be read; what is live stays");
+                tracing::error!(%error, "the runbooks directory cannot be read; what is live stays");
                 return false;
             }
             Err(error) => {
@@ -50,21 +74,31 @@ impl Shelf {
                 return false;
             }
         };
-        let before = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
-        let (mut listed, mut broken) = (BTreeMap::new(), BTreeMap::new());
-        for (id, file) in found {
-            let last = before.get(&id).cloned();
-            match self.read(&id, file, last.as_ref()).await {
-                Ok(pinned) => {
-                    self.register(&pinned);
-                    listed.insert(id, Listed::Good(pinned));
-                }
-                Err(problems) => {
-                    self.complain(&id, &problems);
-                    listed.insert(id.clone(), last.unwrap_or(Listed::Broken));
-                    broken.insert(id, problems);
-                }
+        for change in self.catalogue.apply(files, &self.numbers).await {
+            tell(&change);
+        }
+        self.put_in_force().await
+    }
+
+    async fn put_in_force(&self) -> bool {
+        let snapshot = self.catalogue.snapshot();
+        let mut listed: BTreeMap<RunbookId, Listed> = BTreeMap::new();
+        for (id, live) in snapshot.live() {
+            let pinned = Pinned {
+                runbook: live.runbook.clone(),
+                version: live.version,
+                hash: live.hash.clone(),
+                file_name: format!("{id}.toml"),
+            };
+            self.register(&pinned);
+            listed.insert(id.clone(), Listed::Good(Arc::new(pinned)));
+        }
+        let mut broken = BTreeMap::new();
+        for (id, problems) in snapshot.broken() {
+            if !listed.contains_key(id) {
+                listed.insert(id.clone(), self.last_stored(id).await);
             }
+            broken.insert(id.clone(), problems.problems.clone());
         }
         let all_good = broken.is_empty();
         *self.library.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Library::new(listed));
@@ -72,43 +106,17 @@ impl Shelf {
         all_good
     }
 
-    async fn read(
-        &self,
-        id: &RunbookId,
-        file: Found,
-        last: Option<&Listed>,
-    ) -> Result<Arc<Pinned>, Vec<Problem>> {
-        let Found { file_name, text } = file;
-        let outside = |message: String| vec![whole_file(&file_name, message)];
-        let text = text.map_err(outside)?;
-        let parsed = runbook::parse(id, &file_name, &text);
-        if let Some(Listed::Good(last)) = last
-            && last.hash == parsed.hash
-        {
-            return Ok(Arc::clone(last));
-        }
-        let Some(runbook) = parsed.runbook else { return Err(parsed.problems) };
-        for warning in &parsed.problems {
-            tracing::warn!(runbook = %id, "{warning}");
-        }
-        let now = self.clock.now();
-        let version = self.records.version_of(id, &parsed.hash, &file_name, &text, now).await;
-        let version = version.map_err(|error| {
-            vec![whole_file(&file_name, format!("its version cannot be stored: {error}"))]
-        })?;
-        tracing::info!(runbook = %id, version, mode = runbook.mode.as_str(), "runbook loaded");
-        Ok(Arc::new(Pinned { runbook, version, hash: parsed.hash, file_name }))
-    }
-
-    /// Says what is wrong once, not at every reading.
-    fn complain(&self, id: &RunbookId, problems: &[Problem]) {
-        let known = self.broken.read().unwrap_or_else(PoisonError::into_inner);
-        if known.get(id).is_some_and(|known| known == problems) {
-            return;
-        }
-        for problem in problems.iter().filter(|problem| problem.severity == Severity::Error) {
-            tracing::error!(runbook = %id, "{problem}");
-        }
+    /// The last good version an earlier life stored of a file that is broken now.
+    async fn last_stored(&self, id: &RunbookId) -> Listed {
+        let Ok(versions) = self.numbers.records.versions(id).await else { return Listed::Broken };
+        let Some(stored) = versions.into_iter().next_back() else { return Listed::Broken };
+        let Some(runbook) = runbook::parse(id, &stored.file_name, &stored.text).runbook else {
+            return Listed::Broken;
+        };
+        let pinned =
+            Pinned { runbook, version: stored.version, hash: stored.hash, file_name: stored.file_name };
+        self.register(&pinned);
+        Listed::Good(Arc::new(pinned))
     }
 
     fn register(&self, pinned: &Pinned) {
@@ -120,43 +128,16 @@ impl Shelf {
     }
 }
 
-fn whole_file(file: &str, message: String) -> Problem {
-    Problem {
-        file: file.into(),
-        span: 0..0,
-        line: 1,
-        column: 1,
-        severity: Severity::Error,
-        path: String::new(),
-        message,
-        help: String::new(),
-    }
-}
-
-/// Every `<id>.toml` of the directory. Other names are not runbooks.
-fn read_dir(dir: &Path) -> std::io::Result<BTreeMap<RunbookId, Found>> {
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let Some(file_name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let Some(Ok(id)) = file_name.strip_suffix(".toml").map(RunbookId::new) else { continue };
-        found.insert(id, Found { file_name: file_name.to_owned(), text: read_file(&path) });
-    }
-    Ok(found)
-}
-
-fn read_file(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let limit = MAX_FILE as u64;
-    let read = std::fs::File::open(path).and_then(|file| {
-        if !file.metadata()?.is_file() {
-            return Err(std::io::Error::other("it is not a regular file"));
+fn tell(change: &Change) {
+    let runbook = change.id.as_str();
+    match &change.kind {
+        ChangeKind::Broke(problems) => {
+            for problem in problems.iter().filter(|problem| problem.severity == Severity::Error) {
+                tracing::error!(runbook, "{problem}");
+            }
+            tracing::error!(runbook, "the runbook's file is broken; its last good version stays in force");
         }
-        file.take(limit + 1).read_to_end(&mut bytes)
-    });
-    read.map_err(|error| format!("the file cannot be read: {error}"))?;
-    if bytes.len() as u64 > limit {
-        return Err(format!("the file is larger than {limit} bytes"));
+        ChangeKind::Removed => tracing::info!(runbook, "runbook removed"),
+        kind => tracing::info!(runbook, change = ?kind, "runbook loaded"),
     }
-    String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text".to_owned())
 }

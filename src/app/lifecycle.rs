@@ -5,6 +5,7 @@ use super::library::Shelf;
 use super::world::RealWorld;
 use super::{Environment, SystemClock, load_config};
 use crate::auth::install_crypto;
+use crate::catalogue::{Pace, Watch};
 use crate::config::{Config, Overrides};
 use crate::document::Problem;
 use crate::engine::{Engine, Parts};
@@ -25,9 +26,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-
-/// How often the runbooks directory is read without being told to: the sure way, where no event comes.
-const RESCAN: Duration = Duration::from_secs(30);
 
 /// What `serve` is told by its flags.
 #[derive(Debug, Clone)]
@@ -251,8 +249,10 @@ impl Daemon {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
         let mut halt: Signal = signal(SignalKind::user_defined1()).map_err(no_signals)?;
-        let changed = Arc::new(Notify::new());
-        let _watch = if config.runbooks.watch { watch(&config.runbooks.dir, &changed) } else { None };
+        let watch = config.runbooks.watch.then(|| watch(&config.runbooks.dir)).flatten();
+        let changed = watch.as_ref().map_or_else(Arc::default, Watch::wake);
+        // What changed between the first reading and the beginning of the watch.
+        changed.notify_one();
         loop {
             tokio::select! {
                 _ = terminate.recv() => return Ok(()),
@@ -260,12 +260,7 @@ impl Daemon {
                 _ = hangup.recv() => self.reload(options).await,
                 () = self.reload.notified() => self.reload(options).await,
                 _ = halt.recv() => tracing::error!("SIGUSR1: this version has no kill switch; stop executions one by one, or send SIGTERM"),
-                () = changed.notified(), if config.runbooks.watch => {
-                    // Writers need a moment: a file is often written in pieces.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    self.refresh().await;
-                }
-                () = tokio::time::sleep(RESCAN), if config.runbooks.watch => self.refresh().await,
+                () = changed.notified() => self.refresh().await,
                 why = self.services.engine.fatal() => return Err(Refusal(why)),
             }
         }
@@ -340,7 +335,8 @@ async fn open_store(path: &Path, metrics: &Metrics) -> Result<Arc<dyn Store>, Re
 async fn sweep(dirs: &Arc<Dirs>) {
     let dirs = Arc::clone(dirs);
     match tokio::task::spawn_blocking(move || sweep_leftovers(&dirs)).await {
-        Ok(swept) if swept.processes.is_empty() && swept.directories.is_empty() && swept.problems.is_empty() => {}
+        Ok(swept)
+            if swept.processes.is_empty() && swept.directories.is_empty() && swept.problems.is_empty() => {}
         Ok(swept) => tracing::warn!(
             processes = swept.processes.len(),
             survivors = swept.survivors.len(),
@@ -352,21 +348,14 @@ async fn sweep(dirs: &Arc<Dirs>) {
     }
 }
 
-/// Rings `changed` on any event below `dir`. Without it, the rescan is what finds changes.
-fn watch(dir: &Path, changed: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
-    use notify::Watcher as _;
-    let bell = Arc::clone(changed);
-    let heard = move |event: notify::Result<notify::Event>| {
-        // Reading the directory is an event too, and must not cause the next reading.
-        if event.is_ok_and(|event| !event.kind.is_access()) {
-            bell.notify_one();
-        }
-    };
-    let watching = notify::recommended_watcher(heard).and_then(|mut watcher| {
-        watcher.watch(dir, notify::RecursiveMode::NonRecursive)?;
-        Ok(watcher)
-    });
-    watching.inspect_err(|error| tracing::warn!(dir = %dir.display(), %error, "the runbooks directory is not watched, only read every 30 s")).ok()
+/// Watches the runbooks. Without it, SIGHUP is what makes changes known.
+fn watch(dir: &Path) -> Option<Watch> {
+    let watching = Watch::start(dir, Pace::default());
+    watching
+        .inspect_err(|error| {
+            tracing::error!(dir = %dir.display(), %error, "the runbooks directory is not watched; send SIGHUP after a change");
+        })
+        .ok()
 }
 
 fn instance_name() -> String {

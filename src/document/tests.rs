@@ -53,3 +53,26 @@ fn sizes_have_units() {
     assert_eq!(parse_size("eight"), None);
     assert_eq!(parse_size("99999999999999GiB"), None);
 }
+
+#[test]
+fn a_value_from_outside_is_read_like_one_in_a_file_and_named_by_its_origin() {
+    let problems = Problems::outside("--some-flag");
+    let value = |shape, text| Value::outside(&problems, "a.b", shape, text);
+    assert_eq!(value(Shape::Boolean, "true").boolean(), Some(true));
+    assert_eq!(value(Shape::Integer, "1_000").integer(0..=1000), Some(1000));
+    let strings = |text| {
+        let list = value(Shape::List, text).strings().unwrap();
+        list.into_iter().map(|item| item.value).collect::<Vec<_>>()
+    };
+    assert_eq!(strings("x, y ,,z"), ["x", "y", "", "z"]);
+    assert_eq!(strings(" "), [""; 0]);
+    assert_eq!(value(Shape::Integer, "[1]").integer(0..=9), None);
+    let list = problems.into_list();
+    let shown: Vec<String> = list.iter().map(ToString::to_string).collect();
+    let expected =
+        "--some-flag: expected a whole number, found string (help: write digits without quotes)".to_owned();
+    assert_eq!(shown, [expected]);
+    let rendered = Problems::render(&list, "text = \"of some file\"\n");
+    assert!(rendered.starts_with("error: --some-flag: expected a whole number"), "{rendered}");
+    assert!(!rendered.contains("of some file"), "{rendered}");
+}
