@@ -85,7 +85,9 @@ impl Stack {
     }
 
     fn wait_for_lines(&self, count: usize) {
-        eventually(&format!("{count} lines in the ledger"), LIMIT, || (self.ledger().len() >= count).then_some(()));
+        eventually(&format!("{count} lines in the ledger"), LIMIT, || {
+            (self.ledger().len() >= count).then_some(())
+        });
     }
 
     fn wait_for_metric(&self, sample: &str, at_least: f64) {
@@ -107,7 +109,12 @@ impl Stack {
         let known: BTreeSet<_> = executions.iter().map(|it| (text(it, "id"), text(it, "target"))).collect();
         assert_eq!(written, known, "the ledger and the API disagree");
         for execution in &executions {
-            assert_eq!(execution["status"], "succeeded", "{:#}", self.daemon.execution(&text(execution, "id")));
+            assert_eq!(
+                execution["status"],
+                "succeeded",
+                "{:#}",
+                self.daemon.execution(&text(execution, "id"))
+            );
         }
         executions
     }

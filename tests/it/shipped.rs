@@ -13,7 +13,8 @@ fn root() -> &'static Path {
 
 fn run(command: &mut Command) {
     let output = command.current_dir(root().join("alerting")).output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {said}");
 }
 

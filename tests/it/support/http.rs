@@ -73,9 +73,8 @@ pub(crate) fn raw(address: &str, bytes: &[u8]) -> io::Result<Answer> {
     stream.write_all(bytes)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    parse(&answer).ok_or_else(|| {
-        io::Error::other(format!("no HTTP answer: {:?}", String::from_utf8_lossy(&answer)))
-    })
+    parse(&answer)
+        .ok_or_else(|| io::Error::other(format!("no HTTP answer: {:?}", String::from_utf8_lossy(&answer))))
 }
 
 fn parse(answer: &[u8]) -> Option<Answer> {
