@@ -7,3 +7,4 @@ mod e2e;
 mod powercut;
 mod shipped;
 mod support;
+mod webhook;
