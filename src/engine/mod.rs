@@ -277,7 +277,9 @@ impl Engine {
     pub async fn drain(&self, limit: Duration) {
         self.shared.registry().drain();
         if tokio::time::timeout(limit, self.idle()).await.is_err() {
-            for id in self.shared.registry().driven() {
+            // Not in the head of the loop: the lock would be held for all of it, and `send` takes it too.
+            let driven = self.shared.registry().driven();
+            for id in driven {
                 self.shared.send(&id, Input::Interrupt);
             }
             if tokio::time::timeout(Duration::from_secs(10), self.idle()).await.is_err() {
