@@ -385,3 +385,35 @@ fn a_full_disk_refuses_alerts_still_kills_and_is_recovered_from_without_help() {
     assert_eq!(daemon.executions().len(), 3, "something of a refused webhook remained");
     daemon.kill();
 }
+
+#[test]
+fn a_body_the_disk_has_no_room_for_leaves_no_trace_in_the_queue() {
+    let config = config("[automation]\nmax_running = 1\nqueue_limit = 2");
+    let mut daemon = Daemon::start(&config, &[("gated", GATED)], &[]);
+    assert_eq!(daemon.terminate().code(), Some(0));
+    let data = daemon.dir().join("data");
+    let _small = Small::over(&data);
+    daemon.start_again();
+    fire(&daemon, "Gated", "a");
+    wait_for_lines(&daemon, 1);
+    let filler = data.join("filler");
+    // More than the store's reserve, so that the body is decided on; too little for what it would write.
+    let free = rustix::fs::statvfs(&data).map(|it| it.f_bavail * it.f_frsize).unwrap();
+    fs::write(&filler, vec![0; usize::try_from(free).unwrap() - (22 << 20)]).unwrap();
+    let large = "x".repeat(1_000_000);
+    let large: Vec<String> = (0..4).map(|name| format!("\"a{name}\":\"{large}\"")).collect();
+    let two = body("Gated", "firing", &["b", "c"]);
+    let large = two.replace("\"summary\":\"it is broken\"", &large.join(","));
+    for _ in 0..2 {
+        let refused = daemon.webhook(&large);
+        assert_eq!((refused.status, &refused.json()["code"]), (503, &"store_unavailable".into()));
+    }
+    fs::remove_file(&filler).unwrap();
+    let taken = daemon.webhook(&two);
+    assert_eq!(taken.status, 200, "{}", taken.text());
+    assert_eq!(taken.json()["runbooks_triggered"], 2);
+    let refused = daemon.webhook(&body("Gated", "firing", &["d"]));
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &"queue_full".into()));
+    assert_eq!(daemon.executions().len(), 3);
+    daemon.kill();
+}

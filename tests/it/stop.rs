@@ -3,7 +3,7 @@
 //! May import: `support`. Must never: end a process itself.
 
 use crate::support::alerts::{
-    LIMIT, config, events, finished, fire, journal, only, outcomes, resolve, steps, wait_for_status,
+    LIMIT, config, events, finished, fire, journal, millis, only, outcomes, resolve, steps, wait_for_status,
     wait_for_step,
 };
 use crate::support::daemon::{Daemon, is_final};
@@ -308,4 +308,17 @@ fn a_command_that_ignores_the_request_is_killed_after_its_grace() {
     assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&took), "{took:?}");
     assert_stopped(&execution, &["stopped"]);
     assert_eq!(execution["steps"][0]["attempts"][0]["signal"], 9, "{execution:#}");
+}
+
+#[test]
+fn the_whole_timeout_ends_a_running_step_when_it_passes_and_not_later() {
+    let runbook = LONG.replacen("mode", "timeout = \"2s\"\nmode", 1);
+    let daemon = Daemon::start(&config(""), &[("long", &runbook)], &[]);
+    let id = fire(&daemon, "Long", "a");
+    let execution = finished(&daemon, &id);
+    assert_eq!((&execution["status"], &execution["reason"]), (&"failed".into(), &"timeout".into()));
+    assert_eq!(steps(&execution), ["timed_out", "skipped"]);
+    let took = millis(&execution["finished_at"]) - millis(&execution["started_at"]);
+    assert!((2000..3500).contains(&took), "{took} ms");
+    assert_eq!(processes(&id), [""; 0]);
 }
