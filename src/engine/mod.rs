@@ -395,3 +395,6 @@ impl Shared {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

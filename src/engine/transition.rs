@@ -235,12 +235,12 @@ fn verifying(runbook: &Runbook, state: &State, now: Timestamp) -> Next {
     let (Some(verify), Some(proof)) = (&runbook.verify, &state.verify) else {
         return finish(ExecutionStatus::Failed, Some(Reason::Unreadable));
     };
-    let holds_since = match verify.condition {
-        Condition::Promql { .. } => proof.holds_since,
-        // Nobody needs to be asked: the delivery is in the journal, perhaps since before the proof began.
-        Condition::AlertResolved => state.resolved_at.map(|at| at.max(proof.started_at)),
-    };
-    if let Some(since) = holds_since {
+    // The delivery that said so is in the journal: no question needs to be asked.
+    let resolved = matches!(verify.condition, Condition::AlertResolved) && state.resolved_at.is_some();
+    if resolved && proof.holds_since.is_none() {
+        return Next::Record(Event::VerifyObserved { holds: true, detail: "the alert resolved".to_owned() });
+    }
+    if let Some(since) = proof.holds_since {
         let proven_at = after(since, verify.hold);
         if now >= proven_at && proven_at <= proof.until {
             return finish(ExecutionStatus::Succeeded, None);
@@ -249,7 +249,7 @@ fn verifying(runbook: &Runbook, state: &State, now: Timestamp) -> Next {
     if now >= proof.until {
         return finish(ExecutionStatus::NotVerified, Some(Reason::NotVerified));
     }
-    let held = holds_since.map(|since| after(since, verify.hold));
+    let held = proof.holds_since.map(|since| after(since, verify.hold));
     Next::Idle { wake: Some(held.map_or(proof.until, |held| held.min(proof.until))) }
 }
 
@@ -289,3 +289,6 @@ pub fn resume(state: &State) -> Vec<Event> {
     })
     .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -314,7 +314,7 @@ async fn what_cannot_be_passed_on_is_refused_with_a_sentence() {
         (with_env("A", "b\0"), "the environment variable A has a NUL byte in it"),
         (
             with_env("LD_PRELOAD", "x"),
-            "the environment variable \"LD_PRELOAD\" is refused: this variable changes",
+            "the environment variable \"LD_PRELOAD\" is refused: it can make the child run other code",
         ),
         (
             with_env("A", &big),

@@ -14,7 +14,7 @@ fn samples(values: &[f64]) -> Vec<Sample> {
 }
 
 fn check(expect: &str, values: &[f64], reason: &str) {
-    let observation = judge(&Expect::parse(expect).unwrap(), &samples(values), at(1001));
+    let observation = judge(Expect::parse(expect).unwrap(), &samples(values), at(1001));
     assert_eq!(observation.reason, reason, "{expect} {values:?}");
     assert_eq!(observation.holds, reason == "holds", "{expect} {values:?}");
 }
@@ -52,19 +52,19 @@ fn every_sample_must_satisfy_the_expectation_and_nan_and_no_data_satisfy_none() 
 #[test]
 fn a_sample_older_than_five_minutes_is_stale_whatever_it_says() {
     let expect = Expect::parse("> 0").unwrap();
-    assert_eq!(judge(&expect, &samples(&[1.0]), at(1300)).reason, "holds");
-    assert_eq!(judge(&expect, &samples(&[1.0]), at(1301)).reason, "stale");
-    assert_eq!(judge(&expect, &samples(&[0.0]), at(1301)).reason, "stale");
+    assert_eq!(judge(expect, &samples(&[1.0]), at(1300)).reason, "holds");
+    assert_eq!(judge(expect, &samples(&[1.0]), at(1301)).reason, "stale");
+    assert_eq!(judge(expect, &samples(&[0.0]), at(1301)).reason, "stale");
     let timeless = Sample { at: f64::NAN, ..samples(&[1.0]).remove(0) };
-    assert_eq!(judge(&expect, &[timeless], at(1000)).reason, "stale");
+    assert_eq!(judge(expect, &[timeless], at(1000)).reason, "stale");
 }
 
 #[test]
 fn the_summary_names_the_first_few_and_counts_the_rest() {
     let expect = Expect::parse("> 0").unwrap();
-    assert_eq!(judge(&expect, &samples(&[1.0]), at(1001)).value, "up{instance=\"a\"} 1");
-    assert_eq!(judge(&expect, &[], at(1001)).value, "no data");
-    assert!(judge(&expect, &samples(&[0.0; 9]), at(1001)).value.ends_with(", and 6 more"));
+    assert_eq!(judge(expect, &samples(&[1.0]), at(1001)).value, "up{instance=\"a\"} 1");
+    assert_eq!(judge(expect, &[], at(1001)).value, "no data");
+    assert!(judge(expect, &samples(&[0.0; 9]), at(1001)).value.ends_with(", and 6 more"));
 }
 
 #[test]

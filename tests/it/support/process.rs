@@ -2,8 +2,9 @@
 //!
 //! May import: the standard library, `rustix`. Must never: leave a process behind, or wait without a limit.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -26,6 +27,7 @@ impl Process {
         let log = dir.join(format!("{name}.log"));
         let file = open(&log);
         let child = command
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
@@ -63,12 +65,17 @@ impl Process {
         let pid = Pid::from_child(&self.child);
         // It may be gone already; then its status is what it ended with.
         kill_process(pid, Signal::TERM).ok();
+        self.wait(limit)
+    }
+
+    /// Its exit status, within `limit`.
+    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
         let end = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < end, "{} does not end within {limit:?} of SIGTERM", self.name);
+            assert!(Instant::now() < end, "{} does not end within {limit:?}", self.name);
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -76,8 +83,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        // What it started itself, too; a program that was waited for has no group any more.
+        if let Ok(None) = self.child.try_wait() {
+            kill_process_group(Pid::from_child(&self.child), Signal::KILL).ok();
+            drop(self.child.wait());
+        }
         if thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
