@@ -130,3 +130,6 @@ fn allows(pinned: &Pinned, alert: &Alert) -> bool {
         runbook.allow.as_ref().is_some_and(|allow| allow.iter().all(|m| m.matches(&alert.labels)));
     by_matchers || runbook.alerts.iter().any(|name| name == alert.alertname())
 }
+
+#[cfg(test)]
+mod tests;
