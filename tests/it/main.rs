@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
+mod crash;
+mod lifecycle;
 mod intake;
 mod powercut;
+mod stop;
 mod support;

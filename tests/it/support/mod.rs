@@ -2,7 +2,9 @@
 //!
 //! May import: the library, the standard library. Must never: assert anything about the program itself.
 
+pub(crate) mod alerts;
 pub(crate) mod daemon;
 pub(crate) mod http;
+pub(crate) mod lives;
 pub(crate) mod powercut;
 pub(crate) mod process;
