@@ -244,7 +244,7 @@ impl Intake {
                 alerts.iter().map(|element| rule(txn, &ground, element)).collect::<Result<_, _>>()?;
             let wanted = decisions.iter().filter(|decision| decision.started().is_some()).count();
             let limit = options.queue_limit;
-            if let Err(queued) = count.try_add(wanted, limit) {
+            if let Err(queued) = queue.try_add(wanted, limit) {
                 *told.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some(IntakeError::QueueFull { queued, wanted, limit });
                 return Err(CommitError::Refused("the queue is full".to_owned()));

@@ -60,7 +60,9 @@ fn show(route: &Route) -> String {
     match route {
         Route::Selected { pinned, by } => format!("{} by {by}", pinned.runbook.id),
         Route::NotAllowed { pinned, by } => format!("{} not allowed by {by}", pinned.runbook.id),
-        Route::Unknown { name, by } => format!("unknown {name:?} by {by}"),
+        Route::Unknown { name, by, broken } => {
+            format!("{} {name:?} by {by}", if *broken { "broken" } else { "unknown" })
+        }
         Route::Nothing => "nothing".to_owned(),
     }
 }
@@ -109,7 +111,7 @@ fn a_name_of_nothing_ends_the_search() {
     {
         check(&down, Some(name), &none, &format!("unknown {name:?} {by}"));
     }
-    check(&down, Some("broken"), &none, &format!("unknown \"broken\" {by} (its file is broken)"));
+    check(&down, Some("broken"), &none, &format!("broken \"broken\" {by}"));
     check(&down, Some(&"x".repeat(5_000)), &none, &format!("unknown {:?} {by}", "x".repeat(80)));
     let gone = rules(&[("m", &["alertname=Down"], "gone")]);
     check(&down, Some("a_named"), &gone, "unknown \"gone\" by the mapping \"m\"");

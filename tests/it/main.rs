@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
 mod crash;
-mod lifecycle;
 mod intake;
+mod lifecycle;
 mod powercut;
 mod stop;
 mod support;

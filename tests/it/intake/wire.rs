@@ -38,6 +38,9 @@ id = "act"
 command = { program = "true" }
 "#;
 
+/// Method, headers, body; status, code.
+type Refused<'r> = (&'r str, &'r [(&'r str, &'r str)], &'r str, u16, &'r str);
+
 fn send(daemon: &Daemon, method: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     http::request(daemon.address(), method, PATH, headers, body).unwrap()
 }
@@ -67,7 +70,7 @@ fn every_refusal_has_its_status_a_sentence_and_a_code() {
     let many = format!(r#"{{"alerts":[{}]}}"#, vec!["0"; 10_001].join(","));
     let long = format!(r#"{{"alerts":[],"x":"{}"}}"#, "x".repeat(1 << 20));
     let text = ("Content-Type", "text/plain");
-    let cases: &[(&str, &[(&str, &str)], &str, u16, &str)] = &[
+    let cases: &[Refused<'_>] = &[
         ("POST", &[JSON], "", 400, "malformed"),
         ("POST", &[JSON], "{", 400, "malformed"),
         ("POST", &[JSON], "{\"alerts\":[]} x", 400, "malformed"),
@@ -355,6 +358,21 @@ fn the_documented_requests_get_the_documented_answers() {
     assert!(status["last_updated"].as_str().unwrap() >= answer["webhook_received_at"].as_str().unwrap());
     assert_eq!(status["last_webhook_at"], answer["webhook_received_at"]);
     assert_eq!(status.get("reason"), None);
+}
+
+#[test]
+fn a_full_queue_is_503_with_a_time_to_come_back_and_nothing_of_the_request_remains() {
+    let config = format!("{OPEN}[automation]\nqueue_limit = 1\n");
+    let daemon = Daemon::start(&config, &[("service_unavailable", SERVICE_UNAVAILABLE)], &[]);
+    let alert = |instance| firing("ServiceDown", instance, "2026-11-21T10:00:00Z");
+    for _ in 0..3 {
+        let answer = daemon.webhook(&json!({ "alerts": [alert("a"), alert("b")] }).to_string());
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("queue_full")));
+        assert_eq!(answer.header("retry-after"), Some("5"));
+    }
+    assert_eq!(daemon.json("/api/decisions")["decisions"], json!([]));
+    assert_eq!(daemon.executions(), Vec::<Value>::new());
+    assert_eq!(ruling(&post(&daemon, &json!({ "alerts": [alert("a")] }))), ("execute", "matched"));
 }
 
 #[test]
