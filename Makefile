@@ -1,0 +1,41 @@
+# The commands of this project. `make demo` shows it, `make test` proves it.
+
+CARGO ?= cargo
+
+.PHONY: help demo test build fmt lint deny clean
+
+help:
+	@echo "make demo   a real alert becomes a finished execution, on this machine, in a minute or two"
+	@echo "make test   format, lints and every test (installs Debian packages that are absent)"
+	@echo "make build  the program, in target/debug"
+	@echo "make fmt    formats the sources"
+	@echo "make lint   clippy, warnings are errors"
+	@echo "make deny   licences, sources and banned crates (needs cargo-deny)"
+	@echo "make clean  removes what was built"
+
+demo:
+	deploy/demo/run
+
+# One `cargo test` for everything: a second selection would compile the dependencies again.
+test:
+	.ci/packages prometheus promtool prometheus-alertmanager amtool cc curl
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked
+
+build:
+	$(CARGO) build --locked
+
+fmt:
+	$(CARGO) fmt
+
+lint:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+deny:
+	@if command -v cargo-deny >/dev/null; then \
+	  $(CARGO) deny --offline check --config .deny.toml bans licenses sources; \
+	else echo "cargo-deny is not installed" >&2; exit 1; fi
+
+clean:
+	$(CARGO) clean

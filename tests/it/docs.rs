@@ -1,0 +1,110 @@
+//! The documents say what the program does: every code and metric is explained, every link leads somewhere, and
+//! what the README tells to type works.
+//!
+//! A fenced block of the README whose info string is `sh test` is executed, all of them in order in one shell, in
+//! an empty directory, with this build's `runbookd` in the path and a free address in place of the default one.
+
+use crate::support::daemon::BINARY;
+use crate::support::process::{Process, free_address};
+use runbookd::model::{Reason, Timestamp};
+use runbookd::telemetry::{Build, Gauges, Metrics};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const DEFAULT_ADDRESS: &str = "127.0.0.1:9796";
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn every_reason_code_is_a_line_of_a_table_in_sre_md() {
+    let text = read("SRE.md");
+    let missing: Vec<_> = Reason::ALL
+        .iter()
+        .filter(|reason| !text.lines().any(|line| line.starts_with(&format!("| `{reason}` | "))))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_metric_family_is_told_in_sre_md_and_none_that_does_not_exist() {
+    let text = read("SRE.md");
+    let metrics = Metrics::new(&Build { version: "1", revision: "r" }, Timestamp::UNIX_EPOCH);
+    let (_, exposed) = metrics.encode(None, &Gauges::default());
+    let families: Vec<&str> =
+        exposed.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+    assert!(families.len() > 20, "{families:?}");
+    let names =
+        |family: &str| text.contains(&format!("`{family}`")) || text.contains(&format!("`{family}{{"));
+    let missing: Vec<_> = families.iter().filter(|family| !names(family)).collect();
+    assert!(missing.is_empty(), "not told: {missing:?}");
+    let told = text.lines().filter_map(|line| line.strip_prefix("| `runbookd_")?.split(['`', '{']).next());
+    let unknown: Vec<_> =
+        told.filter(|name| !families.contains(&format!("runbookd_{name}").as_str())).collect();
+    assert!(unknown.is_empty(), "told, but not exposed: {unknown:?}");
+}
+
+#[test]
+fn every_link_leads_to_a_file_or_a_heading() {
+    for document in ["README.md", "SRE.md", "CHANGELOG.md"] {
+        let text = read(document);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() { document } else { file };
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+            assert!(path.exists(), "{document} links to {file}, which does not exist");
+            let found = heading.is_empty() || headings(&read(file)).any(|known| known == heading);
+            assert!(found, "{document} links to {link}, and {file} has no such heading");
+        }
+    }
+}
+
+/// The anchors of a document, as renderers make them.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    text.lines().filter_map(|line| line.strip_prefix('#')).map(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        title
+            .chars()
+            .filter(|c| c.is_alphanumeric() || "-_ ".contains(*c))
+            .collect::<String>()
+            .replace(' ', "-")
+    })
+}
+
+#[test]
+fn what_the_readme_tells_to_type_works() {
+    let text = read("README.md");
+    let blocks: Vec<&str> =
+        text.split("```sh test\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 4, "the README has only {} blocks to execute", blocks.len());
+    let address = free_address();
+    let script = blocks.concat().replace(DEFAULT_ADDRESS, &address);
+    // However it ends, the daemon it started in the background ends too.
+    let script = format!(
+        "set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}\necho all of it worked\n"
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("script"), script).unwrap();
+    let bin = Path::new(BINARY).parent().unwrap().display().to_string();
+    let mut command = Command::new("bash");
+    command
+        .arg("script")
+        .current_dir(dir.path())
+        .env("PATH", format!("{bin}:{}", std::env::var("PATH").unwrap()))
+        .env("RUNBOOKD_URL", format!("http://{address}"))
+        .env_remove("RUNBOOKD_TOKEN");
+    let mut process = Process::start("readme", command, dir.path());
+    let status = process.wait(Duration::from_secs(120));
+    let said = process.log();
+    assert!(status.success(), "{status}: {said}");
+    for expected in ["all of it worked", "Hello, web-1:9100", "succeeded", "\"reason\":\"repeat\""] {
+        assert!(said.contains(expected), "no {expected:?} in: {said}");
+    }
+}
