@@ -39,3 +39,5 @@ pub mod api;
 pub mod http;
 
 pub mod app;
+
+pub mod cli;

@@ -1,26 +1,15 @@
-//! The program: its exit code.
+//! The program: hands the command line to `cli` and ends with its exit code. Must never: do anything else.
 
-fn main() {
-    let mut options = runbookd::app::ServeOptions {
-        config_file: "config/runbookd.toml".to_owned(),
-        overrides: runbookd::config::Overrides::default(),
-        log_level: "info".to_owned(),
-        log_format: runbookd::telemetry::logging::Format::Json,
-        enable_lifecycle: false,
-        env: std::env::vars().collect(),
-    };
-    for arg in std::env::args().skip(2) {
-        let (name, value) = arg.split_once('=').unwrap_or((arg.as_str(), ""));
-        let value = value.to_owned();
-        match name {
-            "--config.file" => options.config_file = value,
-            "--web.listen-address" => options.overrides.listen = Some(value),
-            "--storage.path" => options.overrides.storage_path = Some(value),
-            "--runbooks.dir" => options.overrides.runbooks_dir = Some(value),
-            "--web.enable-lifecycle" => options.enable_lifecycle = true,
-            "--log.level" => options.log_level = value,
-            other => eprintln!("unknown {other}"),
-        }
-    }
-    std::process::exit(runbookd::app::serve(options));
+use runbookd::app::SystemClock;
+use runbookd::cli::{self, Daemon, Environment};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+fn main() -> ExitCode {
+    let environment = Environment::of_process(Arc::new(SystemClock));
+    let program = Daemon { variables: environment.variables.clone() };
+    // Not locked: a lock held while the daemon serves would stop its log.
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let code = cli::run(std::env::args_os(), &environment, &program, &mut out, &mut err);
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

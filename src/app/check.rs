@@ -1,11 +1,10 @@
-//! What can be known before starting: `check` for the config and every runbook, `validate` for one.
+//! What can be known before starting: `check`, for the config and every runbook.
 
 use super::{Environment, load_config};
 use crate::config::Overrides;
 use crate::document::{Problem, Problems, Severity};
 use crate::model::RunbookId;
-use crate::runbook::{self, InputSource};
-use std::collections::BTreeMap;
+use crate::runbook;
 use std::io::Write;
 use std::path::Path;
 
@@ -18,15 +17,6 @@ pub struct CheckOptions {
     pub overrides: Overrides,
     /// The environment.
     pub env: Environment,
-}
-
-/// What `validate` is told.
-#[derive(Debug, Clone)]
-pub struct ValidateOptions {
-    /// A runbook's file.
-    pub file: String,
-    /// Variables a caller would give.
-    pub env: BTreeMap<String, String>,
 }
 
 /// Checks the config and every runbook; all problems at once, on `out`. 0 when there is none.
@@ -63,42 +53,6 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> i32 {
         if !failed {
             text.push_str(&format!("{}: good, and {} runbooks are good\n", options.config_file, known.len()));
         }
-    }
-    say(out, &text);
-    i32::from(failed)
-}
-
-/// Checks one runbook: problems on `out`, and which inputs `env` leaves without a value. 0 when it could run.
-pub fn validate(options: &ValidateOptions, out: &mut dyn Write) -> i32 {
-    let path = Path::new(&options.file);
-    let mut text = String::new();
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    let Ok(id) = RunbookId::new(stem) else {
-        say(
-            out,
-            &format!(
-                "{}: the file's name must be <id>.toml, id = 1 to 64 of A-Z a-z 0-9 _ -\n",
-                options.file
-            ),
-        );
-        return 1;
-    };
-    let Some(problems) = report(&id, path, &mut text) else {
-        say(out, &text);
-        return 1;
-    };
-    let mut failed = !good(&problems);
-    let parsed =
-        std::fs::read_to_string(path).ok().and_then(|file| runbook::parse(&id, &options.file, &file).runbook);
-    for input in parsed.iter().flat_map(|runbook| &runbook.inputs) {
-        let Some(InputSource::Env(name)) = &input.from else { continue };
-        if input.required && input.default.is_none() && !options.env.contains_key(name) {
-            text.push_str(&format!("{}: the input {} needs --env {name}=VALUE\n", options.file, input.name));
-            failed = true;
-        }
-    }
-    if !failed {
-        text.push_str(&format!("{}: good\n", options.file));
     }
     say(out, &text);
     i32::from(failed)

@@ -15,13 +15,15 @@ use crate::intake::{Ids, Intake, QueueCount};
 use crate::model::Clock;
 use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, sweep_leftovers};
 use crate::store::records::Records;
-use crate::store::{SledOptions, SledStore, Store};
+use crate::store::{OpenError, SledOptions, SledStore, Store};
 use crate::telemetry::{Build, Metrics, logging};
 use std::fmt::Display;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -103,6 +105,33 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("runbookd").build()
 }
 
+/// How long a killed daemon's address and store may stay taken: a step that was just being started has them open
+/// until it runs.
+const LINGER: Duration = Duration::from_secs(2);
+/// Between two tries to get them.
+const LINGER_PAUSE: Duration = Duration::from_millis(10);
+
+/// The signals, received from the very start: what comes while the store is opened must not end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    halt: Signal,
+}
+
+impl Signals {
+    fn receive() -> Result<Self, Refusal> {
+        let receive =
+            |kind| signal(kind).map_err(|error| Refusal(format!("signals cannot be received: {error}")));
+        Ok(Self {
+            terminate: receive(SignalKind::terminate())?,
+            interrupt: receive(SignalKind::interrupt())?,
+            hangup: receive(SignalKind::hangup())?,
+            halt: receive(SignalKind::user_defined1())?,
+        })
+    }
+}
+
 /// Everything that lives from start to end.
 struct Daemon {
     services: Arc<Services>,
@@ -112,13 +141,14 @@ struct Daemon {
     metrics: Metrics,
     clock: Arc<dyn Clock>,
     reload: Arc<Notify>,
+    /// Whether the config as it stands in its file is in force.
+    config_in_force: AtomicBool,
 }
 
 async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     install_crypto();
-    let listener = TcpListener::bind(config.server.listen).await;
-    let listener =
-        listener.map_err(|error| Refusal(format!("cannot listen on {}: {error}", config.server.listen)))?;
+    let mut signals = Signals::receive()?;
+    let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().map_err(|error| ("the listener has no address", error))?;
     let daemon = Daemon::build(&config, options).await?;
     let shutdown = CancellationToken::new();
@@ -127,7 +157,7 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     std::fs::write(&listen_file, format!("{address}\n"))
         .map_err(|error| ("the listen file cannot be written", error))?;
     tracing::info!(address = %address, version = env!("CARGO_PKG_VERSION"), "listening");
-    let ended = daemon.live(&config, options).await;
+    let ended = daemon.live(&config, options, &mut signals).await;
     tracing::info!("draining");
     daemon.services.draining.store(true, Ordering::SeqCst);
     shutdown.cancel();
@@ -216,11 +246,17 @@ impl Daemon {
             Arc::clone(&clock),
             Arc::new(EdgeMetrics { metrics: metrics.clone(), clock: SystemClock }),
         );
-        Ok(Self { services, edge: Arc::new(edge), shelf, store, metrics, clock, reload })
+        let config_in_force = AtomicBool::new(true);
+        Ok(Self { services, edge: Arc::new(edge), shelf, store, metrics, clock, reload, config_in_force })
     }
 
     /// From the first reading of the runbooks to the reason to end.
-    async fn live(&self, config: &Config, options: &ServeOptions) -> Result<(), Refusal> {
+    async fn live(
+        &self,
+        config: &Config,
+        options: &ServeOptions,
+        signals: &mut Signals,
+    ) -> Result<(), Refusal> {
         let all_good = self.shelf.refresh().await;
         self.note_reload(all_good);
         let unknown = self.unknown_runbooks(config);
@@ -233,7 +269,7 @@ impl Daemon {
         let scheduler = tokio::spawn(engine.schedule(cursor));
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
-        let ended = self.wait(config, options).await;
+        let ended = self.wait(config, options, signals).await;
         scheduler.abort();
         ended
     }
@@ -243,12 +279,13 @@ impl Daemon {
         config.check_runbooks(|id| library.get(id).is_some())
     }
 
-    async fn wait(&self, config: &Config, options: &ServeOptions) -> Result<(), Refusal> {
-        let no_signals = |error| Refusal(format!("signals cannot be received: {error}"));
-        let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
-        let mut halt: Signal = signal(SignalKind::user_defined1()).map_err(no_signals)?;
+    async fn wait(
+        &self,
+        config: &Config,
+        options: &ServeOptions,
+        signals: &mut Signals,
+    ) -> Result<(), Refusal> {
+        let Signals { terminate, interrupt, hangup, halt } = signals;
         let watch = config.runbooks.watch.then(|| watch(&config.runbooks.dir)).flatten();
         let changed = watch.as_ref().map_or_else(Arc::default, Watch::wake);
         // What changed between the first reading and the beginning of the watch.
@@ -272,7 +309,7 @@ impl Daemon {
     }
 
     fn note_reload(&self, all_good: bool) {
-        if all_good {
+        if all_good && self.config_in_force.load(Ordering::SeqCst) {
             self.metrics.config_loaded(self.clock.now());
         } else {
             self.metrics.config_refused();
@@ -301,12 +338,15 @@ impl Daemon {
                 self.edge.replace_auth(auth);
                 *self.services.config.write().unwrap_or_else(PoisonError::into_inner) =
                     build::config_items(&config);
+                self.config_in_force.store(true, Ordering::SeqCst);
                 self.note_reload(all_good);
                 tracing::info!(
                     "config reloaded: mappings, credentials and queue limits are in force; the rest needs a restart"
                 );
             }
             (_, refused) => {
+                // Until the next reload; a runbook that is mended meanwhile does not mend the config.
+                self.config_in_force.store(false, Ordering::SeqCst);
                 self.metrics.config_refused();
                 tracing::error!(
                     why = refused.unwrap_or_default(),
@@ -317,18 +357,59 @@ impl Daemon {
     }
 }
 
+async fn listen(address: SocketAddr) -> Result<TcpListener, Refusal> {
+    let began = Instant::now();
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                if began.elapsed() > LINGER_PAUSE {
+                    tracing::warn!(%address, waited = ?began.elapsed(), "the address was still taken");
+                }
+                return Ok(listener);
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse && began.elapsed() < LINGER => {
+                tokio::time::sleep(LINGER_PAUSE).await;
+            }
+            Err(error) => return Err(Refusal(format!("cannot listen on {address}: {error}"))),
+        }
+    }
+}
+
 async fn open_store(path: &Path, metrics: &Metrics) -> Result<Arc<dyn Store>, Refusal> {
     let (path, metrics) = (path.join("store"), metrics.clone());
-    let options = SledOptions {
-        on_commit: Some(Arc::new(move |took, works| metrics.journal_committed(works, took))),
-        ..SledOptions::default()
-    };
-    let opened = tokio::task::spawn_blocking(move || SledStore::open(&path, options)).await;
+    let opened = tokio::task::spawn_blocking(move || open_store_when_free(&path, &metrics)).await;
     match opened {
         Ok(Ok(store)) => Ok(Arc::new(store)),
         Ok(Err(error)) => Err(Refusal(error.to_string())),
         Err(error) => Err(Refusal(format!("opening the store failed: {error}"))),
     }
+}
+
+/// Opens the store. Held by a living process it is refused at once, held by a dead one it will be free soon; and
+/// once it is free, every step the dead one was starting runs, so that the sweep finds it.
+fn open_store_when_free(path: &Path, metrics: &Metrics) -> Result<SledStore, OpenError> {
+    let began = Instant::now();
+    loop {
+        let metrics = metrics.clone();
+        let options = SledOptions {
+            on_commit: Some(Arc::new(move |took, works| metrics.journal_committed(works, took))),
+            ..SledOptions::default()
+        };
+        match SledStore::open(path, options) {
+            Err(OpenError::Held { by, .. })
+                if began.elapsed() < LINGER && by.as_deref().is_none_or(|pid| !is_alive(pid)) =>
+            {
+                std::thread::sleep(LINGER_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
+    // The state follows the name, which is in brackets and may hold anything.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 /// Ends what an earlier life left running, before its steps' crash rules apply.

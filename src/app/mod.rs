@@ -12,7 +12,7 @@ mod lifecycle;
 mod oneshot;
 mod world;
 
-pub use check::{CheckOptions, ValidateOptions, check, validate};
+pub use check::{CheckOptions, check};
 pub use clock::SystemClock;
 pub use lifecycle::{ServeOptions, serve};
 pub use oneshot::{ExecuteOptions, execute};

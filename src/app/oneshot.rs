@@ -40,6 +40,8 @@ pub struct ExecuteOptions {
     pub dry_run: bool,
     /// `--config.file`; for the runbooks directory, Prometheus and where requests may lead.
     pub config_file: String,
+    /// Whether a person named the config file; the default one may be absent.
+    pub config_given: bool,
     /// Flags that win over the file.
     pub overrides: Overrides,
     /// The environment.
@@ -62,7 +64,7 @@ fn try_execute(options: &ExecuteOptions, out: &mut dyn Write, err: &mut dyn Writ
     let config = match load_config(&options.config_file, &options.env, &options.overrides) {
         Ok((config, _)) => Some(config),
         // A runbook named by its path needs no config; one that is there must still be right.
-        Err(_) if by_path && !Path::new(&options.config_file).exists() => None,
+        Err(_) if by_path && !options.config_given && !Path::new(&options.config_file).exists() => None,
         Err(problems) => return Err(problems),
     };
     let path = match &config {

@@ -325,7 +325,13 @@ impl Drive {
             self.ask_if_due(now);
             wake = [wake, self.next_question].into_iter().flatten().min();
         }
-        self.shared.registry().set_timer(&self.id, wake);
+        let mut registry = self.shared.registry();
+        let is_new = registry.timer_of(&self.id) != wake;
+        registry.set_timer(&self.id, wake);
+        if is_new && wake.is_some() && registry.next_timer() == wake {
+            // The scheduler sleeps until what was the next one before.
+            self.shared.wake.notify_one();
+        }
     }
 
     fn start(&mut self, index: usize, attempt: u32, work: Work) {

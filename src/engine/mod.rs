@@ -36,6 +36,8 @@ use verb::stop;
 
 /// How long the scheduler sleeps at most: a lost wake-up costs no more than this.
 const SCAN_EVERY: Duration = Duration::from_secs(5);
+/// Between two tries to stop an execution that the scheduler has not taken in yet.
+const RETRY_STOP: Duration = Duration::from_millis(5);
 /// How many live executions are read from the store at once.
 const STRIDE: usize = 1024;
 
@@ -209,34 +211,43 @@ impl Engine {
         actor: &str,
         reason: &str,
     ) -> Result<ExecutionStatus, VerbError> {
-        let status = self.status(id).await?;
-        match stop::answer(status) {
-            stop::Answer::Accepted => {}
-            stop::Answer::AlreadySo => return Ok(status),
-            stop::Answer::Over(status) => {
-                return Err(VerbError::Conflict { status, why: "it is over, and final is final" });
-            }
-            stop::Answer::RollingBack => {
-                return Err(VerbError::Conflict {
-                    status,
-                    why: "half an undo would be worse than either end",
-                });
-            }
-        }
-        let (reply, answered) = oneshot::channel();
-        self.shared.send(id, Input::Stop { actor: actor.to_owned(), reason: reason.to_owned(), reply });
-        match tokio::time::timeout(Duration::from_secs(10), answered).await {
-            Ok(Ok(status)) => Ok(status),
-            // Its driver ended before it heard: what is stored says how.
-            Ok(Err(_)) => match self.status(id).await? {
-                ExecutionStatus::Stopped => Ok(ExecutionStatus::Stopped),
-                status if status.is_final() => {
-                    Err(VerbError::Conflict { status, why: "it ended before the stop reached it" })
+        let asking = async {
+            loop {
+                if let Some(answer) = self.ask_to_stop(id, actor, reason).await? {
+                    return Ok(answer);
                 }
-                _ => Err(VerbError::NotDurable("the daemon is going")),
-            },
-            Err(_) => Err(VerbError::NotDurable("it did not answer in 10 s; is the disk full?")),
-        }
+                if self.shared.registry().is_draining() {
+                    return Err(VerbError::NotDurable("the daemon is going"));
+                }
+                // It is durable but not taken in yet: it was accepted a moment ago.
+                self.shared.wake.notify_one();
+                tokio::time::sleep(RETRY_STOP).await;
+            }
+        };
+        let in_vain = VerbError::NotDurable("it did not answer in 10 s; is the disk full?");
+        tokio::time::timeout(Duration::from_secs(10), asking).await.unwrap_or(Err(in_vain))
+    }
+
+    /// One try to stop; `None` when nobody was there to hear it, or its driver ended before it heard.
+    async fn ask_to_stop(
+        &self,
+        id: &ExecutionId,
+        actor: &str,
+        reason: &str,
+    ) -> Result<Option<ExecutionStatus>, VerbError> {
+        let status = self.status(id).await?;
+        let why = match stop::answer(status) {
+            stop::Answer::Accepted => {
+                let (reply, answered) = oneshot::channel();
+                let input = Input::Stop { actor: actor.to_owned(), reason: reason.to_owned(), reply };
+                self.shared.send(id, input);
+                return Ok(answered.await.ok());
+            }
+            stop::Answer::AlreadySo => return Ok(Some(status)),
+            stop::Answer::Over(_) => "it is over, and final is final",
+            stop::Answer::RollingBack => "half an undo would be worse than either end",
+        };
+        Err(VerbError::Conflict { status, why })
     }
 
     async fn status(&self, id: &ExecutionId) -> Result<ExecutionStatus, VerbError> {
@@ -266,7 +277,8 @@ impl Engine {
     pub async fn drain(&self, limit: Duration) {
         self.shared.registry().drain();
         if tokio::time::timeout(limit, self.idle()).await.is_err() {
-            for id in self.shared.registry().driven() {
+            let driven = self.shared.registry().driven();
+            for id in driven {
                 self.shared.send(&id, Input::Interrupt);
             }
             if tokio::time::timeout(Duration::from_secs(10), self.idle()).await.is_err() {
@@ -382,3 +394,6 @@ impl Shared {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 use super::view;
 use crate::journal::{Event, Output, Skip, State, StepState};
 use crate::model::{AttemptOutcome, Effect, ExecutionStatus, Reason, StepId, StepStatus, Timestamp, after};
-use crate::runbook::{Kind, OnFailure, OnResolved, Runbook, Step};
+use crate::runbook::{Condition, Kind, OnFailure, OnResolved, Runbook, Step};
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq)]
@@ -235,6 +235,11 @@ fn verifying(runbook: &Runbook, state: &State, now: Timestamp) -> Next {
     let (Some(verify), Some(proof)) = (&runbook.verify, &state.verify) else {
         return finish(ExecutionStatus::Failed, Some(Reason::Unreadable));
     };
+    // The delivery that said so is in the journal: no question needs to be asked.
+    let resolved = matches!(verify.condition, Condition::AlertResolved) && state.resolved_at.is_some();
+    if resolved && proof.holds_since.is_none() {
+        return Next::Record(Event::VerifyObserved { holds: true, detail: "the alert resolved".to_owned() });
+    }
     if let Some(since) = proof.holds_since {
         let proven_at = after(since, verify.hold);
         if now >= proven_at && proven_at <= proof.until {
@@ -284,3 +289,6 @@ pub fn resume(state: &State) -> Vec<Event> {
     })
     .collect()
 }
+
+#[cfg(test)]
+mod tests;

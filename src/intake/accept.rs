@@ -220,10 +220,12 @@ impl Intake {
         let (ids, queue) = (Arc::clone(&self.ids), Arc::clone(&self.queue));
         let full = Arc::new(std::sync::Mutex::new(None));
         let told = Arc::clone(&full);
-        let mut reserved = 0;
+        let reserved = Arc::new(AtomicUsize::new(0));
+        let places = Arc::clone(&reserved);
+        let (counted, count) = (Arc::clone(&self.queue), queue);
         let result = transact(&*self.store, move |txn| {
             // Called again after a conflict, the work gives back what it had reserved.
-            queue.remove(std::mem::take(&mut reserved));
+            count.remove(places.swap(0, Ordering::SeqCst));
             let ground = Ground {
                 rules: &options.rules,
                 library: &library,
@@ -237,16 +239,18 @@ impl Intake {
                 alerts.iter().map(|element| rule(txn, &ground, element)).collect::<Result<_, _>>()?;
             let wanted = decisions.iter().filter(|decision| decision.started().is_some()).count();
             let limit = options.queue_limit;
-            if let Err(queued) = queue.try_add(wanted, limit) {
+            if let Err(queued) = count.try_add(wanted, limit) {
                 *told.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some(IntakeError::QueueFull { queued, wanted, limit });
                 return Err(CommitError::Refused("the queue is full".to_owned()));
             }
-            reserved = wanted;
+            places.store(wanted, Ordering::SeqCst);
             Ok(decisions)
         })
         .await;
         result.map_err(|cause| {
+            // The work was done and then not kept, for want of room on the disk.
+            counted.remove(reserved.swap(0, Ordering::SeqCst));
             full.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(IntakeError::Store(cause))
         })
     }

@@ -38,7 +38,7 @@ impl KillSignal {
     }
 
     /// Waits until a kill with a new grace is asked for. Cancel safe; without a killer it waits for ever.
-    pub(super) async fn asked(&mut self) -> Duration {
+    pub(crate) async fn asked(&mut self) -> Duration {
         let Some(from) = &mut self.from else { return std::future::pending().await };
         loop {
             let now = *from.borrow_and_update();

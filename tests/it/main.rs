@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
+mod crash;
 mod demo;
 mod docs;
 mod e2e;
+mod lifecycle;
 mod powercut;
 mod shipped;
+mod stop;
 mod support;
 mod webhook;

@@ -4,6 +4,8 @@
 //! killed at a random moment, and only what was synced remains. May import: the store, `support`. Must never: open
 //! the root itself between cuts, so that the child also recovers from a cut and may be cut again meanwhile.
 
+mod daemon;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{BufRead, BufReader, Write};
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use runbookd::store::{Pair, Scan, SledOptions, SledStore, Store, Work};
 
+use crate::support::lives::Random;
 use crate::support::powercut::{Names, Shim, copy};
 
 const CUTS: usize = 100;
@@ -43,7 +46,7 @@ fn without_our_own_sync_a_power_cut_loses_acknowledged_commits() {
 /// How many acknowledgements were kept through all cuts, or the first loss.
 fn cut_again_and_again(test: &str, skip_sync: bool) -> Result<usize, String> {
     let dir = tempfile::tempdir().unwrap();
-    let mut random = Random(std::hash::RandomState::new().build_hasher().finish());
+    let mut random = Random::new(std::hash::RandomState::new().build_hasher().finish());
     let mut total = 0;
     let mut with_acknowledgements = 0;
     for store in 0..CUTS / CUTS_OF_A_STORE {
@@ -219,15 +222,4 @@ fn work(number: u64) -> Work {
         txn.delete(format!("behind/{}", number - BEHIND).into_bytes());
         Ok(())
     })
-}
-
-/// Enough of a random number to choose moments by (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (mixed ^ (mixed >> 27)) % bound
-    }
 }

@@ -3,9 +3,11 @@
 //! May import: the library, the standard library. Must never: assert anything about the program itself.
 
 pub(crate) mod alertmanager;
+pub(crate) mod alerts;
 pub(crate) mod daemon;
 pub(crate) mod exporter;
 pub(crate) mod http;
+pub(crate) mod lives;
 pub(crate) mod powercut;
 pub(crate) mod process;
 pub(crate) mod prometheus;

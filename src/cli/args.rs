@@ -1,0 +1,463 @@
+//! The command line: verbs, flags, what they mean, and examples.
+//!
+//! May import: `model` (ids), `telemetry` (the log format). Must never: read the process environment; what a variable
+//! may set is said in the help and resolved by the verb.
+
+use super::options::{CheckOptions, ExecuteOptions, ServeOptions, Settings};
+use crate::model::{DecisionId, ExecutionId, RunbookId, StepId};
+use crate::telemetry::logging::Format;
+use clap::parser::ValueSource;
+use clap::{ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the config is looked for.
+const CONFIG_FILE: &str = "config/runbookd.toml";
+
+const EXAMPLES: &str = "\
+Examples:
+  runbookd check                                   is everything right, before a restart
+  runbookd serve --config.file=/etc/runbookd/runbookd.toml
+  runbookd validate runbooks/service_unavailable.toml
+  runbookd execute service_unavailable --label instance=10.0.0.1:9100 --dry-run
+  runbookd executions list --status running
+  runbookd executions follow ID                    what it does, as it happens
+  runbookd executions stop ID --reason 'wrong host'
+  runbookd decisions list --since 1h               why alerts did or did not become executions
+  export RUNBOOKD_TOKEN=$(runbookd token --subject ada --role operator --secret-file jwt.key)
+
+Exit codes: 0 yes; 1 no (denied, failed, not found, problems found); 2 usage; 3 the server cannot be
+reached; 4 not authorised.";
+
+/// Turns Prometheus alerts into durable, guarded runbook executions.
+#[derive(Debug, Parser)]
+#[command(name = "runbookd", version, after_help = EXAMPLES, term_width = 100, max_term_width = 100)]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Run the daemon. SIGHUP reloads, SIGUSR1 halts, SIGTERM drains and exits 0
+    Serve(Serve),
+    /// Check the config and every runbook: all problems at once, each with its place and a fix
+    Check(Check),
+    /// Execute one runbook right here, without a server; the exit code is the failed command's, else 0
+    Execute(Execute),
+    /// Check one runbook file: all errors and warnings
+    Validate(Validate),
+    /// Show how the server is: its state, how much it does, which alert leads to which runbook
+    Status(Server),
+    /// Show the runbooks the server knows
+    Runbooks {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        verb: RunbooksVerb,
+    },
+    /// Show, follow and stop executions
+    Executions {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        verb: ExecutionsVerb,
+    },
+    /// Show why alerts did or did not become executions
+    Decisions {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        verb: DecisionsVerb,
+    },
+    /// Show every setting of the server with its source
+    Config(Server),
+    /// Make a token to use the API with, signed here; prints only the token
+    Token(Token),
+}
+
+/// Which server, and how its answer is shown.
+#[derive(Debug, Args)]
+pub(super) struct Server {
+    /// The server [env: RUNBOOKD_URL] [default: http://127.0.0.1:9796]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Server")]
+    pub(super) url: Option<String>,
+    /// The credential; better in the variable, for other users see flags [env: RUNBOOKD_TOKEN]
+    #[arg(long, global = true, value_name = "TOKEN", help_heading = "Server")]
+    pub(super) token: Option<String>,
+    /// How data is shown: for people, or the server's answer as it is
+    #[arg(long, global = true, value_enum, default_value_t = Shape::Table, help_heading = "Server")]
+    pub(super) output: Shape,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Shape {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RunbooksVerb {
+    /// List the runbooks
+    List,
+    /// Show one runbook
+    Show {
+        /// Its id
+        #[arg(value_parser = runbook_id)]
+        id: RunbookId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ExecutionsVerb {
+    /// List executions, the newest first
+    List(ExecutionFilter),
+    /// Show one execution: what was done, step by step
+    Show {
+        /// Its id
+        #[arg(value_parser = ExecutionId::new)]
+        id: ExecutionId,
+    },
+    /// Follow an execution to its end, one line an event; exit code 1 unless it succeeded
+    Follow {
+        /// Its id
+        #[arg(value_parser = ExecutionId::new)]
+        id: ExecutionId,
+    },
+    /// Stop an execution: the step in progress is killed, nothing is rolled back
+    Stop {
+        /// Its id
+        #[arg(value_parser = ExecutionId::new)]
+        id: ExecutionId,
+        /// Why, for the record
+        #[arg(long, value_parser = not_blank)]
+        reason: String,
+    },
+    /// Print what an attempt wrote, also while it runs
+    Output {
+        /// The execution's id
+        #[arg(value_parser = ExecutionId::new)]
+        id: ExecutionId,
+        /// The step's id
+        #[arg(value_parser = StepId::new)]
+        step: StepId,
+        /// Which attempt [default: the last]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        attempt: Option<u32>,
+        /// Standard error instead of standard output
+        #[arg(long)]
+        stderr: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExecutionFilter {
+    /// Only in this status, such as running or failed
+    #[arg(long)]
+    pub(super) status: Option<String>,
+    /// Only of this runbook
+    #[arg(long, value_name = "ID")]
+    pub(super) runbook: Option<String>,
+    /// Only for this alert
+    #[arg(long, value_name = "NAME")]
+    pub(super) alertname: Option<String>,
+    /// Only for this target
+    #[arg(long)]
+    pub(super) target: Option<String>,
+    /// Only from then on: a time (2026-08-01T10:00:00Z) or a duration back from now (1h)
+    #[arg(long, value_name = "WHEN")]
+    pub(super) since: Option<String>,
+    /// Only until then
+    #[arg(long, value_name = "WHEN")]
+    pub(super) until: Option<String>,
+    #[command(flatten)]
+    pub(super) page: Page,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Page {
+    /// At most so many, 1 to 500 [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub(super) limit: Option<u16>,
+    /// Go on where an earlier list ended
+    #[arg(long)]
+    pub(super) cursor: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DecisionsVerb {
+    /// List decisions, the newest first
+    List(DecisionFilter),
+    /// Show one decision with every gate's answer
+    Show {
+        /// Its id
+        #[arg(value_parser = DecisionId::new)]
+        id: DecisionId,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DecisionFilter {
+    /// Only with this reason code, such as cooldown
+    #[arg(long, value_name = "CODE")]
+    pub(super) reason: Option<String>,
+    /// Only with this verdict: execute, approve or skip
+    #[arg(long)]
+    pub(super) verdict: Option<String>,
+    /// Only for this alert
+    #[arg(long, value_name = "NAME")]
+    pub(super) alertname: Option<String>,
+    /// Only of this runbook
+    #[arg(long, value_name = "ID")]
+    pub(super) runbook: Option<String>,
+    /// Only from then on: a time (2026-08-01T10:00:00Z) or a duration back from now (1h)
+    #[arg(long, value_name = "WHEN")]
+    pub(super) since: Option<String>,
+    #[command(flatten)]
+    pub(super) page: Page,
+}
+
+/// The config file; the same for every verb that reads one.
+#[derive(Debug, Args)]
+pub(super) struct ConfigFile {
+    /// The config file
+    #[arg(long = "config.file", value_name = "FILE", default_value = CONFIG_FILE)]
+    file: PathBuf,
+    /// Set after parsing: whether the file was named.
+    #[arg(skip)]
+    given: bool,
+}
+
+/// Flags above the config file.
+#[derive(Debug, Args)]
+pub(super) struct Overrides {
+    /// Where to listen [env: RUNBOOKD_SERVER__LISTEN] [config: server.listen]
+    #[arg(long = "web.listen-address", value_name = "ADDRESS")]
+    listen_address: Option<String>,
+    /// Under which URL people reach it [env: RUNBOOKD_SERVER__EXTERNAL_URL]
+    #[arg(long = "web.external-url", value_name = "URL")]
+    external_url: Option<String>,
+    /// Where the data is [env: RUNBOOKD_STORE__PATH] [config: store.path]
+    #[arg(long = "storage.path", value_name = "DIR")]
+    storage_path: Option<String>,
+    #[command(flatten)]
+    runbooks: RunbooksDir,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunbooksDir {
+    /// Where the runbooks are [env: RUNBOOKD_RUNBOOKS__DIR] [config: runbooks.dir]
+    #[arg(long = "runbooks.dir", value_name = "DIR")]
+    pub(super) dir: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(flatten)]
+    over: Overrides,
+    /// Which log lines: error, warn, info, debug, trace
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    log_level: String,
+    /// What a log line looks like: json or text
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "json", value_parser = log_format)]
+    log_format: Format,
+    /// Serve POST /-/reload
+    #[arg(long = "web.enable-lifecycle")]
+    enable_lifecycle: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(flatten)]
+    over: Overrides,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Execute {
+    /// The runbook's id, or the path of its file
+    runbook: String,
+    /// A label, as the alert would have it; may be repeated
+    #[arg(long = "label", value_name = "K=V", value_parser = pair)]
+    labels: Vec<(String, String)>,
+    /// An annotation; may be repeated
+    #[arg(long = "annotation", value_name = "K=V", value_parser = pair)]
+    annotations: Vec<(String, String)>,
+    /// A variable for inputs with from = "env.K"; may be repeated
+    #[arg(long = "env", value_name = "K=V", value_parser = pair)]
+    env: Vec<(String, String)>,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(flatten)]
+    runbooks: RunbooksDir,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Validate {
+    /// The path of its file, or its id in the directory of runbooks
+    pub(super) runbook: String,
+    /// A variable for inputs with from = "env.K"; may be repeated
+    #[arg(long = "env", value_name = "K=V", value_parser = pair)]
+    pub(super) env: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) runbooks: RunbooksDir,
+    /// How the result is shown
+    #[arg(long, value_enum, default_value_t = Shape::Table)]
+    pub(super) output: Shape,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("key").required(true))]
+pub(super) struct Token {
+    /// Who the token is for
+    #[arg(long, value_parser = subject)]
+    pub(super) subject: String,
+    /// A role of theirs; may be repeated
+    #[arg(long = "role", value_name = "ROLE", required_unless_present = "claims", value_parser = not_blank)]
+    pub(super) roles: Vec<String>,
+    /// How long it is good for
+    #[arg(long, default_value = "8h", value_parser = lifetime)]
+    pub(super) ttl: Duration,
+    /// The claim iss, where the server's auth.jwt wants one
+    #[arg(long)]
+    pub(super) issuer: Option<String>,
+    /// The claim aud, likewise
+    #[arg(long)]
+    pub(super) audience: Option<String>,
+    /// A file with the secret of auth.jwt (HS256)
+    #[arg(long, value_name = "FILE", group = "key")]
+    pub(super) secret_file: Option<PathBuf>,
+    /// A variable with the secret of auth.jwt (HS256)
+    #[arg(long, value_name = "NAME", group = "key")]
+    pub(super) secret_env: Option<String>,
+    /// A file with a private key in PEM (RS256, ES256 or EdDSA)
+    #[arg(long, value_name = "FILE", group = "key")]
+    pub(super) private_key_file: Option<PathBuf>,
+    /// Another claim, always a text; may be repeated
+    #[arg(long = "claim", id = "claims", value_name = "K=V", value_parser = pair)]
+    pub(super) claims: Vec<(String, String)>,
+}
+
+/// Reads the command line, the program's name first.
+pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    let named = matches.subcommand().is_some_and(|(_, verb)| {
+        verb.try_contains_id("file").unwrap_or(false)
+            && verb.value_source("file") == Some(ValueSource::CommandLine)
+    });
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    match &mut cli.verb {
+        Verb::Serve(Serve { config, .. })
+        | Verb::Check(Check { config, .. })
+        | Verb::Execute(Execute { config, .. }) => config.given = named,
+        _ => {}
+    }
+    Ok(cli)
+}
+
+fn settings(config: ConfigFile, over: Overrides) -> Settings {
+    Settings {
+        file: config.file,
+        file_given: config.given,
+        listen_address: over.listen_address,
+        external_url: over.external_url,
+        storage_path: over.storage_path,
+        runbooks_dir: over.runbooks.dir,
+    }
+}
+
+impl From<Serve> for ServeOptions {
+    fn from(args: Serve) -> Self {
+        Self {
+            settings: settings(args.config, args.over),
+            log_level: args.log_level,
+            log_format: args.log_format,
+            enable_lifecycle: args.enable_lifecycle,
+        }
+    }
+}
+
+impl From<Check> for CheckOptions {
+    fn from(args: Check) -> Self {
+        Self { settings: settings(args.config, args.over) }
+    }
+}
+
+impl TryFrom<Execute> for ExecuteOptions {
+    type Error = String;
+
+    fn try_from(args: Execute) -> Result<Self, String> {
+        let over = Overrides {
+            listen_address: None,
+            external_url: None,
+            storage_path: None,
+            runbooks: args.runbooks,
+        };
+        Ok(Self {
+            settings: settings(args.config, over),
+            runbook: args.runbook,
+            labels: once(args.labels, "--label")?,
+            annotations: once(args.annotations, "--annotation")?,
+            env: once(args.env, "--env")?,
+            dry_run: args.dry_run,
+        })
+    }
+}
+
+/// The pairs as a map. A name given twice is a mistake that nobody would notice at night.
+pub(super) fn once(pairs: Vec<(String, String)>, flag: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut map = BTreeMap::new();
+    for (name, value) in pairs {
+        if map.contains_key(&name) {
+            return Err(format!("{flag} gives {name:?} twice"));
+        }
+        map.insert(name, value);
+    }
+    Ok(map)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+fn log_format(word: &str) -> Result<Format, String> {
+    Format::parse(word).ok_or_else(|| "write json or text".to_owned())
+}
+
+fn runbook_id(text: &str) -> Result<RunbookId, String> {
+    let stem = text.strip_suffix(".md").or_else(|| text.strip_suffix(".toml")).unwrap_or(text);
+    RunbookId::new(stem).map_err(|error| error.to_string())
+}
+
+fn not_blank(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("it must not be blank".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// The rule of the server's own check, told before a useless token is made.
+fn subject(text: &str) -> Result<String, String> {
+    if text.chars().count() > 256 || text.chars().any(char::is_control) {
+        return Err("at most 256 characters, none of them a control".to_owned());
+    }
+    not_blank(text)
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration >= Duration::from_secs(1) => Ok(duration),
+        Ok(_) => Err("at least 1s".to_owned()),
+        Err(error) => Err(format!("{error}; write a duration such as 8h")),
+    }
+}

@@ -1,0 +1,76 @@
+//! `runbooks list` and `runbooks show`.
+//!
+//! May import: nothing of this crate outside this room. Must never: read a runbook file; the server's answer is shown.
+
+use super::args::{RunbooksVerb, Shape};
+use super::client::Client;
+use super::escape::wrap;
+use super::executions::labelled;
+use super::field;
+use super::quit::{Quit, YES};
+use super::screen::{COLUMNS, Screen};
+use super::table::Table;
+use serde_json::Value;
+
+/// Carries out a verb on runbooks.
+pub(super) async fn run(client: &Client, verb: &RunbooksVerb, screen: &mut Screen<'_>) -> Result<i32, Quit> {
+    let (answer, single) = match verb {
+        RunbooksVerb::List => (client.get(&["api", "runbooks"], &[]).await?, false),
+        RunbooksVerb::Show { id } => (client.get(&["api", "runbooks", id.as_str()], &[]).await?, true),
+    };
+    if client.shape == Shape::Json {
+        screen.line(&answer.pretty())?;
+    } else if single {
+        one(&answer.value, screen)?;
+    } else {
+        list(&answer.value, screen)?;
+    }
+    Ok(YES)
+}
+
+fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
+    let mut table = Table::default().whole("ID").whole("MODE").whole("VERSION").elastic("TITLE", 20);
+    for item in field::list(value, "runbooks") {
+        let text = |key| field::text(item, key);
+        table.row([text("id"), text("mode"), text("version"), text("title")]);
+    }
+    if table.is_empty() {
+        screen.message("the server has no runbooks");
+        return Ok(());
+    }
+    table.print(0, screen)
+}
+
+fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
+    for (title, key) in [
+        ("Runbook", "id"),
+        ("Title", "title"),
+        ("Mode", "mode"),
+        ("Version", "version"),
+        ("Hash", "hash"),
+        ("File", "path"),
+        ("Target", "target"),
+        ("Timeout", "timeout"),
+    ] {
+        labelled(title, &field::text(value, key), screen)?;
+    }
+    labelled("Alerts", &field::words(value, "alerts"), screen)?;
+    if let Some(description) = value["description"].as_str().filter(|text| !text.trim().is_empty()) {
+        screen.line("")?;
+        for line in super::escape::visible_lines(description.trim()).lines() {
+            for part in wrap(line, COLUMNS - 2) {
+                screen.line(format!("  {part}").trim_end())?;
+            }
+        }
+    }
+    let mut steps = Table::default().whole("STEP").whole("KIND").whole("EFFECT").elastic("TITLE", 20);
+    for step in field::list(value, "steps") {
+        let text = |key| field::text(step, key);
+        steps.row([text("id"), text("kind"), text("effect"), text("title")]);
+    }
+    if !steps.is_empty() {
+        screen.line("")?;
+        steps.print(0, screen)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Following an execution through lost connections.
+
+use super::super::follow::{Pace, run as follow};
+use super::stub::{Stub, answer, events, json};
+use super::*;
+use crate::model::ExecutionId;
+use std::time::Duration;
+
+const FAST: Pace = Pace { first: Duration::from_millis(1), longest: Duration::from_millis(4), tries: 3 };
+
+fn followed(answers: Vec<String>, json: bool) -> (Outcome, Vec<String>) {
+    let stub = Stub::new(answers);
+    let env = environment(&[], false);
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let shape = if json { super::super::args::Shape::Json } else { super::super::args::Shape::Table };
+    let server = super::super::args::Server { url: Some(stub.url.clone()), token: None, output: shape };
+    let mut screen = Screen::new(&mut out, &mut err, &env);
+    let id = ExecutionId::new(ID).unwrap();
+    let got =
+        ask(&server, &env, &mut screen, async |client, screen| follow(client, &id, &FAST, screen).await);
+    let code = got.unwrap_or_else(|quit| {
+        quit.tell(&mut screen);
+        quit.code()
+    });
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (Outcome { code, out: text(out), err: text(err) }, stub.requests())
+}
+
+fn event(seq: u64, kind: &str, fields: &str) -> String {
+    let data = format!(r#"{{"seq":{seq},"at":"2026-08-01T10:00:0{seq}Z","kind":"{kind}"{fields}}}"#);
+    format!("id: {seq}\nevent: {kind}\ndata: {data}\n\n")
+}
+
+#[test]
+fn one_line_an_event_until_the_end_and_no_unless_it_succeeded() {
+    let head = event(
+        1,
+        "created",
+        r#","runbook":"disk_full","version":3,"target":"db1","trigger":{"by":"alert:DiskFull"}"#,
+    ) + &event(2, "started", r#","deadline":"2026-08-01T10:15:00Z""#)
+        + ": still here\n\n"
+        + &event(
+            3,
+            "step_intended",
+            r#","step":"clean","attempt":1,"plan":"/usr/bin/clean \u001b[2J --all""#,
+        )
+        + &event(
+            4,
+            "attempt_finished",
+            r#","step":"clean","attempt":1,"outcome":"failed","exit_code":7,"stdout":{"bytes":0},"error":"exit code 7""#,
+        )
+        + &event(5, "brand_new", r#","why":{"a":1},"text":"x""#);
+    for (status, code) in [("succeeded", 0), ("failed", 1), ("rolled_back", 1), ("stopped", 1)] {
+        let tail = event(6, "finished", &format!(r#","status":"{status}","reason":"step_failed""#));
+        let (got, requests) =
+            followed(vec![events(&format!("{head}{tail}event: end\ndata: {{}}\n\n"))], false);
+        let expected = format!(
+            "10:00:01  created           disk_full version 3 for db1, by alert:DiskFull
+10:00:02  started           must end by 10:15:00
+10:00:03  step_intended     clean attempt 1: /usr/bin/clean \\u{{1b}}[2J --all
+10:00:04  attempt_finished  clean attempt 1: failed, exit code 7: exit code 7
+10:00:05  brand_new         text=x why={{\"a\":1}}
+10:00:06  finished          {status} (step_failed)
+"
+        );
+        assert_eq!(got, Outcome { code, out: expected, err: String::new() });
+        assert!(requests[0].contains("accept: text/event-stream\r\n"), "{}", requests[0]);
+        assert!(!requests[0].to_lowercase().contains("last-event-id"), "{}", requests[0]);
+    }
+}
+
+#[test]
+fn a_lost_connection_goes_on_behind_the_last_event_and_nothing_is_shown_twice() {
+    let (got, requests) = followed(
+        vec![
+            events(&(event(1, "started", "") + &event(2, "alert_resolved", "") + "id: 3\nevent: fini")),
+            answer("503 Service Unavailable", "", r#"{"error":"starting","code":"not_ready"}"#),
+            events(&(event(2, "alert_resolved", "") + &event(3, "verify_started", ""))),
+            // The end may get lost with the connection; a final status is final without it.
+            events(&event(4, "finished", r#","status":"succeeded""#)),
+        ],
+        false,
+    );
+    assert_eq!(got.code, 0);
+    assert_eq!(
+        got.out,
+        "10:00:01  started           must end by\n10:00:02  alert_resolved    the alert resolved\n10:00:03  verify_started    may be proved until\n10:00:04  finished          succeeded\n"
+    );
+    assert_eq!(got.err, "the connection is lost, trying again\n".repeat(2));
+    for (request, id) in requests[1..].iter().zip(["2", "2", "3"]) {
+        assert!(request.contains(&format!("last-event-id: {id}\r\n")), "{id}: {request}");
+    }
+}
+
+#[test]
+fn a_server_that_hangs_up_at_once_or_stays_away_is_given_up() {
+    let (got, requests) = followed(vec![events(""); 4], false);
+    assert_eq!((got.code, requests.len()), (3, 4));
+    assert!(got.err.contains("the server ends the stream before the execution ends"), "{}", got.err);
+    let (got, _) = followed(vec![events(&event(1, "alert_resolved", ""))], false);
+    assert_eq!(got.code, 3);
+    assert!(got.err.contains("cannot connect to"), "{}", got.err);
+}
+
+#[test]
+fn a_refusal_ends_it_at_once_at_first_and_later() {
+    let refused =
+        answer("401 Unauthorized", "", r#"{"error":"the token has expired","code":"unauthorized"}"#);
+    let (got, requests) = followed(vec![refused.clone()], false);
+    assert_eq!((got.code, requests.len()), (4, 1));
+    let (got, requests) = followed(vec![events(&event(1, "alert_resolved", "")), refused], false);
+    assert_eq!((got.code, requests.len()), (4, 2));
+    let busy = answer("503 Service Unavailable", "", r#"{"error":"starting","code":"not_ready"}"#);
+    assert_eq!(followed(vec![busy], false).0.code, 1);
+    let (got, _) = followed(vec![json("{}")], false);
+    assert_eq!(got.code, 3);
+    assert!(got.err.contains("it is not a stream of events"), "{}", got.err);
+}
+
+#[test]
+fn an_end_without_a_status_is_looked_up_and_never_taken_for_a_success() {
+    let end = || events("event: end\ndata: {}\n\n");
+    assert_eq!(followed(vec![end(), json(r#"{"status":"succeeded"}"#)], false).0.code, 0);
+    assert_eq!(followed(vec![end(), json(r#"{"status":"not_verified"}"#)], false).0.code, 1);
+    assert_eq!(followed(vec![end(), json("{}")], false).0.code, 1);
+}
+
+#[test]
+fn as_json_each_event_is_the_line_the_server_sent() {
+    let sent = r#"{"seq":1, "at":"x","kind":"started","z":1.0,"a":"\u001b"}"#;
+    let (got, _) = followed(
+        vec![events(&format!(
+            "id: 1\nevent: started\ndata: {sent}\n\nevent: end\ndata: {{\"status\":\"failed\"}}\n\n"
+        ))],
+        true,
+    );
+    assert_eq!(got, Outcome { code: 1, out: sent.replace(", ", ",") + "\n", err: String::new() });
+}

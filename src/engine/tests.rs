@@ -1,0 +1,264 @@
+//! The engine over a store in memory and a world of the test's own: slots, locks, order, and a store that says no.
+
+use super::*;
+use crate::journal::{Created, StepHead, Trigger, TriggerKind};
+use crate::model::{AttemptOutcome, Labels, RunbookId, Target, Timestamp, after};
+use crate::step::Captured;
+use crate::store::records::{create, transact};
+use crate::store::{Fault, MemoryStore, Store};
+use crate::telemetry::Build;
+use futures_util::FutureExt as _;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Semaphore;
+
+struct SteppingClock(std::time::Instant);
+
+impl Clock for SteppingClock {
+    fn now(&self) -> Timestamp {
+        let start = Timestamp::from_second(1_800_000_000).unwrap();
+        let now = after(start, self.0.elapsed());
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap()
+    }
+}
+
+/// Attempts that end when the test lets them, and remember who ran beside whom.
+#[derive(Default)]
+struct Stage {
+    running: Mutex<Vec<ExecutionId>>,
+    most: AtomicUsize,
+    order: Mutex<Vec<ExecutionId>>,
+    may_end: Option<Arc<Semaphore>>,
+}
+
+impl World for Arc<Stage> {
+    fn attempt(
+        &self,
+        context: AttemptContext,
+        _: Call,
+        mut kill: KillSignal,
+    ) -> BoxFuture<'static, Finished> {
+        let stage = Arc::clone(self);
+        async move {
+            {
+                let mut running = stage.running.lock().unwrap();
+                running.push(context.execution.clone());
+                stage.most.fetch_max(running.len(), Ordering::SeqCst);
+                stage.order.lock().unwrap().push(context.execution.clone());
+            }
+            let outcome = match &stage.may_end {
+                Some(may_end) => tokio::select! {
+                    permit = may_end.acquire() => { permit.unwrap().forget(); AttemptOutcome::Succeeded }
+                    _ = kill.asked() => AttemptOutcome::Stopped,
+                },
+                None => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    AttemptOutcome::Succeeded
+                }
+            };
+            stage.running.lock().unwrap().retain(|id| *id != context.execution);
+            let (stdout, stderr) = (Captured::default(), Captured::default());
+            Finished {
+                outcome,
+                exit_code: Some(0),
+                signal: None,
+                http_status: None,
+                stdout,
+                stderr,
+                error: None,
+            }
+        }
+        .boxed()
+    }
+
+    fn query(&self, _: String) -> BoxFuture<'static, Result<QueryAnswer, String>> {
+        async { Err("nobody to ask".to_owned()) }.boxed()
+    }
+}
+
+struct Bench {
+    engine: Engine,
+    store: Arc<MemoryStore>,
+    stage: Arc<Stage>,
+    clock: Arc<dyn Clock>,
+    wake: Arc<Notify>,
+    created: u64,
+}
+
+const RUNBOOK: &str =
+    "mode = \"auto\"\ntarget = \"{{ labels.t }}\"\n[[steps]]\nid = \"s\"\ncommand = { program = \"true\" }\n";
+
+impl Bench {
+    async fn new(max_running: usize, may_end: Option<Arc<Semaphore>>) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SteppingClock(std::time::Instant::now()));
+        let store = Arc::new(MemoryStore::new());
+        let records = Records::new(Arc::clone(&store) as Arc<dyn Store>);
+        let id = RunbookId::new("r").unwrap();
+        records.version_of(&id, "h", "r.toml", RUNBOOK, clock.now()).await.unwrap();
+        let stage = Arc::new(Stage { may_end, ..Stage::default() });
+        let wake = Arc::new(Notify::new());
+        let engine = Engine::new(Parts {
+            records,
+            world: Arc::new(Arc::clone(&stage)),
+            clock: Arc::clone(&clock),
+            metrics: Metrics::new(&Build { version: "0", revision: "0" }, clock.now()),
+            wake: Arc::clone(&wake),
+            queue: Arc::new(QueueCount::default()),
+            max_running,
+        });
+        tokio::spawn(engine.clone().schedule(None));
+        Self { engine, store, stage, clock, wake, created: 0 }
+    }
+
+    async fn add(&mut self, target: &str, queue_deadline: Duration) -> ExecutionId {
+        self.created += 1;
+        let runbook = RunbookId::new("r").unwrap();
+        let id = ExecutionId::of(&runbook, ulid::Ulid::from_parts(1_800_000_000_000 + self.created, 1));
+        let now = self.clock.now();
+        let created = Created {
+            id: id.clone(),
+            runbook,
+            version: 1,
+            hash: "h".into(),
+            title: "r".into(),
+            trigger: Trigger {
+                kind: TriggerKind::Manual,
+                alertname: None,
+                fingerprint: None,
+                starts_at: None,
+                generator_url: String::new(),
+                labels: Labels::new(),
+                annotations: Labels::new(),
+                by: "test".into(),
+                reason: None,
+            },
+            target: Target::new(target).ok(),
+            lock: Some(target.to_owned()),
+            inputs: BTreeMap::new(),
+            steps: vec![StepHead {
+                id: crate::model::StepId::new("s").unwrap(),
+                title: "s".into(),
+                kind: "command".into(),
+                effect: crate::model::Effect::AtMostOnce,
+            }],
+            range: None,
+            timeout_ms: 60_000,
+            queue_deadline: after(now, queue_deadline),
+            seed: 0,
+            instance: "i".into(),
+        };
+        transact(&*self.store, move |txn| create(txn, created.clone(), now)).await.unwrap();
+        self.wake.notify_one();
+        id
+    }
+
+    async fn until(&self, id: &ExecutionId, wanted: ExecutionStatus) {
+        let reached = async {
+            while self.engine.status(id).await.unwrap() != wanted {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let within = tokio::time::timeout(Duration::from_secs(10), reached).await;
+        assert!(within.is_ok(), "{id} is {:?}, not {wanted}", self.engine.status(id).await);
+    }
+}
+
+const LONG: Duration = Duration::from_secs(600);
+
+#[tokio::test]
+async fn never_more_run_than_there_are_slots_and_all_come_to_their_turn() {
+    let mut bench = Bench::new(3, None).await;
+    let mut ids = Vec::new();
+    for n in 0..30 {
+        ids.push(bench.add(&format!("t{n}"), LONG).await);
+    }
+    for id in &ids {
+        bench.until(id, ExecutionStatus::Succeeded).await;
+    }
+    assert_eq!(bench.stage.most.load(Ordering::SeqCst), 3);
+    assert_eq!(bench.engine.counts().by_status.values().sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn one_target_is_changed_by_one_execution_at_a_time_in_the_order_of_acceptance() {
+    let may_end = Arc::new(Semaphore::new(0));
+    let mut bench = Bench::new(8, Some(Arc::clone(&may_end))).await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(bench.add("same", LONG).await);
+    }
+    for (turn, id) in ids.iter().enumerate() {
+        bench.until(id, ExecutionStatus::Running).await;
+        let queued = bench.engine.counts().by_status[&ExecutionStatus::Queued];
+        assert_eq!(queued, (ids.len() - turn - 1) as u64, "another one runs beside {id}");
+        may_end.add_permits(1);
+        bench.until(id, ExecutionStatus::Succeeded).await;
+    }
+    assert_eq!(*bench.stage.order.lock().unwrap(), ids);
+}
+
+#[tokio::test]
+async fn a_queued_execution_expires_at_its_deadline_and_never_runs() {
+    let may_end = Arc::new(Semaphore::new(0));
+    let mut bench = Bench::new(1, Some(Arc::clone(&may_end))).await;
+    let first = bench.add("a", LONG).await;
+    bench.until(&first, ExecutionStatus::Running).await;
+    let second = bench.add("b", Duration::from_millis(50)).await;
+    bench.until(&second, ExecutionStatus::Expired).await;
+    may_end.add_permits(2);
+    bench.until(&first, ExecutionStatus::Succeeded).await;
+    assert_eq!(*bench.stage.order.lock().unwrap(), [first]);
+}
+
+#[tokio::test]
+async fn a_stop_ends_queued_and_running_executions_and_is_told_twice_without_harm() {
+    let mut bench = Bench::new(1, Some(Arc::new(Semaphore::new(0)))).await;
+    let running = bench.add("a", LONG).await;
+    let queued = bench.add("b", LONG).await;
+    bench.until(&running, ExecutionStatus::Running).await;
+    assert_eq!(bench.engine.stop(&queued, "me", "no").await.unwrap(), ExecutionStatus::Stopped);
+    bench.engine.stop(&running, "me", "no").await.unwrap();
+    bench.until(&running, ExecutionStatus::Stopped).await;
+    assert_eq!(bench.engine.stop(&running, "me", "again").await.unwrap(), ExecutionStatus::Stopped);
+    let next = bench.add("a", LONG).await;
+    bench.until(&next, ExecutionStatus::Running).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_holds_an_execution_and_loses_nothing() {
+    let may_end = Arc::new(Semaphore::new(0));
+    let mut bench = Bench::new(1, Some(Arc::clone(&may_end))).await;
+    let id = bench.add("a", LONG).await;
+    bench.until(&id, ExecutionStatus::Running).await;
+    bench.store.pretend(Some(Fault::Full));
+    may_end.add_permits(1);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(bench.engine.status(&id).await.unwrap(), ExecutionStatus::Running, "nothing was recorded");
+    bench.store.pretend(None);
+    bench.until(&id, ExecutionStatus::Succeeded).await;
+}
+
+#[tokio::test]
+async fn a_store_that_failed_for_good_ends_the_daemon() {
+    let may_end = Arc::new(Semaphore::new(0));
+    let mut bench = Bench::new(1, Some(Arc::clone(&may_end))).await;
+    let id = bench.add("a", LONG).await;
+    bench.until(&id, ExecutionStatus::Running).await;
+    bench.store.pretend(Some(Fault::Failed));
+    may_end.add_permits(1);
+    let why = tokio::time::timeout(Duration::from_secs(5), bench.engine.fatal()).await.unwrap();
+    assert!(why.contains("store failed"), "{why}");
+}
+
+#[tokio::test]
+async fn draining_begins_nothing_and_records_what_it_cut_as_unknown() {
+    let mut bench = Bench::new(1, Some(Arc::new(Semaphore::new(0)))).await;
+    let running = bench.add("a", LONG).await;
+    bench.until(&running, ExecutionStatus::Running).await;
+    let queued = bench.add("b", LONG).await;
+    bench.engine.drain(Duration::from_millis(50)).await;
+    assert_eq!(bench.engine.status(&queued).await.unwrap(), ExecutionStatus::Queued);
+    // Its one step runs at most once, so an end nobody saw is an unknown outcome, and that is a failure.
+    assert_eq!(bench.engine.status(&running).await.unwrap(), ExecutionStatus::Failed);
+    assert!(bench.stage.running.lock().unwrap().is_empty());
+}

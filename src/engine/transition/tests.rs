@@ -1,0 +1,507 @@
+//! The machine against every order of events a driver, a clock, a crash and people can make.
+
+use super::*;
+use crate::journal::{Created, Entry, IllegalEvent, StepHead, Trigger, TriggerKind, decode, encode};
+use crate::model::{ExecutionId, Labels, RunbookId, Target};
+use crate::runbook;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A runbook, an execution of it, and a clock.
+struct Bench {
+    runbook: Runbook,
+    state: State,
+    journal: Vec<Entry>,
+    now: Timestamp,
+}
+
+impl Bench {
+    fn new(text: &str) -> Self {
+        let id = RunbookId::new("r").unwrap();
+        let parsed = runbook::parse(&id, "r.toml", text);
+        let runbook = parsed.runbook.unwrap_or_else(|| panic!("{:?}\n{text}", parsed.problems));
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let steps = runbook.steps.iter().map(|step| StepHead {
+            id: step.id.clone(),
+            title: step.title.clone(),
+            kind: step.kind.as_str().to_owned(),
+            effect: step.effect,
+        });
+        let created = Box::new(Created {
+            id: ExecutionId::new("r_01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap(),
+            runbook: id,
+            version: 1,
+            hash: String::new(),
+            title: String::new(),
+            trigger: Trigger {
+                kind: TriggerKind::Alert,
+                alertname: Some("A".into()),
+                fingerprint: None,
+                starts_at: None,
+                generator_url: String::new(),
+                labels: Labels::new(),
+                annotations: Labels::new(),
+                by: "alert:A".into(),
+                reason: None,
+            },
+            target: Target::new("t").ok(),
+            lock: Some("t".into()),
+            inputs: BTreeMap::new(),
+            steps: steps.collect(),
+            range: None,
+            timeout_ms: u64::try_from(runbook.timeout.as_millis()).unwrap(),
+            queue_deadline: after(now, Duration::from_secs(600)),
+            seed: 0,
+            instance: "i".into(),
+        });
+        let journal = vec![Entry { seq: 1, at: now, event: Event::Created(created.clone()) }];
+        Self { runbook, state: State::new(created, now), journal, now }
+    }
+
+    fn record(&mut self, event: Event) -> Result<(), IllegalEvent> {
+        let entry = Entry { seq: self.state.seq + 1, at: self.now, event };
+        self.state.apply(&entry)?;
+        self.journal.push(entry);
+        Ok(())
+    }
+
+    /// Records what the machine says until it waits for the world; what it says must always fit.
+    fn settle(&mut self) -> Next {
+        for _ in 0..1000 {
+            match next(&self.runbook, &self.state, self.now) {
+                Next::Record(event) => self.record(event).expect("the machine contradicts its own state"),
+                Next::Begin { index, attempt } => {
+                    let step = self.runbook.steps[index].id.clone();
+                    let deadline = after(self.now, self.runbook.steps[index].timeout);
+                    self.record(Event::StepIntended { step, attempt, deadline, plan: String::new() })
+                        .unwrap();
+                }
+                other => return other,
+            }
+        }
+        panic!("the machine never comes to rest: {:?}", self.state);
+    }
+
+    fn start(&mut self) {
+        let deadline = after(self.now, Duration::from_millis(self.state.created.timeout_ms));
+        self.record(Event::Started { deadline }).unwrap();
+        self.settle();
+    }
+
+    fn end_attempt(&mut self, outcome: AttemptOutcome) {
+        let Some((index, open)) =
+            self.state.steps.iter().enumerate().find_map(|(index, step)| Some((index, step.open.clone()?)))
+        else {
+            return;
+        };
+        let event = Event::AttemptFinished {
+            step: self.state.created.steps[index].id.clone(),
+            attempt: open.attempt,
+            outcome,
+            exit_code: None,
+            signal: None,
+            http_status: None,
+            stdout: Output::default(),
+            stderr: Output::default(),
+            error: None,
+            answer: None,
+        };
+        self.record(event).unwrap();
+        self.settle();
+    }
+
+    fn advance(&mut self, seconds: u64) {
+        self.now = after(self.now, Duration::from_secs(seconds));
+        self.settle();
+    }
+
+    fn crash(&mut self) {
+        // Nothing but the journal survives.
+        self.state = State::replay(self.journal.clone()).unwrap();
+        for event in resume(&self.state) {
+            self.record(event).unwrap();
+        }
+        self.settle();
+    }
+
+    fn statuses(&self) -> Vec<&'static str> {
+        self.state.steps.iter().map(|step| step.status.as_str()).collect()
+    }
+
+    fn check_end(&self, status: ExecutionStatus, reason: Option<Reason>, steps: &[&str]) {
+        assert_eq!((self.state.status, self.state.reason), (status, reason));
+        assert_eq!(self.statuses(), steps);
+    }
+}
+
+const TWO_STEPS: &str = r#"
+mode = "auto"
+target = "t"
+timeout = "10m"
+[[steps]]
+id = "a"
+command = { program = "true" }
+effect = "idempotent"
+[[steps]]
+id = "b"
+command = { program = "true" }
+"#;
+
+#[test]
+fn steps_succeed_one_after_the_other() {
+    let mut bench = Bench::new(TWO_STEPS);
+    bench.start();
+    assert_eq!(bench.statuses(), ["running", "pending"]);
+    bench.end_attempt(AttemptOutcome::Succeeded);
+    assert_eq!(bench.statuses(), ["succeeded", "running"]);
+    bench.end_attempt(AttemptOutcome::Succeeded);
+    bench.check_end(ExecutionStatus::Succeeded, None, &["succeeded", "succeeded"]);
+}
+
+#[test]
+fn a_failed_step_fails_the_execution_and_the_rest_is_skipped() {
+    let mut bench = Bench::new(TWO_STEPS);
+    bench.start();
+    bench.end_attempt(AttemptOutcome::TimedOut);
+    bench.check_end(ExecutionStatus::Failed, Some(Reason::StepFailed), &["timed_out", "skipped"]);
+}
+
+#[test]
+fn a_continued_failure_does_not_fail_the_execution_and_when_sees_it() {
+    let mut bench = Bench::new(
+        r#"
+mode = "auto"
+target = "t"
+[[steps]]
+id = "probe"
+command = { program = "false" }
+on_failure = "continue"
+[[steps]]
+id = "cure"
+when = "not steps.probe.ok"
+command = { program = "true" }
+[[steps]]
+id = "boast"
+when = "steps.probe.ok"
+command = { program = "true" }
+"#,
+    );
+    bench.start();
+    bench.end_attempt(AttemptOutcome::Failed);
+    assert_eq!(bench.statuses(), ["failed", "running", "pending"]);
+    bench.end_attempt(AttemptOutcome::Succeeded);
+    bench.check_end(ExecutionStatus::Succeeded, None, &["failed", "succeeded", "skipped"]);
+}
+
+#[test]
+fn a_crash_reruns_an_idempotent_step_with_the_same_number() {
+    let mut bench = Bench::new(TWO_STEPS);
+    bench.start();
+    bench.crash();
+    assert_eq!(bench.state.steps[0].open.as_ref().unwrap().attempt, 1);
+    assert_eq!(bench.state.steps[0].last().unwrap().outcome, AttemptOutcome::Interrupted);
+    bench.end_attempt(AttemptOutcome::Succeeded);
+    assert_eq!(bench.statuses(), ["succeeded", "running"]);
+}
+
+#[test]
+fn a_crash_inside_an_at_most_once_step_runs_nothing_again() {
+    let mut bench = Bench::new(TWO_STEPS);
+    bench.start();
+    bench.end_attempt(AttemptOutcome::Succeeded);
+    bench.crash();
+    bench.check_end(ExecutionStatus::Failed, Some(Reason::UnknownOutcome), &["succeeded", "unknown"]);
+}
+
+#[test]
+fn a_stop_waits_for_the_kill_and_skips_the_rest() {
+    let mut bench = Bench::new(TWO_STEPS);
+    bench.start();
+    let stop = Event::StopRequested { actor: "me".into(), reason: "enough".into() };
+    assert_eq!(consequence(&bench.runbook, &stop), Some(Consequence::KillStopped));
+    bench.record(stop).unwrap();
+    assert_eq!(bench.settle(), Next::Idle { wake: None });
+    bench.end_attempt(AttemptOutcome::Stopped);
+    bench.check_end(ExecutionStatus::Stopped, Some(Reason::Stopped), &["stopped", "skipped"]);
+}
+
+#[test]
+fn resolved_while_queued_expires_and_resolved_while_running_skips_what_changes() {
+    let mut queued = Bench::new(TWO_STEPS);
+    queued.record(Event::AlertResolved).unwrap();
+    queued.settle();
+    assert_eq!(
+        (queued.state.status, queued.state.reason),
+        (ExecutionStatus::Expired, Some(Reason::Resolved))
+    );
+
+    let mut running = Bench::new(TWO_STEPS);
+    running.start();
+    running.record(Event::AlertResolved).unwrap();
+    running.end_attempt(AttemptOutcome::Succeeded);
+    running.check_end(ExecutionStatus::Succeeded, None, &["succeeded", "skipped"]);
+    assert_eq!(running.state.steps[1].skip, Some(Skip::Resolved));
+}
+
+#[test]
+fn the_whole_timeout_ends_the_step_in_progress_as_timed_out() {
+    let mut bench = Bench::new(TWO_STEPS);
+    bench.start();
+    bench.advance(600);
+    assert!(bench.state.deadline_passed);
+    assert_eq!(consequence(&bench.runbook, &Event::DeadlinePassed), Some(Consequence::KillTimedOut));
+    bench.end_attempt(AttemptOutcome::TimedOut);
+    bench.check_end(ExecutionStatus::Failed, Some(Reason::Timeout), &["timed_out", "skipped"]);
+}
+
+#[test]
+fn a_timer_is_absolute_and_a_crash_inside_it_loses_no_time() {
+    let mut bench = Bench::new("mode = \"auto\"\n[[steps]]\nid = \"w\"\nwait = { for = \"60s\" }\n");
+    bench.start();
+    let until = bench.state.steps[0].until.unwrap();
+    bench.advance(40);
+    bench.crash();
+    assert_eq!(bench.state.steps[0].until, Some(until));
+    bench.advance(19);
+    assert_eq!(bench.statuses(), ["waiting"]);
+    bench.advance(1);
+    bench.check_end(ExecutionStatus::Succeeded, None, &["succeeded"]);
+}
+
+const VERIFIED: &str = r#"
+mode = "auto"
+target = "t"
+[[steps]]
+id = "a"
+command = { program = "true" }
+[verify]
+promql = "up"
+expect = "== 1"
+within = "2m"
+hold = "30s"
+"#;
+
+#[test]
+fn a_verify_must_hold_without_a_break() {
+    let observed = |holds| Event::VerifyObserved { holds, detail: String::new() };
+    let mut bench = Bench::new(VERIFIED);
+    bench.start();
+    bench.end_attempt(AttemptOutcome::Succeeded);
+    assert_eq!(bench.state.status, ExecutionStatus::Verifying);
+    bench.record(observed(true)).unwrap();
+    bench.advance(29);
+    bench.record(observed(false)).unwrap();
+    bench.record(observed(true)).unwrap();
+    bench.advance(29);
+    assert_eq!(bench.state.status, ExecutionStatus::Verifying);
+    bench.advance(1);
+    bench.check_end(ExecutionStatus::Succeeded, None, &["succeeded"]);
+}
+
+#[test]
+fn a_verify_that_holds_too_late_is_not_verified() {
+    let mut bench = Bench::new(VERIFIED);
+    bench.start();
+    bench.end_attempt(AttemptOutcome::Succeeded);
+    bench.advance(100);
+    bench.record(Event::VerifyObserved { holds: true, detail: String::new() }).unwrap();
+    bench.advance(25);
+    bench.check_end(ExecutionStatus::NotVerified, Some(Reason::NotVerified), &["succeeded"]);
+}
+
+#[test]
+fn an_alert_that_resolves_proves_a_verify_by_alert_resolved() {
+    let text = VERIFIED.replace("promql = \"up\"\nexpect = \"== 1\"", "alert_resolved = true");
+    let mut bench = Bench::new(&text);
+    bench.start();
+    bench.end_attempt(AttemptOutcome::Succeeded);
+    bench.advance(10);
+    bench.record(Event::AlertResolved).unwrap();
+    assert_eq!(bench.settle(), Next::Idle { wake: Some(after(bench.now, Duration::from_secs(30))) });
+    bench.advance(30);
+    bench.check_end(ExecutionStatus::Succeeded, None, &["succeeded"]);
+}
+
+#[derive(Debug, Clone)]
+struct Plan {
+    on_resolved: &'static str,
+    verify: bool,
+    steps: Vec<(usize, &'static str, bool)>,
+}
+
+impl Plan {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "mode = \"auto\"\ntarget = \"t\"\ntimeout = \"5m\"\non_resolved = \"{}\"\n",
+            self.on_resolved
+        );
+        for (index, (kind, on_failure, when)) in self.steps.iter().enumerate() {
+            let body = [
+                "command = { program = \"true\" }",
+                "command = { program = \"true\" }\neffect = \"idempotent\"",
+                "command = { program = \"true\" }\neffect = \"keyed\"",
+                "http = { url = \"http://127.0.0.1/\" }",
+                "wait = { for = \"20s\" }",
+            ][*kind];
+            let when = if *when && index > 0 {
+                format!("when = \"steps.s{}.ok\"\n", index - 1)
+            } else {
+                String::new()
+            };
+            text += &format!("[[steps]]\nid = \"s{index}\"\n{when}{body}\non_failure = \"{on_failure}\"\n");
+        }
+        if self.verify {
+            text += "[verify]\npromql = \"up\"\nexpect = \"== 1\"\nwithin = \"1m\"\nhold = \"10s\"\n";
+        }
+        text
+    }
+}
+
+fn plans() -> impl Strategy<Value = Plan> {
+    let step = (0..5_usize, prop::sample::select(vec!["continue", "stop", "rollback"]), any::<bool>());
+    let on_resolved = prop::sample::select(vec!["finish", "continue", "stop"]);
+    (on_resolved, any::<bool>(), prop::collection::vec(step, 1..5))
+        .prop_map(|(on_resolved, verify, steps)| Plan { on_resolved, verify, steps })
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Start,
+    End(AttemptOutcome),
+    Advance(u64),
+    Resolve,
+    Stop,
+    Observe(bool),
+    Crash,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let outcome = prop::sample::select(vec![
+        AttemptOutcome::Succeeded,
+        AttemptOutcome::Succeeded,
+        AttemptOutcome::Failed,
+        AttemptOutcome::TimedOut,
+    ]);
+    let act = prop_oneof![
+        2 => Just(Act::Start),
+        6 => outcome.prop_map(Act::End),
+        3 => (0..90_u64).prop_map(Act::Advance),
+        1 => Just(Act::Resolve),
+        1 => Just(Act::Stop),
+        2 => any::<bool>().prop_map(Act::Observe),
+        2 => Just(Act::Crash),
+    ];
+    prop::collection::vec(act, 0..40)
+}
+
+/// What must be true of every journal the machine can make.
+fn check_journal(bench: &Bench) {
+    assert_eq!(State::replay(bench.journal.clone()).unwrap(), bench.state, "replay tells another story");
+    let mut over: Option<Timestamp> = None;
+    let mut ended = false;
+    for entry in &bench.journal {
+        assert!(!ended, "{:?} follows the end", entry.event);
+        let read = decode(&encode(entry).unwrap()).unwrap();
+        assert_eq!(&read, entry, "stored and read back it differs");
+        match &entry.event {
+            Event::StopRequested { .. } | Event::DeadlinePassed => over = Some(entry.at),
+            Event::StepIntended { .. } | Event::TimerStarted { .. } => {
+                assert!(over.is_none(), "a step began after the execution was to end");
+            }
+            Event::Finished { .. } => ended = true,
+            _ => {}
+        }
+    }
+    for (index, step) in bench.state.steps.iter().enumerate() {
+        let begun = step.attempts.len() + usize::from(step.open.is_some());
+        if bench.state.effect(index) == Effect::AtMostOnce {
+            assert!(begun <= 1, "an at_most_once step was begun {begun} times");
+        }
+        assert!(step.attempts.iter().all(|attempt| attempt.attempt == 1), "a re-run changed its number");
+        // What expired or was stopped in the queue has steps that never were anything but pending.
+        if bench.state.status.is_final() && bench.state.started_at.is_some() {
+            assert!(step.is_over() && step.open.is_none(), "a final execution has an open step");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_order_of_inputs_keeps_the_promises_and_comes_to_an_end(plan in plans(), acts in acts()) {
+        let mut bench = Bench::new(&plan.text());
+        bench.settle();
+        for act in acts {
+            if bench.state.status.is_final() {
+                break;
+            }
+            match act {
+                Act::Start if bench.state.status == ExecutionStatus::Queued => bench.start(),
+                Act::Start => {}
+                Act::End(outcome) => {
+                    let stopping = bench.state.stop.is_some() || bench.state.deadline_passed;
+                    bench.end_attempt(if stopping { AttemptOutcome::Stopped } else { outcome });
+                }
+                Act::Advance(seconds) => bench.advance(seconds),
+                Act::Resolve => { bench.record(Event::AlertResolved).unwrap(); bench.settle(); }
+                Act::Stop => {
+                    bench.record(Event::StopRequested { actor: "p".into(), reason: String::new() }).unwrap();
+                    bench.settle();
+                }
+                Act::Observe(holds) if bench.state.status == ExecutionStatus::Verifying => {
+                    bench.record(Event::VerifyObserved { holds, detail: String::new() }).unwrap();
+                    bench.settle();
+                }
+                Act::Observe(_) => {}
+                Act::Crash => bench.crash(),
+            }
+            check_journal(&bench);
+        }
+        // Left alone with time passing and attempts ending, every execution comes to an end.
+        for _ in 0..100 {
+            if bench.state.status.is_final() { break; }
+            if bench.state.has_open_attempt() { bench.end_attempt(AttemptOutcome::Stopped); } else { bench.advance(60); }
+        }
+        prop_assert!(bench.state.status.is_final(), "{:?}", bench.state);
+        check_journal(&bench);
+        prop_assert_eq!(next(&bench.runbook, &bench.state, bench.now), Next::Done);
+        let late = bench.record(Event::AlertResolved);
+        prop_assert!(matches!(late, Err(IllegalEvent::Final { .. })), "final is final");
+    }
+
+    #[test]
+    fn apply_never_panics_and_an_illegal_event_changes_nothing(plan in plans(), picks in prop::collection::vec((0..12_u8, 0..6_usize, any::<bool>()), 0..40)) {
+        let mut bench = Bench::new(&plan.text());
+        for (pick, index, flag) in picks {
+            let step = StepId::new(&format!("s{index}")).unwrap();
+            let at = bench.now;
+            let event = match pick {
+                0 => Event::Started { deadline: at },
+                1 => Event::StepSkipped { step, why: Skip::When },
+                2 => Event::StepIntended { step, attempt: u32::from(flag), deadline: at, plan: String::new() },
+                3 => Event::TimerStarted { step, until: at },
+                4 | 5 => Event::AttemptFinished {
+                    step, attempt: u32::from(flag),
+                    outcome: if pick == 4 { AttemptOutcome::Interrupted } else { AttemptOutcome::Failed },
+                    exit_code: None, signal: None, http_status: None,
+                    stdout: Output::default(), stderr: Output::default(), error: None, answer: Some(flag),
+                },
+                6 => Event::StepFinished { step, status: StepStatus::Failed, error: None },
+                7 => Event::AlertResolved,
+                8 => Event::DeadlinePassed,
+                9 => Event::VerifyStarted { until: at },
+                10 => Event::VerifyObserved { holds: flag, detail: String::new() },
+                _ => Event::Finished {
+                    status: if flag { ExecutionStatus::Failed } else { ExecutionStatus::Running },
+                    reason: None, message: None,
+                },
+            };
+            let before = bench.state.clone();
+            if bench.record(event).is_err() {
+                prop_assert_eq!(&before, &bench.state);
+            }
+        }
+    }
+}

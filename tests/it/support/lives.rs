@@ -1,0 +1,145 @@
+//! Many lives over one storage: a daemon that may be killed at any moment, also before it is ready.
+//!
+//! May import: its neighbours here. Must never: look into the storage.
+
+use super::daemon::BINARY;
+use super::http;
+use super::process::{Process, free_address};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const START: Duration = Duration::from_secs(30);
+
+/// A place with a config, runbooks, a storage and an address, and the life there now, if there is one.
+pub(crate) struct Lives {
+    process: Option<Process>,
+    address: String,
+    // Last, so that the process is gone before its directory.
+    dir: TempDir,
+}
+
+impl Lives {
+    /// A place without a life yet. In the runbooks, `@dir@` stands for its path.
+    pub(crate) fn new(config: &str, runbooks: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_str().unwrap();
+        fs::create_dir(dir.path().join("runbooks")).unwrap();
+        fs::write(dir.path().join("runbookd.toml"), config).unwrap();
+        for (id, text) in runbooks {
+            let path = dir.path().join("runbooks").join(format!("{id}.toml"));
+            fs::write(path, text.replace("@dir@", root)).unwrap();
+        }
+        Self { process: None, address: free_address(), dir }
+    }
+
+    /// `host:port`, the same in every life.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The directory of everything.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The storage.
+    pub(crate) fn storage(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// What a life is started with; it may be changed first.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .arg("serve")
+            .arg(format!("--config.file={}", self.dir.path().join("runbookd.toml").display()))
+            .arg(format!("--web.listen-address={}", self.address))
+            .arg(format!("--storage.path={}", self.storage().display()))
+            .arg(format!("--runbooks.dir={}", self.dir.path().join("runbooks").display()))
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .current_dir(self.dir.path());
+        command
+    }
+
+    /// Begins a life, without waiting for anything.
+    pub(crate) fn begin(&mut self, command: Command) {
+        self.process = Some(Process::start("runbookd", command, self.dir.path()));
+    }
+
+    /// Waits until the life is ready; panics when it ends instead.
+    pub(crate) fn wait_ready(&mut self) {
+        let address = self.address.clone();
+        let process = self.process.as_mut().expect("no life has begun");
+        process
+            .wait_until(START, || http::get(&address, "/-/ready").is_ok_and(|answer| answer.status == 200));
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().expect("no life has begun").kill();
+    }
+
+    /// SIGKILL, where that has not happened yet.
+    pub(crate) fn end(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// What all lives logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("runbookd.log")).unwrap_or_default()
+    }
+
+    /// `GET path`, which must be answered 200, with JSON.
+    pub(crate) fn json(&self, path: &str) -> Value {
+        let answer = http::get(&self.address, path).unwrap();
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.text());
+        answer.json()
+    }
+
+    /// All executions, page by page.
+    pub(crate) fn executions(&self) -> Vec<Value> {
+        let mut all = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.json(&format!("/api/executions?limit=500{cursor}"));
+            all.extend(page["executions"].as_array().unwrap().clone());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return all,
+            }
+        }
+    }
+}
+
+/// Enough of a random number to choose moments by (splitmix64).
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// The same numbers for the same seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// One below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)) % bound
+    }
+}
+
+/// A seed: `RUNBOOKD_TEST_SEED`, to repeat what a run printed, else a new one. Printed.
+pub(crate) fn seed() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let given = std::env::var("RUNBOOKD_TEST_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = given.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
+    println!("RUNBOOKD_TEST_SEED={seed}");
+    seed
+}
