@@ -45,8 +45,14 @@ impl QueueCount {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// `count` more, unless that would exceed `limit`.
+    /// `count` more, unless that would exceed `limit`; none more always fit, also where the limit was lowered.
+    ///
+    /// # Errors
+    /// How many are queued.
     pub fn try_add(&self, count: usize, limit: usize) -> Result<(), usize> {
+        if count == 0 {
+            return Ok(());
+        }
         let room = |queued: usize| queued.checked_add(count).filter(|sum| *sum <= limit);
         self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, room).map(|_| ())
     }
@@ -221,11 +227,10 @@ impl Intake {
         let full = Arc::new(std::sync::Mutex::new(None));
         let told = Arc::clone(&full);
         let reserved = Arc::new(AtomicUsize::new(0));
-        let places = Arc::clone(&reserved);
-        let (counted, count) = (Arc::clone(&self.queue), queue);
+        let (held, kept) = (Arc::clone(&queue), Arc::clone(&reserved));
         let result = transact(&*self.store, move |txn| {
             // Called again after a conflict, the work gives back what it had reserved.
-            count.remove(places.swap(0, Ordering::SeqCst));
+            queue.remove(reserved.swap(0, Ordering::SeqCst));
             let ground = Ground {
                 rules: &options.rules,
                 library: &library,
@@ -239,18 +244,18 @@ impl Intake {
                 alerts.iter().map(|element| rule(txn, &ground, element)).collect::<Result<_, _>>()?;
             let wanted = decisions.iter().filter(|decision| decision.started().is_some()).count();
             let limit = options.queue_limit;
-            if let Err(queued) = count.try_add(wanted, limit) {
+            if let Err(queued) = queue.try_add(wanted, limit) {
                 *told.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some(IntakeError::QueueFull { queued, wanted, limit });
                 return Err(CommitError::Refused("the queue is full".to_owned()));
             }
-            places.store(wanted, Ordering::SeqCst);
+            reserved.store(wanted, Ordering::SeqCst);
             Ok(decisions)
         })
         .await;
         result.map_err(|cause| {
-            // The work was done and then not kept, for want of room on the disk.
-            counted.remove(reserved.swap(0, Ordering::SeqCst));
+            // A work that said yes can still fail to be written: what it reserved would be lost for ever.
+            held.remove(kept.swap(0, Ordering::SeqCst));
             full.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(IntakeError::Store(cause))
         })
     }

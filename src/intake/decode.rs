@@ -5,9 +5,11 @@
 //! `groupKey` are not read: they are computed after truncation, or not unique.
 
 use crate::model::{Alert, AlertStatus, Fingerprint, Labels, Timestamp};
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::fmt;
 
 /// Nesting beyond this is refused before anything is built from it.
 const MAX_DEPTH: usize = 32;
@@ -62,13 +64,51 @@ pub enum Element {
     },
 }
 
+/// The fields of a JSON object, unread: what is wrong with one that nobody asks for is no reason to refuse.
+type Fields<'b> = BTreeMap<String, &'b RawValue>;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Wire<'b> {
     #[serde(borrow)]
-    alerts: Option<Vec<&'b RawValue>>,
-    #[serde(default)]
-    truncated_alerts: Value,
+    alerts: Option<Elements<'b>>,
+    #[serde(borrow)]
+    truncated_alerts: Option<&'b RawValue>,
+}
+
+/// The elements of `alerts`: as many as are allowed, and how many there are.
+struct Elements<'b> {
+    taken: Vec<&'b RawValue>,
+    count: usize,
+}
+
+impl<'b, 'de: 'b> Deserialize<'de> for Elements<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Elements<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of alerts")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut taken = Vec::new();
+                while taken.len() < MAX_ALERTS
+                    && let Some(element) = list.next_element()?
+                {
+                    taken.push(element);
+                }
+                // Two bytes make an element; what is refused anyway must not take memory for each.
+                let mut count = taken.len();
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(Elements { taken, count })
+            }
+        }
+        deserializer.deserialize_seq(Each)
+    }
 }
 
 /// Decodes a body received at `now`.
@@ -86,11 +126,11 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Body, MalformedBody> {
     let wire: Wire<'_> =
         serde_json::from_slice(body).map_err(|error| MalformedBody::Json(error.to_string()))?;
     let alerts = wire.alerts.ok_or(MalformedBody::NoAlerts)?;
-    if alerts.len() > MAX_ALERTS {
-        return Err(MalformedBody::TooManyAlerts(alerts.len()));
+    if alerts.count > MAX_ALERTS {
+        return Err(MalformedBody::TooManyAlerts(alerts.count));
     }
-    let truncated = wire.truncated_alerts.as_u64().unwrap_or(0);
-    Ok(Body { alerts: alerts.into_iter().map(|raw| element(raw, now)).collect(), truncated })
+    let truncated = wire.truncated_alerts.and_then(|raw| raw.get().parse().ok()).unwrap_or(0);
+    Ok(Body { alerts: alerts.taken.into_iter().map(|raw| element(raw, now)).collect(), truncated })
 }
 
 /// The deepest nesting of `body`, without building anything.
@@ -115,18 +155,24 @@ fn depth(body: &[u8]) -> usize {
 
 fn element(raw: &RawValue, now: Timestamp) -> Element {
     let bytes = raw.get().as_bytes();
-    let value: Value = match serde_json::from_slice(bytes) {
-        Ok(value) => value,
-        Err(error) => return invalid(error.to_string(), bytes, Labels::new()),
-    };
-    let labels = match labels(&value) {
-        Ok(labels) => labels,
-        Err(why) => return invalid(why, bytes, Labels::new()),
-    };
-    match alert(&value, labels.clone(), now) {
-        Ok(alert) => Element::Alert(Box::new(alert)),
-        Err(why) => invalid(why, bytes, labels),
+    match fields(raw).and_then(|fields| Ok((labels(&fields)?, fields))) {
+        Ok((labels, fields)) => match alert(&fields, labels.clone(), now) {
+            Ok(alert) => Element::Alert(Box::new(alert)),
+            Err(why) => invalid(why, bytes, labels),
+        },
+        Err(why) => invalid(why, bytes, Labels::new()),
     }
+}
+
+fn fields(raw: &RawValue) -> Result<Fields<'_>, String> {
+    if !is_object(raw) {
+        return Err("it is not an object".to_owned());
+    }
+    serde_json::from_str(raw.get()).map_err(|error| format!("it cannot be read: {error}"))
+}
+
+fn is_object(raw: &RawValue) -> bool {
+    raw.get().starts_with('{')
 }
 
 fn invalid(why: String, bytes: &[u8], mut labels: Labels) -> Element {
@@ -138,153 +184,91 @@ fn invalid(why: String, bytes: &[u8], mut labels: Labels) -> Element {
     Element::Invalid { why, raw: bytes.into(), labels }
 }
 
-fn labels(value: &Value) -> Result<Labels, String> {
-    let object = value.as_object().ok_or("it is not an object")?;
-    let map = match object.get("labels") {
-        Some(Value::Object(map)) => map,
-        _ => return Err("its labels are not a map".to_owned()),
-    };
+fn labels(fields: &Fields<'_>) -> Result<Labels, String> {
+    let raw = fields.get("labels").filter(|raw| is_object(raw)).ok_or("its labels are not a map")?;
+    let map: Fields<'_> =
+        serde_json::from_str(raw.get()).map_err(|error| format!("its labels cannot be read: {error}"))?;
     if map.len() > MAX_LABELS {
         return Err(format!("it has {} labels, the limit is {MAX_LABELS}", map.len()));
     }
     let mut labels = Labels::new();
-    for (name, value) in map {
-        let text = value.as_str().ok_or_else(|| format!("its label {name:?} is not a text"))?;
+    for (name, raw) in map {
+        let text = text(raw).ok_or_else(|| format!("its label {:?} is not a text", short(&name)))?;
         if name.len() > MAX_LABEL || text.len() > MAX_LABEL {
-            let short: String = name.chars().take(80).collect();
-            return Err(format!("its label {short:?} is longer than {MAX_LABEL} bytes"));
+            return Err(format!("its label {:?} is longer than {MAX_LABEL} bytes", short(&name)));
         }
         // A label without a value is no label, as in Prometheus.
         if !text.is_empty() {
-            labels.insert(name.clone(), text.to_owned());
+            labels.insert(name, text);
         }
     }
     Ok(labels)
 }
 
-fn alert(value: &Value, labels: Labels, now: Timestamp) -> Result<Alert, String> {
+/// A text; `None` for anything else, also for one with half a surrogate pair.
+fn text(raw: &RawValue) -> Option<String> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// A stranger's text for a sentence that is stored.
+fn short(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+fn alert(fields: &Fields<'_>, labels: Labels, now: Timestamp) -> Result<Alert, String> {
     if !labels.contains_key("alertname") {
         return Err("it has no label alertname".to_owned());
     }
-    let status = match value.get("status").and_then(Value::as_str) {
+    let text = |key: &str| fields.get(key).and_then(|raw| text(raw));
+    let status = match text("status").as_deref() {
         Some("firing") => AlertStatus::Firing,
         Some("resolved") => AlertStatus::Resolved,
         other => {
-            let word: String = other.unwrap_or_default().chars().take(80).collect();
+            let word = short(other.unwrap_or_default());
             return Err(format!("its status {word:?} is neither firing nor resolved"));
         }
     };
-    let starts_at = match value.get("startsAt") {
-        None | Some(Value::Null) => now,
-        Some(text) => {
-            text.as_str().and_then(|text| text.parse().ok()).ok_or("its startsAt is not an RFC 3339 time")?
-        }
+    let starts_at = match fields.get("startsAt").filter(|raw| raw.get() != "null") {
+        None => now,
+        Some(_) => text("startsAt")
+            .and_then(|text| text.parse().ok())
+            .ok_or("its startsAt is not an RFC 3339 time")?,
     };
-    let text = |key: &str| value.get(key).and_then(Value::as_str);
     // Year 1 is how the wire says "not yet".
     let ends_at = text("endsAt")
         .and_then(|text| text.parse::<Timestamp>().ok())
         .filter(|at| *at > Timestamp::UNIX_EPOCH && status == AlertStatus::Resolved);
-    let fingerprint = text("fingerprint").and_then(|text| Fingerprint::try_from(text.to_owned()).ok());
+    let fingerprint = text("fingerprint").and_then(|text| Fingerprint::try_from(text).ok());
     Ok(Alert {
         status,
         starts_at,
         ends_at,
-        annotations: annotations(value)?,
+        annotations: annotations(fields)?,
         generator_url: text("generatorURL").unwrap_or_default().chars().take(8192).collect(),
         fingerprint: fingerprint.unwrap_or_else(|| Fingerprint::of(&labels)),
         labels,
     })
 }
 
-fn annotations(value: &Value) -> Result<Labels, String> {
-    let Some(map) = value.get("annotations").and_then(Value::as_object) else { return Ok(Labels::new()) };
+fn annotations(fields: &Fields<'_>) -> Result<Labels, String> {
+    let Some(raw) = fields.get("annotations").filter(|raw| is_object(raw)) else { return Ok(Labels::new()) };
+    let map: Fields<'_> = serde_json::from_str(raw.get())
+        .map_err(|error| format!("its annotations cannot be read: {error}"))?;
     let mut annotations = Labels::new();
-    for (name, value) in map {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    for (name, raw) in map.into_iter().filter(|(_, raw)| raw.get() != "null") {
+        let text = match raw.get().starts_with('"') {
+            true => text(raw)
+                .ok_or_else(|| format!("its annotation {:?} is not a text that can be read", short(&name)))?,
+            // Numbers and the like as they are written.
+            false => raw.get().to_owned(),
+        };
         if name.len() > MAX_LABEL || text.len() > MAX_ANNOTATION {
-            let short: String = name.chars().take(80).collect();
-            return Err(format!("its annotation {short:?} is longer than {MAX_ANNOTATION} bytes"));
+            return Err(format!("its annotation {:?} is longer than {MAX_ANNOTATION} bytes", short(&name)));
         }
-        annotations.insert(name.clone(), text);
+        annotations.insert(name, text);
     }
     Ok(annotations)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn one(element: &str) -> Element {
-        let body = format!("{{\"alerts\":[{element}]}}");
-        decode(body.as_bytes(), Timestamp::UNIX_EPOCH).unwrap().alerts.remove(0)
-    }
-
-    fn refused(element: &str, expected: &str) {
-        match one(element) {
-            Element::Invalid { why, .. } => assert_eq!(why, expected, "{element}"),
-            Element::Alert(alert) => panic!("{element} was taken as {alert:?}"),
-        }
-    }
-
-    #[test]
-    fn elements_are_judged_one_by_one() {
-        refused("5", "it is not an object");
-        refused("null", "it is not an object");
-        refused("{}", "its labels are not a map");
-        refused(r#"{"labels":null}"#, "its labels are not a map");
-        refused(r#"{"labels":{"alertname":5}}"#, "its label \"alertname\" is not a text");
-        refused(r#"{"status":"firing","labels":{"a":"b"}}"#, "it has no label alertname");
-        refused(r#"{"status":"firing","labels":{"alertname":""}}"#, "it has no label alertname");
-        refused(r#"{"labels":{"alertname":"A"}}"#, "its status \"\" is neither firing nor resolved");
-        refused(
-            r#"{"status":"Firing","labels":{"alertname":"A"}}"#,
-            "its status \"Firing\" is neither firing nor resolved",
-        );
-        refused(
-            r#"{"status":"firing","labels":{"alertname":"A"},"startsAt":"yesterday"}"#,
-            "its startsAt is not an RFC 3339 time",
-        );
-        let long =
-            format!(r#"{{"status":"firing","labels":{{"alertname":"A","x":"{}"}}}}"#, "x".repeat(2 << 20));
-        refused(&long, "its label \"x\" is longer than 65536 bytes");
-    }
-
-    #[test]
-    fn a_lone_surrogate_is_refused_by_itself() {
-        let body = br#"{"alerts":[{"status":"firing","labels":{"alertname":"\ud800"}},
-            {"status":"firing","labels":{"alertname":"B"}}]}"#;
-        let alerts = decode(body, Timestamp::UNIX_EPOCH).unwrap().alerts;
-        assert!(matches!(&alerts[0], Element::Invalid { .. }));
-        assert!(matches!(&alerts[1], Element::Alert(alert) if alert.alertname() == "B"));
-    }
-
-    #[test]
-    fn what_is_missing_gets_its_default_and_year_one_is_no_end() {
-        let Element::Alert(alert) =
-            one(r#"{"status":"firing","labels":{"alertname":"A","empty":""},"annotations":{"n":7},
-                "endsAt":"0001-01-01T00:00:00Z"}"#)
-        else {
-            panic!("refused")
-        };
-        assert_eq!(alert.ends_at, None);
-        assert_eq!(alert.starts_at, Timestamp::UNIX_EPOCH);
-        assert_eq!(alert.annotations["n"], "7");
-        assert_eq!(alert.labels.len(), 1);
-    }
-
-    #[test]
-    fn bodies_that_are_no_webhook_are_refused_whole() {
-        let check = |body: &str, expected: MalformedBody| {
-            assert_eq!(decode(body.as_bytes(), Timestamp::UNIX_EPOCH).unwrap_err(), expected, "{body}");
-        };
-        check("{}", MalformedBody::NoAlerts);
-        check(r#"{"alerts":null}"#, MalformedBody::NoAlerts);
-        check(&"[".repeat(100_000), MalformedBody::TooDeep);
-        check("[[1]]", MalformedBody::Json("it does not begin with {".to_owned()));
-        assert!(matches!(decode(b"\xff", Timestamp::UNIX_EPOCH), Err(MalformedBody::Json(_))));
-        let many = format!("{{\"alerts\":[{}]}}", vec!["0"; MAX_ALERTS + 1].join(","));
-        check(&many, MalformedBody::TooManyAlerts(MAX_ALERTS + 1));
-        assert!(decode(br#"{"alerts":[],"version":"9","new":{"x":[1]}}"#, Timestamp::UNIX_EPOCH).is_ok());
-    }
-}
+mod tests;

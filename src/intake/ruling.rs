@@ -92,7 +92,8 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     };
     let Ruling { verdict, reason, message, gates } = admit::decide(&case);
     let open = case.open_episode();
-    let had = before.as_ref().and_then(|episode| episode.execution.clone());
+    let late = before.as_ref().is_some_and(|before| is_late(alert, before));
+    let had = before.as_ref().and_then(|episode| episode.execution.clone()).filter(|_| !late);
     let started = match (verdict, &plan) {
         (Verdict::Execute, Some(Ok(created))) => Some(created.clone()),
         _ => None,
@@ -118,15 +119,28 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
         gates,
     };
     let continued = open.is_some() || alert.status == AlertStatus::Resolved || reason == Reason::Stale;
-    let stands = before.as_ref().filter(|before| continued && stands(txn, before, &fresh).unwrap_or(false));
-    let (decision, seen) = match stands {
-        Some(before) => (before.decision.clone(), before.seen + 1),
-        None => (fresh.id.clone(), 1),
+    let (decision, seen) = match &before {
+        Some(before) if continued && stands(txn, before, &fresh)? => {
+            (before.decision.clone(), before.seen + 1)
+        }
+        _ => (fresh.id.clone(), 1),
     };
     note(txn, &fresh, &decision, seen)?;
     let starting = started.as_ref().map(|created| created.id.clone());
-    let after =
-        next_episode(before.as_ref(), open.is_some(), alert, ground.now, &fresh, decision, seen, starting);
+    let lived = match &before {
+        Some(before) if late || reason == Reason::Stale => before.clone(),
+        Some(before) if alert.status == AlertStatus::Resolved => ended(before, alert, ground.now),
+        Some(before) if open.is_some() => Episode { last_seen: ground.now, ..before.clone() },
+        _ => opened(alert, ground.now, &fresh),
+    };
+    let after = Episode {
+        execution: starting.or(lived.execution),
+        decision,
+        verdict: fresh.verdict,
+        reason: fresh.reason,
+        seen,
+        ..lived
+    };
     if let Some(id) = ended_execution(before.as_ref(), &after) {
         tell_resolved(txn, id)?;
     }
@@ -162,35 +176,45 @@ fn note(txn: &mut dyn Txn, fresh: &Decision, standing: &DecisionId, seen: u64) -
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "the whole of what an episode is made of, once")]
-fn next_episode(
-    before: Option<&Episode>,
-    open: bool,
-    alert: &Alert,
-    now: Timestamp,
-    fresh: &Decision,
-    decision: DecisionId,
-    seen: u64,
-    starting: Option<ExecutionId>,
-) -> Episode {
-    let resolved = alert.status == AlertStatus::Resolved;
-    // A stale firing belongs to the episode that is over; a resolved one ends whatever is known.
-    let same = before.filter(|_| open || resolved || fresh.reason == Reason::Stale);
-    let ended = alert.ends_at.unwrap_or(now).min(now);
+/// Whether `alert` tells the end of an episode before `before`, as another peer does that was slow: it began
+/// before this one, and it was over when this one began. Taken for this one's end, it would let the next repeat
+/// start a second execution.
+fn is_late(alert: &Alert, before: &Episode) -> bool {
+    alert.status == AlertStatus::Resolved
+        && before.resolved_at.is_none()
+        && alert.starts_at < before.starts_at
+        && alert.ends_at.is_some_and(|ended| ended <= before.starts_at)
+}
+
+/// When a resolved alert ended. Never later than now, or a sender's clock would make the next firings stale.
+fn end_of(alert: &Alert, now: Timestamp) -> Timestamp {
+    alert.ends_at.unwrap_or(now).min(now)
+}
+
+/// `before`, ended by a resolved `alert`, or by one more of them.
+fn ended(before: &Episode, alert: &Alert, now: Timestamp) -> Episode {
+    let end = end_of(alert, now);
+    let (starts_at, resolved_at) = match before.resolved_at {
+        // The end of an episode of which nothing else was delivered: its firing, if it comes, is late too.
+        Some(earlier) if end > earlier => (before.starts_at.max(alert.starts_at), end),
+        Some(earlier) => (before.starts_at, earlier),
+        None => (before.starts_at, end),
+    };
+    Episode { starts_at, resolved_at: Some(resolved_at), last_seen: now, ..before.clone() }
+}
+
+/// A new episode; one that is over at once where the first delivery says so.
+fn opened(alert: &Alert, now: Timestamp, decision: &Decision) -> Episode {
     Episode {
-        starts_at: same.map_or(alert.starts_at, |before| before.starts_at.min(alert.starts_at)),
-        opened_at: same.map_or(now, |before| before.opened_at),
+        starts_at: alert.starts_at,
+        opened_at: now,
         last_seen: now,
-        resolved_at: match same {
-            Some(before) if resolved => Some(before.resolved_at.map_or(ended, |earlier| earlier.max(ended))),
-            Some(before) => before.resolved_at,
-            None => resolved.then_some(ended),
-        },
-        execution: starting.or_else(|| same.and_then(|before| before.execution.clone())),
-        decision,
-        verdict: fresh.verdict,
-        reason: fresh.reason,
-        seen,
+        resolved_at: (alert.status == AlertStatus::Resolved).then(|| end_of(alert, now)),
+        execution: None,
+        decision: decision.id.clone(),
+        verdict: decision.verdict,
+        reason: decision.reason,
+        seen: 1,
     }
 }
 

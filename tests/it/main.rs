@@ -6,6 +6,7 @@ mod crash;
 mod demo;
 mod docs;
 mod e2e;
+mod intake;
 mod lifecycle;
 mod powercut;
 mod shipped;

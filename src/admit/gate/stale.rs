@@ -4,16 +4,21 @@ use super::super::{Answer, Case};
 
 /// Asks.
 pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
-    let Some(ended) = case.episode.and_then(|episode| episode.resolved_at) else {
+    let last = case.episode.and_then(|episode| Some((episode.starts_at, episode.resolved_at?)));
+    let Some((started, ended)) = last else {
         return Answer::pass("no earlier episode of this alert has ended");
     };
     let began = case.alert.starts_at;
-    let answer = if began < ended {
+    // The beginnings are both by the sender's clock; the end may have been cut at ours, which can be behind.
+    let answer = if began < ended || began <= started {
         Answer::deny(format!(
             "this firing began at {began}, before the last episode ended at {ended}: an old delivery"
         ))
     } else {
         Answer::pass(format!("this firing began at {began}, after the last episode ended at {ended}"))
     };
-    answer.with("starts_at", began.to_string()).with("last_resolved_at", ended.to_string())
+    answer
+        .with("starts_at", began.to_string())
+        .with("last_starts_at", started.to_string())
+        .with("last_resolved_at", ended.to_string())
 }

@@ -1,0 +1,173 @@
+//! A fixture for each reason code of a decision, and what the stored decision says of every gate.
+//!
+//! `tests/corpus/gates/<code>.toml`, or `<code>.<what>.toml` for one more of it: the deliveries before, the alert,
+//! which gates deny, which do not apply, and their numbers. A gate that is not named passes.
+
+use super::bench::{Bench, at, corpus, files, firing, library, options, read};
+use runbookd::admit::GATES;
+use runbookd::intake::Options;
+use runbookd::model::{Decision, GateVerdict, Matcher, Reason, RunbookId, Verdict};
+use runbookd::routing::{Mapping, Rules, Source};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fixture {
+    about: String,
+    #[serde(default)]
+    before: Vec<Value>,
+    alert: Value,
+    expect: Expect,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expect {
+    runbook: Option<String>,
+    message: Option<String>,
+    #[serde(default)]
+    deny: Vec<Reason>,
+    #[serde(default)]
+    off: Vec<Reason>,
+    #[serde(default)]
+    detail: BTreeMap<String, Map<String, Value>>,
+}
+
+async fn check(name: &str, fixture: &Fixture) {
+    let about = format!("{name}: {}", fixture.about);
+    let bench = Bench::new(library(&corpus("gates/library")), options());
+    for element in &fixture.before {
+        bench.one(element).await;
+        bench.clock.advance(1_000);
+    }
+    let announced = bench.one(&fixture.alert).await;
+    let decision = bench.decisions(10).await.remove(0);
+    let expect = &fixture.expect;
+    let code = name.split('.').next().unwrap();
+    let verdict = if code == "matched" { Verdict::Execute } else { Verdict::Skip };
+    assert_eq!((announced.verdict, announced.reason.as_str()), (verdict, code), "{about}");
+    assert_eq!((decision.verdict, decision.reason), (announced.verdict, announced.reason), "{about}");
+    assert_eq!(decision.runbook.as_ref().map(RunbookId::as_str), expect.runbook.as_deref(), "{about}");
+    assert_eq!(decision.execution_id, announced.execution_id, "{about}");
+    if let Some(message) = &expect.message {
+        assert_eq!(decision.message, *message, "{about}");
+    }
+    check_gates(&about, &decision, expect);
+}
+
+fn check_gates(about: &str, decision: &Decision, expect: &Expect) {
+    if decision.reason == Reason::InvalidAlert {
+        assert!(decision.gates.is_empty(), "{about}");
+        return;
+    }
+    let asked: Vec<Reason> = decision.gates.iter().map(|report| report.gate).collect();
+    assert_eq!(asked, GATES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{about}");
+    for report in &decision.gates {
+        let gate = report.gate;
+        let expected = match (expect.deny.contains(&gate), expect.off.contains(&gate)) {
+            (true, _) => GateVerdict::Deny,
+            (_, true) => GateVerdict::Off,
+            _ => GateVerdict::Pass,
+        };
+        assert_eq!(report.verdict, expected, "{about}: {} says {}", gate.as_str(), report.message);
+        assert_eq!(report.reason, (expected == GateVerdict::Deny).then_some(gate), "{about}");
+        assert!(!report.message.is_empty(), "{about}: {}", gate.as_str());
+        if let Some(detail) = expect.detail.get(gate.as_str()) {
+            assert_eq!(report.detail, *detail, "{about}: {}", gate.as_str());
+        }
+    }
+    let denial = decision.gates.iter().find(|report| report.verdict == GateVerdict::Deny);
+    match denial {
+        Some(denial) => {
+            assert_eq!((decision.reason, &decision.message), (denial.gate, &denial.message), "{about}");
+        }
+        None => assert_eq!(decision.reason, Reason::Matched, "{about}"),
+    }
+}
+
+#[tokio::test]
+async fn every_fixture_is_decided_by_the_gate_in_its_name() {
+    for (name, path) in files(&corpus("gates"), "toml") {
+        let fixture: Fixture = toml::from_str(&read(&path)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        check(&name, &fixture).await;
+    }
+}
+
+#[test]
+fn every_code_of_a_decision_has_a_fixture_and_every_gate_is_a_code() {
+    let fixtures = files(&corpus("gates"), "toml");
+    // The engine says this one, long after the decision.
+    let codes = Reason::DECISION.iter().filter(|code| **code != Reason::QueueExpired);
+    let missing: Vec<&str> =
+        codes.map(|code| code.as_str()).filter(|code| !fixtures.contains_key(*code)).collect();
+    assert!(missing.is_empty(), "no fixture for {missing:?}");
+    let position = |gate: &Reason| Reason::DECISION.iter().position(|code| code == gate);
+    let positions: Vec<_> = GATES.iter().map(|(name, _)| position(name)).collect();
+    assert!(positions.iter().all(Option::is_some) && positions.is_sorted(), "{positions:?}");
+}
+
+/// Which runbook is selected of an alert that a mapping, an annotation and a runbook all name, by this order.
+async fn selected_by(order: &[Source], annotation: Option<&str>, mapped: bool) -> (Reason, Option<String>) {
+    let mapping = Mapping {
+        name: "to other".to_owned(),
+        matchers: vec![Matcher::parse("alertname=Watched").unwrap()],
+        runbook: RunbookId::new("other").unwrap(),
+    };
+    let rules = Rules { mappings: mapped.then_some(mapping).into_iter().collect(), order: order.to_vec() };
+    let bench = Bench::new(library(&corpus("gates/library")), Options { rules, ..options() });
+    bench.set(at("2026-11-21T10:01:00Z"));
+    let mut alert = firing("Watched", "web-1", "2026-11-21T10:00:00Z");
+    alert["labels"]["team"] = "platform".into();
+    if let Some(annotation) = annotation {
+        alert["annotations"] = serde_json::json!({ "automation_runbook": annotation });
+    }
+    let announced = bench.one(&alert).await;
+    (announced.reason, announced.runbook.map(|id| id.to_string()))
+}
+
+#[tokio::test]
+async fn in_each_order_the_first_that_speaks_selects() {
+    use Source::{Annotation, Config, Runbook};
+    let selects = |source: Source| match source {
+        Config => (Reason::Matched, Some("other".to_owned())),
+        Annotation => (Reason::Matched, Some("fix".to_owned())),
+        Runbook => (Reason::Shadow, Some("watched".to_owned())),
+    };
+    for order in [
+        [Config, Annotation, Runbook],
+        [Config, Runbook, Annotation],
+        [Annotation, Config, Runbook],
+        [Annotation, Runbook, Config],
+        [Runbook, Config, Annotation],
+        [Runbook, Annotation, Config],
+    ] {
+        for (annotation, mapped) in [(Some("fix"), true), (Some("fix"), false), (None, true), (None, false)] {
+            let speaks = |source: &&Source| match source {
+                Config => mapped,
+                Annotation => annotation.is_some(),
+                Runbook => true,
+            };
+            let first = *order.iter().find(speaks).unwrap();
+            assert_eq!(selected_by(&order, annotation, mapped).await, selects(first), "{order:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_or_refused_selection_is_the_end_of_the_search() {
+    use Source::{Annotation, Config, Runbook};
+    for order in [[Annotation, Config, Runbook], [Annotation, Runbook, Config]] {
+        for (annotation, expected) in [
+            ("", (Reason::UnknownRunbook, None)),
+            ("none", (Reason::UnknownRunbook, None)),
+            ("broken", (Reason::UnknownRunbook, None)),
+            ("other", (Reason::NotAllowed, Some("other".to_owned()))),
+        ] {
+            assert_eq!(selected_by(&order, Some(annotation), true).await, expected, "{annotation:?}");
+        }
+    }
+    assert_eq!(selected_by(&[], Some("fix"), true).await, (Reason::NoRunbook, None));
+    assert_eq!(selected_by(&[Config], Some("fix"), false).await, (Reason::NoRunbook, None));
+}
