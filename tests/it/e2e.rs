@@ -7,7 +7,7 @@
 use crate::support::alertmanager::Alertmanager;
 use crate::support::daemon::{Daemon, is_final};
 use crate::support::exporter::Exporter;
-use crate::support::process::eventually;
+use crate::support::process::{eventually, free_address};
 use crate::support::prometheus::Prometheus;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -66,7 +66,7 @@ impl Stack {
         let config = format!(
             "[webhook]\nallow_unauthenticated = true\n[prometheus]\nurl = \"http://{address}\"\n[runbooks]\nwatch = false\n"
         );
-        let daemon = Daemon::start(&config, &[("ledger", LEDGER)], &[]);
+        let daemon = Daemon::start_at(&free_address(), &config, &[("ledger", LEDGER)], &[]);
         let alertmanager = Alertmanager::start(daemon.address(), group_by);
         let prometheus = Prometheus::start(&address, &exporter.address(), alertmanager.address(), RULES);
         Self { _prometheus: prometheus, alertmanager, daemon, exporter }

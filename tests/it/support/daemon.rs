@@ -32,6 +32,17 @@ impl Daemon {
     ///
     /// Its directory has `runbookd.toml`, `runbooks/` and `data/`; in the texts, `@dir@` stands for its path.
     pub(crate) fn start(config: &str, runbooks: &[(&str, &str)], env: &[(&str, &str)]) -> Self {
+        Self::start_at("127.0.0.1:0", config, runbooks, env)
+    }
+
+    /// As [`Daemon::start`], on this address. One that comes back needs it, from `process::free_address`: while nobody
+    /// listens on a port of the system's choice, a client that connects to it may be given that very port.
+    pub(crate) fn start_at(
+        listen: &str,
+        config: &str,
+        runbooks: &[(&str, &str)],
+        env: &[(&str, &str)],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().to_str().unwrap();
         fs::create_dir(dir.path().join("runbooks")).unwrap();
@@ -41,7 +52,7 @@ impl Daemon {
             fs::write(path, text.replace("@dir@", root)).unwrap();
         }
         let env: Vec<_> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let mut process = launch(dir.path(), "127.0.0.1:0", &env);
+        let mut process = launch(dir.path(), listen, &env);
         let address = wait_ready(&mut process, dir.path());
         Self { process, address, env, dir }
     }
