@@ -125,8 +125,9 @@ fn a_drain_takes_nothing_new_lets_the_running_step_end_and_begins_no_other() {
     let id = fire(&daemon, "Gated", "a");
     wait_for_lines(&daemon, 1);
     send(&daemon, Signal::TERM);
+    // No runbook is for this one: it may come before the signal is heard.
     eventually("a webhook that is refused", LIMIT, || {
-        match http::post(daemon.address(), WEBHOOK, &body("Gated", "firing", &["b"])) {
+        match http::post(daemon.address(), WEBHOOK, &body("Nobody", "firing", &["b"])) {
             Err(_) => Some(()),
             Ok(answer) => (answer.status == 503).then_some(()),
         }
@@ -138,11 +139,7 @@ fn a_drain_takes_nothing_new_lets_the_running_step_end_and_begins_no_other() {
     let execution = finished(&daemon, &id);
     assert_eq!(execution["status"], "succeeded", "{execution:#}");
     assert_eq!(outcomes(&execution, 0), ["succeeded"], "its end was not recorded");
-    assert_eq!(ledger(&daemon).first().map(String::as_str), Some("begin"));
-    assert_eq!(
-        ledger(&daemon).iter().filter(|line| *line == "after").count() as u64,
-        daemon.executions().len() as u64
-    );
+    assert_eq!(ledger(&daemon), ["begin", "after"]);
 }
 
 #[test]
