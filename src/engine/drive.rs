@@ -110,11 +110,16 @@ impl Drive {
                 Input::Start => self.may_start = true,
                 // A slot or a tick brings nothing but the reason to look again.
                 Input::Slot | Input::Tick => {}
-                Input::Resolved if self.state.resolved_at.is_none() => events.push(Event::AlertResolved),
-                Input::Resolved => {}
+                // The same word may have been left more than once before anybody listened.
+                Input::Resolved => {
+                    if self.state.resolved_at.is_none() && !events.contains(&Event::AlertResolved) {
+                        events.push(Event::AlertResolved);
+                    }
+                }
                 Input::Stop { actor, reason, reply } => {
                     self.kill(STOP_GRACE, false);
-                    if self.state.stop.is_none() {
+                    let said = |event: &Event| matches!(event, Event::StopRequested { .. });
+                    if self.state.stop.is_none() && !events.iter().any(said) {
                         events.push(Event::StopRequested { actor, reason });
                     }
                     replies.push(reply);
