@@ -124,3 +124,6 @@ pub fn decide(case: &Case<'_>) -> Ruling {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,8 +53,7 @@ pub(super) fn auth(config: &Config) -> Result<Auth, BuildError> {
         .roles
         .iter()
         .map(|(role, permissions)| {
-            let words: Vec<Permission> =
-                permissions.iter().filter_map(|word| Permission::parse(word.as_str())).collect();
+            let words: Vec<Permission> = permissions.iter().copied().collect();
             (role.clone(), Permissions::of(&words))
         })
         .collect();

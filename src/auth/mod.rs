@@ -8,10 +8,11 @@ mod jwt;
 mod permission;
 mod webhook;
 
+pub use crate::model::Permission;
 pub use jwt::{
     Expected, KeyError, LEEWAY_SECONDS, MAX_TOKEN_BYTES, Signer, Verifier, VerifyingKey, install_crypto,
 };
-pub use permission::{Permission, Permissions, RoleError, Roles};
+pub use permission::{Permissions, RoleError, Roles};
 pub use webhook::{WebhookAuth, WebhookCredential};
 
 use crate::model::Timestamp;

@@ -1,56 +1,10 @@
 //! What a caller may do: six permissions, the built-in roles, and a site's own roles.
 //!
 //! Pure data and set arithmetic: deny is the default, and a role nobody defined allows nothing. May import:
-//! nothing of this crate. Must never: know where the roles came from.
+//! `model`. Must never: know where the roles came from.
 
+use crate::model::Permission;
 use std::collections::BTreeMap;
-use std::fmt;
-
-/// One thing a route may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Permission {
-    /// See runbooks, executions and decisions.
-    Read,
-    /// Start and control executions, and the kill switch.
-    Execute,
-    /// Change runbooks and mappings.
-    Edit,
-    /// Store credentials (never read them back).
-    Secrets,
-    /// Read the audit log.
-    Audit,
-    /// See the whole configuration, shut the daemon down.
-    Admin,
-}
-
-impl Permission {
-    /// Every permission, in the order of the documentation.
-    pub const ALL: [Self; 6] =
-        [Self::Read, Self::Execute, Self::Edit, Self::Secrets, Self::Audit, Self::Admin];
-
-    /// The word in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Execute => "execute",
-            Self::Edit => "edit",
-            Self::Secrets => "secrets",
-            Self::Audit => "audit",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The permission spelled `word`.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|permission| permission.as_str() == word)
-    }
-}
-
-impl fmt::Display for Permission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// A set of permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,7 +100,7 @@ mod tests {
         let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
         let got = Roles::new(own).unwrap().permissions(&roles);
         let words: Vec<_> =
-            Permission::ALL.into_iter().filter(|p| got.allow(*p)).map(Permission::as_str).collect();
+            Permission::ALL.iter().copied().filter(|p| got.allow(*p)).map(Permission::as_str).collect();
         assert_eq!(words.join(" "), expected, "{roles:?}");
     }
 
@@ -180,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_permission_is_read_back_from_its_word() {
-        for permission in Permission::ALL {
+        for permission in Permission::ALL.iter().copied() {
             assert_eq!(Permission::parse(permission.as_str()), Some(permission));
         }
         assert_eq!(Permission::parse("write"), None);

@@ -5,7 +5,7 @@
 use super::secrets::{self, Named};
 use super::source::{Section, Source, Sources, not_empty, show_list};
 use crate::document::{Table, Value};
-use crate::model::Secret;
+use crate::model::{Permission, Secret};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The least bytes of a JWT secret; a shorter one can be guessed from one token.
@@ -43,46 +43,6 @@ pub enum JwtKey {
     Secret(Secret),
     /// The issuer's public key as PEM text.
     PublicKey(String),
-}
-
-/// What a role allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Permission {
-    /// See everything but the audit log and the config.
-    Read,
-    /// Start and control executions.
-    Execute,
-    /// Change runbooks and mappings.
-    Edit,
-    /// Store and delete credentials.
-    Secrets,
-    /// Read the audit log.
-    Audit,
-    /// All of it.
-    Admin,
-}
-
-impl Permission {
-    const WORDS: [(&'static str, Self); 6] = [
-        ("read", Self::Read),
-        ("execute", Self::Execute),
-        ("edit", Self::Edit),
-        ("secrets", Self::Secrets),
-        ("audit", Self::Audit),
-        ("admin", Self::Admin),
-    ];
-
-    /// The word in the file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Execute => "execute",
-            Self::Edit => "edit",
-            Self::Secrets => "secrets",
-            Self::Audit => "audit",
-            Self::Admin => "admin",
-        }
-    }
 }
 
 impl Auth {
@@ -213,9 +173,10 @@ fn read_roles(sources: &Sources<'_>, value: Option<Value<'_>>) -> BTreeMap<Strin
                 "use a name without commas and blanks",
             );
         }
+        let known: Vec<_> =
+            Permission::ALL.iter().map(|permission| (permission.as_str(), *permission)).collect();
         let words = value.array().unwrap_or_default();
-        let permissions: BTreeSet<Permission> =
-            words.iter().filter_map(|word| word.one_of(&Permission::WORDS)).collect();
+        let permissions: BTreeSet<Permission> = words.iter().filter_map(|word| word.one_of(&known)).collect();
         let shown = show_list(permissions.iter().map(|permission| permission.as_str().to_owned()));
         sources.item(format!("auth.roles.{}", name.value), shown, Source::File);
         roles.insert(name.value, permissions);

@@ -19,7 +19,7 @@ mod source;
 mod store;
 mod webhook;
 
-pub use auth::{Auth, BUILT_IN_ROLES, Jwt, JwtKey, MIN_JWT_SECRET, Permission};
+pub use auth::{Auth, BUILT_IN_ROLES, Jwt, JwtKey, MIN_JWT_SECRET};
 pub use automation::{Automation, MappingSource};
 pub use mapping::Mapping;
 pub use network::Network;

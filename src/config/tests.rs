@@ -1,3 +1,5 @@
+//! Tests of `config`.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+//! Tests of `document`.
+
 use super::*;
 use std::time::Duration;
 

@@ -277,6 +277,7 @@ impl Engine {
     pub async fn drain(&self, limit: Duration) {
         self.shared.registry().drain();
         if tokio::time::timeout(limit, self.idle()).await.is_err() {
+            // Not in the head of the loop: the lock would be held for all of it, and `send` takes it too.
             let driven = self.shared.registry().driven();
             for id in driven {
                 self.shared.send(&id, Input::Interrupt);

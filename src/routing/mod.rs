@@ -65,6 +65,8 @@ pub enum Route {
         name: String,
         /// Who gave it, for people.
         by: String,
+        /// Whether there is such a file, and it was never good.
+        broken: bool,
     },
     /// The runbook does not let this alert select it.
     NotAllowed {
@@ -116,10 +118,8 @@ fn named(library: &Library, name: &str, by: String) -> Route {
     let listed = RunbookId::new(name).ok().and_then(|id| library.get(&id));
     match listed {
         Some(Listed::Good(pinned)) => Route::Selected { pinned: Arc::clone(pinned), by },
-        Some(Listed::Broken) => {
-            Route::Unknown { name: name.to_owned(), by: format!("{by} (its file is broken)") }
-        }
-        None => Route::Unknown { name: name.chars().take(80).collect(), by },
+        Some(Listed::Broken) => Route::Unknown { name: name.to_owned(), by, broken: true },
+        None => Route::Unknown { name: name.chars().take(80).collect(), by, broken: false },
     }
 }
 
@@ -130,3 +130,6 @@ fn allows(pinned: &Pinned, alert: &Alert) -> bool {
         runbook.allow.as_ref().is_some_and(|allow| allow.iter().all(|m| m.matches(&alert.labels)));
     by_matchers || runbook.alerts.iter().any(|name| name == alert.alertname())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+//! Tests of `runbook`.
+
 use super::*;
 use crate::document::Problem;
 use crate::model::{Effect, Labels, RunbookId};

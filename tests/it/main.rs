@@ -12,4 +12,5 @@ mod powercut;
 mod shipped;
 mod stop;
 mod support;
+mod tidy;
 mod webhook;

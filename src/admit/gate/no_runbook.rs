@@ -10,7 +10,7 @@ pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
             let id = &pinned.runbook.id;
             Answer::pass(format!("{by} selects {id}")).with("runbook", id.as_str())
         }
-        Route::Unknown { name, by } => Answer::pass(format!("{by} names {name:?}")),
+        Route::Unknown { name, by, .. } => Answer::pass(format!("{by} names {name:?}")),
         Route::Nothing => Answer::deny(
             "no mapping matches, the alert has no automation_runbook annotation, and no runbook names it in `alerts`",
         ),

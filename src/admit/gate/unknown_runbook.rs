@@ -6,10 +6,14 @@ use crate::routing::Route;
 /// Asks.
 pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
     match case.route {
-        Route::Unknown { name, by } if name.trim().is_empty() => {
+        Route::Unknown { name, by, .. } if name.trim().is_empty() => {
             Answer::deny(format!("{by} is empty; name a runbook or remove it"))
         }
-        Route::Unknown { name, by } => {
+        Route::Unknown { name, by, broken: true } => {
+            Answer::deny(format!("{by} names {name:?}, and its file was never good; correct the file"))
+                .with("name", name.as_str())
+        }
+        Route::Unknown { name, by, broken: false } => {
             Answer::deny(format!("{by} names {name:?}, and there is no such runbook"))
                 .with("name", name.as_str())
         }

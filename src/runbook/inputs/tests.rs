@@ -1,3 +1,5 @@
+//! Tests of `runbook::inputs`.
+
 use super::*;
 use crate::model::RunbookId;
 use crate::runbook::parse;

@@ -1,3 +1,5 @@
+//! Tests of `runbook::template`.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;

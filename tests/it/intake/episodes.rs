@@ -246,6 +246,22 @@ fn the_end_of_an_earlier_episode_does_not_end_this_one() {
     assert_eq!(moved_back, ["matched", "resolved", "matched", "repeat", "resolved", "repeat"]);
 }
 
+#[tokio::test]
+async fn only_its_own_end_is_told_to_an_execution() {
+    let bench = Bench::new(acting_on(&["Down"]), options());
+    bench.clock.advance(60_000);
+    let mut told = Vec::new();
+    for (starts, resolved) in
+        [(10, None), (10, Some(20)), (30, None), (10, Some(20)), (30, None), (30, Some(40))]
+    {
+        let element = Element { alert: 0, starts, resolved: resolved.map(Some) };
+        bench.post(body(&[element]).as_bytes()).await.unwrap();
+        told.push(bench.records.signals(10).await.unwrap().len());
+    }
+    // Nobody takes them here.
+    assert_eq!(told, [0, 1, 1, 1, 1, 2]);
+}
+
 #[test]
 fn a_sender_whose_clock_is_ahead_does_not_start_twice() {
     // Here it is 60: both times are cut to what is now.

@@ -1,0 +1,211 @@
+//! The house, held to its own plan: who may import whom, how long a file may be, what must stand at its head.
+//!
+//! The compiler does not forbid a wrong import inside one crate; this does. May import: the standard library.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Room, and the rooms it may import. A room that is not here may not exist.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("document", &[]),
+    ("config", &["document", "model"]),
+    ("runbook", &["document", "model"]),
+    ("catalogue", &["document", "model"]),
+    ("intake", &["admit", "journal", "model", "routing", "store", "telemetry"]),
+    ("routing", &["model", "runbook"]),
+    ("admit", &["journal", "model", "routing", "runbook"]),
+    ("engine", &["admit", "journal", "model", "runbook", "step", "store", "telemetry"]),
+    ("journal", &["model"]),
+    ("step", &["model"]),
+    ("store", &["journal", "model"]),
+    ("telemetry", &["model"]),
+    ("auth", &["model"]),
+    ("api", &["journal", "model", "runbook", "store"]),
+    (
+        "http",
+        &[
+            "api",
+            "auth",
+            "document",
+            "engine",
+            "intake",
+            "journal",
+            "model",
+            "routing",
+            "runbook",
+            "step",
+            "store",
+            "telemetry",
+        ],
+    ),
+    (
+        "app",
+        &[
+            "admit",
+            "auth",
+            "catalogue",
+            "config",
+            "document",
+            "engine",
+            "http",
+            "intake",
+            "journal",
+            "model",
+            "routing",
+            "runbook",
+            "step",
+            "store",
+            "telemetry",
+        ],
+    ),
+    ("cli", &["app", "auth", "config", "document", "model", "runbook", "telemetry"]),
+];
+
+/// Rooms and files without tasks, clock or store, and the words that would give them away.
+const PURE: &[&str] = &[
+    "model",
+    "document",
+    "runbook",
+    "routing",
+    "admit",
+    "journal",
+    "engine/transition.rs",
+    "engine/view.rs",
+    "engine/call.rs",
+    "engine/amx.rs",
+];
+const IMPURE_WORDS: &[&str] =
+    &["tokio::", "sled::", "std::fs", "std::net", "Instant::now", "SystemTime", "reqwest::Client", "hyper"];
+
+/// A file that is longer wants to be two.
+const MAX_LINES: usize = 600;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<(String, String)> {
+    let src = root().join("src");
+    let mut found = Vec::new();
+    files_below(&src, &mut found);
+    found.sort();
+    found
+        .iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| {
+            (path.strip_prefix(&src).unwrap().display().to_string(), std::fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
+fn room_of(file: &str) -> &str {
+    file.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+/// The text without its tests, which may use whatever they test with.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap()
+}
+
+#[test]
+fn rooms_import_only_what_the_plan_allows() {
+    let plan: BTreeMap<&str, BTreeSet<&str>> =
+        ROOMS.iter().map(|(room, allowed)| (*room, allowed.iter().copied().collect())).collect();
+    let mut wrong = Vec::new();
+    for (file, text) in sources() {
+        let room = room_of(&file);
+        if matches!(room, "lib" | "main") || file.contains("tests") {
+            continue;
+        }
+        let Some(allowed) = plan.get(room) else {
+            wrong.push(format!("{file}: the room {room} is not in the plan"));
+            continue;
+        };
+        for part in without_tests(&text).split("crate::").skip(1) {
+            let imported: String =
+                part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            if plan.contains_key(imported.as_str())
+                && imported != room
+                && !allowed.contains(imported.as_str())
+            {
+                wrong.push(format!("{file}: {room} may not import {imported}"));
+            }
+        }
+    }
+    wrong.dedup();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn pure_rooms_touch_neither_tasks_nor_disk_nor_clock() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources() {
+        let pure = PURE.iter().any(|pure| {
+            file == *pure || file.starts_with(&format!("{pure}/")) || file == format!("{pure}.rs")
+        });
+        if !pure || file.contains("tests") {
+            continue;
+        }
+        for word in IMPURE_WORDS {
+            let code = without_tests(&text).lines().filter(|line| !line.trim_start().starts_with("//"));
+            if code.into_iter().any(|line| line.contains(word)) {
+                wrong.push(format!("{file}: {word}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_stays_short() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources() {
+        if !text.starts_with("//!") {
+            wrong.push(format!("{file}: no head that says what it is for"));
+        }
+        if text.lines().count() > MAX_LINES {
+            wrong.push(format!("{file}: {} lines; two rooms may be hiding in it", text.lines().count()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn one_crate_stays_behind_one_interface() {
+    // Unmaintained upstream, so each must be exchangeable by exchanging one place.
+    for (file, text) in sources() {
+        if text.contains("sled::") && !file.starts_with("store/") {
+            panic!("{file} names sled outside of the store");
+        }
+        if text.contains("unsafe {") && !file.starts_with("step/process/") {
+            panic!("{file} has unsafe code outside of step/process");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let marks: Vec<String> = ["todo!", "unimplemented!", "#[ignore"].map(|mark| format!("{mark}(")).into();
+    let mut files = Vec::new();
+    for dir in ["src", "tests"] {
+        files_below(&root().join(dir), &mut files);
+    }
+    for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+        let text = std::fs::read_to_string(path).unwrap();
+        for mark in &marks {
+            assert!(!text.contains(mark.as_str()), "{} has {mark}", path.display());
+        }
+    }
+}
