@@ -61,7 +61,11 @@ fn a_delivery_and_the_status_answer_what_is_documented() {
     eventually("the execution succeeds", Duration::from_secs(20), || {
         (daemon.execution(id)["status"] == "succeeded").then_some(())
     });
-    let status = daemon.json("/api/sre/runbooks/integration-status");
+    // The counts follow the journal by a moment.
+    let status = eventually("nothing counts as active", Duration::from_secs(20), || {
+        let status = daemon.json("/api/sre/runbooks/integration-status");
+        (status["active_executions"] == 0).then_some(status)
+    });
     assert_eq!(status["status"], "enabled");
     assert_eq!(status["available_runbooks"], 1);
     for count in ["active_executions", "queued_executions", "awaiting_approval"] {
