@@ -19,12 +19,11 @@ mod view;
 pub use call::preview;
 pub use registry::Counts;
 
-use crate::intake::QueueCount;
 use crate::journal::{Entry, Event, State};
 use crate::model::{Clock, ExecutionId, ExecutionStatus, Reason, between};
 use crate::runbook::{self, Runbook};
 use crate::step::{AttemptContext, Call, Finished, KillSignal, QueryAnswer};
-use crate::store::records::{Records, Signal, append, transact};
+use crate::store::records::{QueueCount, Records, Signal, append, transact};
 use crate::store::{ReadError, Txn};
 use crate::telemetry::Metrics;
 use futures_util::future::BoxFuture;
@@ -146,7 +145,11 @@ impl Engine {
                     ExecutionStatus::Queued => drop(self.shared.queue.try_add(1, usize::MAX)),
                     // A proof is asked for again at once, an attempt left open is dealt with at once.
                     ExecutionStatus::Verifying => self.shared.send(&header.id, Input::Tick),
-                    _ if header.wake.is_none() => self.shared.send(&header.id, Input::Tick),
+                    _ if header.wake.is_none() => {
+                        // It was in the middle of something: its slot comes before anything that is queued.
+                        self.shared.registry().line_up(&header.id);
+                        self.shared.send(&header.id, Input::Tick);
+                    }
                     _ => {}
                 }
             }

@@ -230,7 +230,9 @@ impl Registry {
         if live.has_slot {
             return true;
         }
-        if !self.draining && self.running < self.max_running && self.waiting_for_slot.is_empty() {
+        let is_next = self.waiting_for_slot.front().is_none_or(|first| first == id);
+        if !self.draining && self.running < self.max_running && is_next {
+            self.waiting_for_slot.retain(|waiting| waiting != id);
             live.has_slot = true;
             self.running += 1;
             return true;
@@ -239,6 +241,11 @@ impl Registry {
             self.waiting_for_slot.push_back(id.clone());
         }
         false
+    }
+
+    /// A place in the line for a slot, for an execution that had one when the daemon ended.
+    pub(super) fn line_up(&mut self, id: &ExecutionId) {
+        self.waiting_for_slot.push_back(id.clone());
     }
 
     fn give_back_slot(&mut self, id: &ExecutionId) {

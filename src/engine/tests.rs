@@ -4,7 +4,7 @@ use super::*;
 use crate::journal::{Created, StepHead, Trigger, TriggerKind};
 use crate::model::{AttemptOutcome, Labels, RunbookId, Target, Timestamp, after};
 use crate::step::Captured;
-use crate::store::records::{create, transact};
+use crate::store::records::{QueueCount, create, transact};
 use crate::store::{Fault, MemoryStore, Store};
 use crate::telemetry::Build;
 use futures_util::FutureExt as _;

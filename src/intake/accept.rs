@@ -5,7 +5,7 @@ use super::ids::Ids;
 use super::ruling::{Ground, rule};
 use crate::model::{Alert, AlertStatus, Clock, Decision, ExecutionId, Reason, RunbookId, Timestamp, Verdict};
 use crate::routing::{Library, Rules};
-use crate::store::records::transact;
+use crate::store::records::{QueueCount, transact};
 use crate::store::{CommitError, Store};
 use crate::telemetry::Metrics;
 use serde::Serialize;
@@ -33,37 +33,6 @@ pub enum IntakeError {
     /// It could not be made durable.
     #[error("the alerts could not be made durable")]
     Store(#[source] CommitError),
-}
-
-/// How many executions are queued. Intake adds, the engine takes away.
-#[derive(Debug, Default)]
-pub struct QueueCount(AtomicUsize);
-
-impl QueueCount {
-    /// How many.
-    pub fn get(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    /// `count` more, unless that would exceed `limit`; none more always fit, also where the limit was lowered.
-    ///
-    /// # Errors
-    /// How many are queued.
-    pub fn try_add(&self, count: usize, limit: usize) -> Result<(), usize> {
-        if count == 0 {
-            return Ok(());
-        }
-        let room = |queued: usize| queued.checked_add(count).filter(|sum| *sum <= limit);
-        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, room).map(|_| ())
-    }
-
-    /// `count` fewer.
-    pub fn remove(&self, count: usize) {
-        // Never below zero: a count that wrapped round would refuse every alert.
-        let _before = self
-            .0
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |queued| Some(queued.saturating_sub(count)));
-    }
 }
 
 /// The part of `[automation]` intake needs.

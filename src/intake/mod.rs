@@ -9,6 +9,6 @@ mod decode;
 mod ids;
 mod ruling;
 
-pub use accept::{Accepted, Announcement, Intake, IntakeError, Options, QueueCount};
+pub use accept::{Accepted, Announcement, Intake, IntakeError, Options};
 pub use decode::{Body, Element, MalformedBody, decode};
 pub use ids::Ids;

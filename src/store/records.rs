@@ -16,9 +16,11 @@
 
 mod executions;
 mod list;
+mod queue;
 
 pub use executions::{Created, append, create};
 pub use list::{DecisionFilter, ExecutionFilter, Page};
+pub use queue::QueueCount;
 
 use super::{CommitError, Pair, ReadError, Scan, Store, Txn};
 use crate::journal::{Entry, TriggerKind, decode};

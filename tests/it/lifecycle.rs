@@ -164,11 +164,14 @@ fn a_step_longer_than_the_drain_is_killed_and_then_the_crash_rules_hold() {
         assert_eq!(outcomes(&execution, 0), attempts);
         assert_eq!(ledger(&daemon), lines);
         // Recorded when it was killed, not when the next life found it.
-        let ended = execution["steps"][0]["attempts"][0]["finished_at"].as_str().unwrap();
+        let time = |value: &serde_json::Value| {
+            value.as_str().unwrap().parse::<runbookd::model::Timestamp>().unwrap()
+        };
+        let ended = time(&execution["steps"][0]["attempts"][0]["finished_at"]);
         let log = daemon.log();
         let second = log.lines().filter(|line| line.contains("\"listening\"")).nth(1).unwrap();
         let second: serde_json::Value = serde_json::from_str(second).unwrap();
-        assert!(ended < second["ts"].as_str().unwrap(), "{ended} is not before {second}");
+        assert!(ended < time(&second["ts"]), "{ended} is not before {second}");
     }
 }
 
