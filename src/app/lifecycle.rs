@@ -159,9 +159,10 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     tracing::info!(address = %address, version = env!("CARGO_PKG_VERSION"), "listening");
     let ended = daemon.live(&config, options, &mut signals).await;
     tracing::info!("draining");
+    // People can still look and stop; webhooks are answered 503 and come again.
     daemon.services.draining.store(true, Ordering::SeqCst);
-    shutdown.cancel();
     daemon.services.engine.drain(config.server.drain_timeout).await;
+    shutdown.cancel();
     // The server bounds its own end; what it could not finish it has cut.
     let _cut = server.await;
     daemon.store.shut().await;

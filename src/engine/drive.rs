@@ -12,13 +12,16 @@ use super::{Shared, observe};
 use crate::journal::{Entry, Event, Output, State};
 use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, StepStatus, Timestamp, after, between};
 use crate::runbook::{Condition, Kind, Question, Runbook};
-use crate::step::{AttemptContext, Captured, Finished, Killer, kill_pair};
+use crate::step::{AttemptContext, Captured, Finished, KillSignal, Killer, kill_pair};
 use crate::store::CommitError;
 use crate::store::records::{Header, append, transact};
+use futures_util::FutureExt as _;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 /// Between SIGTERM and SIGKILL when a person stops an execution, or the daemon is going.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -35,6 +38,8 @@ pub(super) struct Drive {
     state: State,
     /// The attempts in progress, by the step's position.
     attempts: HashMap<usize, Running>,
+    /// Their tasks: they end with the driver, and their processes with them.
+    tasks: JoinSet<()>,
     /// A verify question is being asked.
     asking: bool,
     /// When to ask it again.
@@ -56,6 +61,8 @@ struct Round {
     events: Vec<Event>,
     starts: Vec<(usize, u32, Work)>,
     wake: Option<Timestamp>,
+    /// It could go on but for a slot, so a restart must look at it at once.
+    in_line: bool,
 }
 
 impl Drive {
@@ -66,6 +73,7 @@ impl Drive {
             runbook,
             state,
             attempts: HashMap::new(),
+            tasks: JoinSet::new(),
             asking: false,
             next_question: None,
             may_start: false,
@@ -178,7 +186,8 @@ impl Drive {
                 .zip(self.state.seq + 1..)
                 .map(|(event, seq)| Entry { seq, at: now, event: event.clone() })
                 .collect();
-            let wake = round.wake.filter(|_| round.starts.is_empty() && self.attempts.is_empty());
+            let wake =
+                round.wake.filter(|_| !round.in_line && round.starts.is_empty() && self.attempts.is_empty());
             if !self.commit(entries, header_of(&state, wake)).await {
                 return false;
             }
@@ -227,7 +236,11 @@ impl Drive {
                 }
                 Next::Record(event) => event,
                 Next::Begin { index, attempt } => match self.begin(&state, index, attempt, now) {
-                    Begin::Later => return Some((round, state)),
+                    Begin::Later => {
+                        round.wake = state.deadline;
+                        round.in_line = true;
+                        return Some((round, state));
+                    }
                     Begin::Event(event) => event,
                     Begin::Intend(event, work) => {
                         if work.takes_time() {
@@ -304,8 +317,8 @@ impl Drive {
                 }
                 Err(error @ (CommitError::Refused(_) | CommitError::Read(_))) => {
                     self.kill(Duration::ZERO, false);
-                    tracing::error!(execution_id = %self.id, %error, "the execution is given up until the next start");
-                    self.shared.ended(&self.id);
+                    tracing::error!(execution_id = %self.id, %error, "the execution is left alone until a stop or the next start");
+                    self.shared.registry().abandon(&self.id);
                     return false;
                 }
             }
@@ -353,19 +366,14 @@ impl Drive {
             amx: super::amx::variables(&created.trigger),
         };
         let (shared, id, kind) = (Arc::clone(&self.shared), self.id.clone(), step.kind.clone());
-        tokio::spawn(async move {
-            let result = match work {
-                Work::Call(call) => {
-                    let finished = shared.world.attempt(context, call, signal).await;
-                    settle(&kind, finished)
-                }
-                Work::FileExists(path) => {
-                    let found = tokio::fs::symlink_metadata(&path).await.is_ok();
-                    judge_check(&kind, found)
-                }
-                Work::Answer(answer) => judge_check(&kind, answer),
-                Work::Text(text) => Ended::plain(AttemptOutcome::Succeeded, text, None),
-            };
+        // Those that have ended are let go of.
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.spawn(async move {
+            let doing = AssertUnwindSafe(perform(&shared, &kind, context, work, signal)).catch_unwind();
+            let result = doing.await.unwrap_or_else(|_| {
+                let why = "runbookd failed while this ran; it may or may not have happened".to_owned();
+                Ended::plain(AttemptOutcome::Unknown, String::new(), Some(why))
+            });
             shared.send(&id, Input::Ended { index, attempt, result: Box::new(result) });
         });
     }
@@ -424,6 +432,22 @@ impl Drive {
             outcome = outcome.as_str(),
             "attempt ended"
         );
+    }
+}
+
+/// Does the work of one attempt.
+async fn perform(
+    shared: &Shared,
+    kind: &Kind,
+    context: AttemptContext,
+    work: Work,
+    signal: KillSignal,
+) -> Ended {
+    match work {
+        Work::Call(call) => settle(kind, shared.world.attempt(context, call, signal).await),
+        Work::FileExists(path) => judge_check(kind, tokio::fs::symlink_metadata(&path).await.is_ok()),
+        Work::Answer(answer) => judge_check(kind, answer),
+        Work::Text(text) => Ended::plain(AttemptOutcome::Succeeded, text, None),
     }
 }
 

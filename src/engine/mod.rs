@@ -26,8 +26,10 @@ use crate::step::{AttemptContext, Call, Finished, KillSignal, QueryAnswer};
 use crate::store::records::{QueueCount, Records, Signal, append, transact};
 use crate::store::{ReadError, Txn};
 use crate::telemetry::Metrics;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use registry::{Input, Registry, Sent};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, broadcast, oneshot};
@@ -322,7 +324,14 @@ impl Shared {
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
             match shared.load(&id).await {
-                Ok((runbook, state)) => drive::Drive::new(shared, runbook, state).run().await,
+                Ok((runbook, state)) => {
+                    let drive = drive::Drive::new(Arc::clone(&shared), runbook, state);
+                    if AssertUnwindSafe(drive.run()).catch_unwind().await.is_err() {
+                        // Its attempts ended with it. What it holds stays held, and the next start tries again.
+                        tracing::error!(execution_id = %id, "driving the execution failed; it is left alone until a stop or the next start");
+                        shared.registry().abandon(&id);
+                    }
+                }
                 Err(unreadable) => shared.give_up(&id, unreadable).await,
             }
         });

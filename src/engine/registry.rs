@@ -224,6 +224,16 @@ impl Registry {
         before != self.queue.len()
     }
 
+    /// Nobody drives `id` any more although it is not over; what it holds alone stays held.
+    pub(super) fn abandon(&mut self, id: &ExecutionId) {
+        self.set_timer(id, None);
+        self.give_back_slot(id);
+        if let Some(live) = self.live.get_mut(id) {
+            live.driver = None;
+            live.inbox.clear();
+        }
+    }
+
     /// A slot for `id` now, or a place in the line for one.
     pub(super) fn take_slot(&mut self, id: &ExecutionId) -> bool {
         let Some(live) = self.live.get_mut(id) else { return false };

@@ -7,7 +7,6 @@ use crate::step::Captured;
 use crate::store::records::{QueueCount, create, transact};
 use crate::store::{Fault, MemoryStore, Store};
 use crate::telemetry::Build;
-use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
