@@ -100,18 +100,18 @@ fn attempt_view(attempt: &Attempt) -> Value {
         "started_at": attempt.started_at,
         "finished_at": attempt.finished_at,
         "plan": attempt.plan,
-        "outcome": attempt.outcome,
-        "stdout": attempt.stdout.head,
-        "stderr": attempt.stderr.head,
-        "stdout_bytes": attempt.stdout.bytes,
-        "stderr_bytes": attempt.stderr.bytes,
-        "truncated": attempt.stdout.cut > 0 || attempt.stderr.cut > 0,
+        "outcome": attempt.result.outcome,
+        "stdout": attempt.result.stdout.head,
+        "stderr": attempt.result.stderr.head,
+        "stdout_bytes": attempt.result.stdout.bytes,
+        "stderr_bytes": attempt.result.stderr.bytes,
+        "truncated": attempt.result.stdout.cut > 0 || attempt.result.stderr.cut > 0,
     });
-    put(&mut view, "exit_code", attempt.exit_code);
-    put(&mut view, "signal", attempt.signal);
-    put(&mut view, "http_status", attempt.http_status);
-    put(&mut view, "error", attempt.error.as_ref());
-    put(&mut view, "answer", attempt.answer);
+    put(&mut view, "exit_code", attempt.result.exit_code);
+    put(&mut view, "signal", attempt.result.signal);
+    put(&mut view, "http_status", attempt.result.http_status);
+    put(&mut view, "error", attempt.result.error.as_ref());
+    put(&mut view, "answer", attempt.result.answer);
     view
 }
 

@@ -10,7 +10,7 @@ use crate::config::{Config, Overrides};
 use crate::document::Problems;
 use crate::engine::{Engine, Parts};
 use crate::intake::Ids;
-use crate::journal::{Event, State, Trigger, TriggerKind};
+use crate::journal::{AttemptResult, Event, State, Trigger, TriggerKind};
 use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, RunbookId, StepStatus};
 use crate::runbook::{self, Pinned};
 use crate::step::{Dirs, HttpClient, LiveOutput, OutputStream, Runner, prepare_daemon};
@@ -268,7 +268,8 @@ impl Shown {
                 *live = Live { wanted: Some((step.clone(), *attempt)), ..Live::default() };
                 live.find(&self.runner, &self.id);
             }
-            Event::AttemptFinished { stdout, stderr, error, .. } => {
+            Event::AttemptFinished { result, .. } => {
+                let AttemptResult { stdout, stderr, error, .. } = &**result;
                 for (which, kept, seen) in [(0, stdout, live.stdout), (1, stderr, live.stderr)] {
                     let all = match &kept.file {
                         Some(name) => std::fs::read(self.outputs.join(name)).unwrap_or_default(),
@@ -308,7 +309,7 @@ impl Shown {
             return Ok(0);
         }
         let failed = state.steps.iter().rev().find(|step| step.status == StepStatus::Failed);
-        let code = failed.and_then(|step| step.last()).and_then(|attempt| attempt.exit_code);
+        let code = failed.and_then(|step| step.last()).and_then(|attempt| attempt.result.exit_code);
         Ok(code.filter(|code| *code != 0).unwrap_or(1))
     }
 }

@@ -6,10 +6,10 @@
 //! come first: it makes nothing worse.
 
 use super::call::{self, Work};
-use super::registry::{Ended, Input};
+use super::registry::Input;
 use super::transition::{self, Consequence, Next};
 use super::{Shared, observe};
-use crate::journal::{Entry, Event, Output, State};
+use crate::journal::{AttemptResult, Entry, Event, Output, State};
 use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, StepStatus, Timestamp, after, between};
 use crate::runbook::{Condition, Kind, Question, Runbook};
 use crate::step::{AttemptContext, Captured, Finished, KillSignal, Killer, kill_pair};
@@ -146,7 +146,7 @@ impl Drive {
         events
     }
 
-    fn ended(&mut self, index: usize, attempt: u32, result: Ended) -> Vec<Event> {
+    fn ended(&mut self, index: usize, attempt: u32, result: AttemptResult) -> Vec<Event> {
         let Some(running) = self.attempts.remove(&index) else { return Vec::new() };
         let killed = result.outcome == AttemptOutcome::Stopped;
         if killed && self.interrupting && self.state.stop.is_none() {
@@ -157,7 +157,7 @@ impl Drive {
             outcome => outcome,
         };
         self.note_attempt(index, outcome);
-        vec![finished(&self.state, index, attempt, Ended { outcome, ..result })]
+        vec![finished(&self.state, index, attempt, AttemptResult { outcome, ..result })]
     }
 
     /// Only a change of the answer is worth an event.
@@ -282,14 +282,16 @@ impl Drive {
     }
 
     /// The outcome of work that takes no time.
-    fn instant(&self, index: usize, work: Work) -> Ended {
+    fn instant(&self, index: usize, work: Work) -> AttemptResult {
         match work {
             Work::Answer(answer) => judge_check(&self.runbook.steps[index].kind, answer),
             Work::Text(text) => {
                 let shown = text[..text.floor_char_boundary(crate::step::INLINE)].to_owned();
-                Ended::plain(AttemptOutcome::Succeeded, shown, None)
+                AttemptResult::plain(AttemptOutcome::Succeeded, shown, None)
             }
-            Work::Call(_) | Work::FileExists(_) => Ended::plain(AttemptOutcome::Unknown, String::new(), None),
+            Work::Call(_) | Work::FileExists(_) => {
+                AttemptResult::plain(AttemptOutcome::Unknown, String::new(), None)
+            }
         }
     }
 
@@ -372,7 +374,7 @@ impl Drive {
             let doing = AssertUnwindSafe(perform(&shared, &kind, context, work, signal)).catch_unwind();
             let result = doing.await.unwrap_or_else(|_| {
                 let why = "runbookd failed while this ran; it may or may not have happened".to_owned();
-                Ended::plain(AttemptOutcome::Unknown, String::new(), Some(why))
+                AttemptResult::plain(AttemptOutcome::Unknown, String::new(), Some(why))
             });
             shared.send(&id, Input::Ended { index, attempt, result: Box::new(result) });
         });
@@ -442,12 +444,12 @@ async fn perform(
     context: AttemptContext,
     work: Work,
     signal: KillSignal,
-) -> Ended {
+) -> AttemptResult {
     match work {
         Work::Call(call) => settle(kind, shared.world.attempt(context, call, signal).await),
         Work::FileExists(path) => judge_check(kind, tokio::fs::symlink_metadata(&path).await.is_ok()),
         Work::Answer(answer) => judge_check(kind, answer),
-        Work::Text(text) => Ended::plain(AttemptOutcome::Succeeded, text, None),
+        Work::Text(text) => AttemptResult::plain(AttemptOutcome::Succeeded, text, None),
     }
 }
 
@@ -482,24 +484,12 @@ pub(super) fn header_of(state: &State, wake: Option<Timestamp>) -> Header {
     }
 }
 
-fn finished(state: &State, index: usize, attempt: u32, ended: Ended) -> Event {
-    let Ended { outcome, exit_code, signal, http_status, stdout, stderr, error, answer } = ended;
-    Event::AttemptFinished {
-        step: state.created.steps[index].id.clone(),
-        attempt,
-        outcome,
-        exit_code,
-        signal,
-        http_status,
-        stdout,
-        stderr,
-        error,
-        answer,
-    }
+fn finished(state: &State, index: usize, attempt: u32, result: AttemptResult) -> Event {
+    Event::AttemptFinished { step: state.created.steps[index].id.clone(), attempt, result: Box::new(result) }
 }
 
 /// What a finished attempt means for its kind: a check's command answers with its exit code.
-fn settle(kind: &Kind, finished: Finished) -> Ended {
+fn settle(kind: &Kind, finished: Finished) -> AttemptResult {
     let Finished { mut outcome, exit_code, signal, http_status, stdout, stderr, mut error } = finished;
     let mut answer = None;
     if let Kind::Check { question: Question::Command(_), must } = kind {
@@ -512,14 +502,14 @@ fn settle(kind: &Kind, finished: Finished) -> Ended {
         }
     }
     let (stdout, stderr) = (output(stdout), output(stderr));
-    Ended { outcome, exit_code, signal, http_status, stdout, stderr, error, answer }
+    AttemptResult { outcome, exit_code, signal, http_status, stdout, stderr, error, answer }
 }
 
-fn judge_check(kind: &Kind, answer: bool) -> Ended {
+fn judge_check(kind: &Kind, answer: bool) -> AttemptResult {
     let fails = !answer && matches!(kind, Kind::Check { must: true, .. });
     let outcome = if fails { AttemptOutcome::Failed } else { AttemptOutcome::Succeeded };
     let error = fails.then(|| "the check's answer is no, and it must be yes".to_owned());
-    Ended { answer: Some(answer), ..Ended::plain(outcome, String::new(), error) }
+    AttemptResult { answer: Some(answer), ..AttemptResult::plain(outcome, String::new(), error) }
 }
 
 fn output(captured: Captured) -> Output {

@@ -4,8 +4,8 @@
 //! progress; a lock is the right to change a target. Both are granted here and nowhere else.
 //! May import: `model`. Must never: block, do I/O, or be held across an await.
 
-use crate::journal::Output;
-use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, Timestamp};
+use crate::journal::AttemptResult;
+use crate::model::{ExecutionId, ExecutionStatus, Timestamp};
 use crate::store::records::Header;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -25,33 +25,11 @@ pub(super) enum Input {
     /// A person wants it ended.
     Stop { actor: String, reason: String, reply: oneshot::Sender<ExecutionStatus> },
     /// An attempt ended.
-    Ended { index: usize, attempt: u32, result: Box<Ended> },
+    Ended { index: usize, attempt: u32, result: Box<AttemptResult> },
     /// The verify question was answered.
     Observed { holds: bool, detail: String },
     /// The daemon is going: end what is in progress and record it as interrupted.
     Interrupt,
-}
-
-/// How an attempt ended, as the journal wants it.
-#[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) outcome: AttemptOutcome,
-    pub(super) exit_code: Option<i32>,
-    pub(super) signal: Option<i32>,
-    pub(super) http_status: Option<u16>,
-    pub(super) stdout: Output,
-    pub(super) stderr: Output,
-    pub(super) error: Option<String>,
-    pub(super) answer: Option<bool>,
-}
-
-impl Ended {
-    /// An end without a process or a request.
-    pub(super) fn plain(outcome: AttemptOutcome, text: String, error: Option<String>) -> Self {
-        let stdout = Output { bytes: text.len() as u64, head: text, ..Output::default() };
-        let (exit_code, signal, http_status, answer) = (None, None, None, None);
-        Self { outcome, exit_code, signal, http_status, stdout, stderr: Output::default(), error, answer }
-    }
 }
 
 struct Live {

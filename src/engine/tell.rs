@@ -52,8 +52,9 @@ fn step_over(shared: &Shared, runbook: &Runbook, state: &State, step: &str, stat
     if let Some(kind) = StepKind::parse(&state.created.steps[index].kind) {
         shared.metrics.step_finished(&runbook.id, kind, status, ran);
     }
-    let error = seen.error.as_deref().or_else(|| seen.last().and_then(|attempt| attempt.error.as_deref()));
-    if seen.last().is_some_and(|attempt| attempt.outcome == crate::model::AttemptOutcome::TimedOut) {
+    let error =
+        seen.error.as_deref().or_else(|| seen.last().and_then(|attempt| attempt.result.error.as_deref()));
+    if seen.last().is_some_and(|attempt| attempt.result.outcome == crate::model::AttemptOutcome::TimedOut) {
         // A stable message: people alert on it.
         tracing::warn!(execution_id = %state.created.id, runbook = %runbook.id, step, "Script execution timed out");
     }

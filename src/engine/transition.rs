@@ -5,7 +5,7 @@
 //! [`consequence`] names; [`resume`] says what a crash did to each step.
 
 use super::view;
-use crate::journal::{Event, Output, Skip, State, StepState};
+use crate::journal::{AttemptResult, Event, Skip, State, StepState};
 use crate::model::{AttemptOutcome, Effect, ExecutionStatus, Reason, StepId, StepStatus, Timestamp, after};
 use crate::runbook::{Condition, Kind, OnFailure, OnResolved, Runbook, Step};
 
@@ -201,7 +201,7 @@ fn begin(runbook: &Runbook, state: &State, index: usize, now: Timestamp) -> Next
 
 /// The end of a step whose attempt has ended.
 fn settle(step: StepId, seen: &StepState) -> Event {
-    let status = match seen.last().map(|attempt| attempt.outcome) {
+    let status = match seen.last().map(|attempt| attempt.result.outcome) {
         Some(AttemptOutcome::Succeeded) => StepStatus::Succeeded,
         Some(AttemptOutcome::Failed) => StepStatus::Failed,
         Some(AttemptOutcome::TimedOut) => StepStatus::TimedOut,
@@ -277,14 +277,7 @@ pub fn resume(state: &State) -> Vec<Event> {
         Event::AttemptFinished {
             step: state.created.steps[index].id.clone(),
             attempt: open.attempt,
-            outcome,
-            exit_code: None,
-            signal: None,
-            http_status: None,
-            stdout: Output::default(),
-            stderr: Output::default(),
-            error: Some(error.to_owned()),
-            answer: None,
+            result: Box::new(AttemptResult::plain(outcome, String::new(), Some(error.to_owned()))),
         }
     })
     .collect()

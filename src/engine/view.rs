@@ -24,13 +24,13 @@ pub(super) fn context_of(runbook: &Runbook, state: &State) -> Context {
 /// What is known of a step that is over. Output is what the journal itself holds of it: its first 2 KiB.
 fn seen(step: &StepState) -> Value {
     let last = step.last();
-    let stdout = last.map_or("", |attempt| attempt.stdout.head.as_str());
+    let stdout = last.map_or("", |attempt| attempt.result.stdout.head.as_str());
     let json: Value = serde_json::from_str(stdout).unwrap_or(Value::Null);
     json!({
         "ok": step.ok(),
         "status": step.status.as_str(),
-        "exit_code": last.and_then(|attempt| attempt.exit_code),
-        "http_status": last.and_then(|attempt| attempt.http_status),
+        "exit_code": last.and_then(|attempt| attempt.result.exit_code),
+        "http_status": last.and_then(|attempt| attempt.result.http_status),
         "stdout": stdout,
         "json": json,
     })

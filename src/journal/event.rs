@@ -104,26 +104,7 @@ pub enum Event {
         /// Which attempt.
         attempt: u32,
         /// How.
-        outcome: AttemptOutcome,
-        /// The process's exit code.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        exit_code: Option<i32>,
-        /// The signal that ended the process.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        signal: Option<i32>,
-        /// The answer's status.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        http_status: Option<u16>,
-        /// Standard output, or the answer's body.
-        stdout: Output,
-        /// Standard error.
-        stderr: Output,
-        /// What went wrong, for people.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        error: Option<String>,
-        /// A check's answer.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        answer: Option<bool>,
+        result: Box<AttemptResult>,
     },
     /// A step ended for good.
     StepFinished {
@@ -303,6 +284,41 @@ pub enum TriggerKind {
     Alert,
     /// A person or a program with a token.
     Manual,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptResult {
+    /// How.
+    pub outcome: AttemptOutcome,
+    /// The process's exit code.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exit_code: Option<i32>,
+    /// The signal that ended the process.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signal: Option<i32>,
+    /// The answer's status.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub http_status: Option<u16>,
+    /// Standard output, or the answer's body.
+    pub stdout: Output,
+    /// Standard error.
+    pub stderr: Output,
+    /// What went wrong, for people.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+    /// A check's answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub answer: Option<bool>,
+}
+
+impl AttemptResult {
+    /// An end without a process or a request; `text` stands where output would.
+    pub fn plain(outcome: AttemptOutcome, text: String, error: Option<String>) -> Self {
+        let stdout = Output { bytes: text.len() as u64, head: text, ..Output::default() };
+        let (exit_code, signal, http_status, answer) = (None, None, None, None);
+        Self { outcome, exit_code, signal, http_status, stdout, stderr: Output::default(), error, answer }
+    }
 }
 
 /// What is kept of one stream of an attempt.

@@ -7,6 +7,7 @@ mod event;
 mod state;
 
 pub use event::{
-    Created, DecodeError, Entry, Event, Output, Skip, StepHead, Trigger, TriggerKind, decode, encode,
+    AttemptResult, Created, DecodeError, Entry, Event, Output, Skip, StepHead, Trigger, TriggerKind, decode,
+    encode,
 };
 pub use state::{Attempt, IllegalEvent, Open, State, StepState, StopRequest, VerifyState};

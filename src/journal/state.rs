@@ -1,6 +1,6 @@
 //! The fold: state and event give the next state, or say why the event cannot follow.
 
-use super::event::{Created, Entry, Event, Output, Skip};
+use super::event::{AttemptResult, Created, Entry, Event, Skip};
 use crate::model::{AttemptOutcome, Effect, ExecutionStatus, Reason, StepId, StepStatus, Timestamp};
 
 /// An event that cannot follow the state it met: a bug or a damaged journal, never obeyed.
@@ -136,21 +136,7 @@ pub struct Attempt {
     /// What it did, for people.
     pub plan: String,
     /// How it ended.
-    pub outcome: AttemptOutcome,
-    /// The process's exit code.
-    pub exit_code: Option<i32>,
-    /// The signal that ended the process.
-    pub signal: Option<i32>,
-    /// The answer's status.
-    pub http_status: Option<u16>,
-    /// Standard output, or the answer's body.
-    pub stdout: Output,
-    /// Standard error.
-    pub stderr: Output,
-    /// What went wrong.
-    pub error: Option<String>,
-    /// A check's answer.
-    pub answer: Option<bool>,
+    pub result: AttemptResult,
 }
 
 /// The proof that the steps helped.
@@ -273,12 +259,12 @@ impl State {
                 step.until = Some(*until);
                 step.timer_started_at = Some(at);
             }
-            Event::AttemptFinished { step: id, attempt, .. } => {
+            Event::AttemptFinished { step: id, attempt, result } => {
                 let step = self.step(kind, id, &[StepStatus::Running])?;
                 let Some(open) = step.open.take_if(|open| open.attempt == *attempt) else {
                     return Err(IllegalEvent::Attempt { step: id.clone(), attempt: *attempt });
                 };
-                finish_attempt(step, open, at, event);
+                finish_attempt(step, open, at, result);
             }
             Event::StepFinished { step, status, error } => {
                 let step =
@@ -362,39 +348,12 @@ impl State {
 
 /// Closes the attempt in progress. The step stays `running` until the machine says what follows, except
 /// that an interrupted attempt leaves it `waiting` to be intended again.
-fn finish_attempt(step: &mut StepState, open: Open, at: Timestamp, event: &Event) {
-    let Event::AttemptFinished {
-        attempt,
-        outcome,
-        exit_code,
-        signal,
-        http_status,
-        stdout,
-        stderr,
-        error,
-        answer,
-        ..
-    } = event
-    else {
-        return;
-    };
-    if *outcome == AttemptOutcome::Interrupted {
+fn finish_attempt(step: &mut StepState, open: Open, at: Timestamp, result: &AttemptResult) {
+    if result.outcome == AttemptOutcome::Interrupted {
         step.status = StepStatus::Waiting;
     }
-    step.attempts.push(Attempt {
-        attempt: *attempt,
-        started_at: open.started_at,
-        finished_at: at,
-        plan: open.plan,
-        outcome: *outcome,
-        exit_code: *exit_code,
-        signal: *signal,
-        http_status: *http_status,
-        stdout: stdout.clone(),
-        stderr: stderr.clone(),
-        error: error.clone(),
-        answer: *answer,
-    });
+    let Open { attempt, started_at, plan, .. } = open;
+    step.attempts.push(Attempt { attempt, started_at, finished_at: at, plan, result: result.clone() });
 }
 
 impl StepState {
@@ -410,7 +369,7 @@ impl StepState {
 
     /// What `steps.X.ok` is: a check's answer, else whether it succeeded.
     pub fn ok(&self) -> bool {
-        let answer = self.last().and_then(|attempt| attempt.answer);
+        let answer = self.last().and_then(|attempt| attempt.result.answer);
         self.status == StepStatus::Succeeded && answer.unwrap_or(true)
     }
 }

@@ -98,14 +98,7 @@ impl Bench {
         let event = Event::AttemptFinished {
             step: self.state.created.steps[index].id.clone(),
             attempt: open.attempt,
-            outcome,
-            exit_code: None,
-            signal: None,
-            http_status: None,
-            stdout: Output::default(),
-            stderr: Output::default(),
-            error: None,
-            answer: None,
+            result: Box::new(AttemptResult::plain(outcome, String::new(), None)),
         };
         self.record(event).unwrap();
         self.settle();
@@ -200,7 +193,7 @@ fn a_crash_reruns_an_idempotent_step_with_the_same_number() {
     bench.start();
     bench.crash();
     assert_eq!(bench.state.steps[0].open.as_ref().unwrap().attempt, 1);
-    assert_eq!(bench.state.steps[0].last().unwrap().outcome, AttemptOutcome::Interrupted);
+    assert_eq!(bench.state.steps[0].last().unwrap().result.outcome, AttemptOutcome::Interrupted);
     bench.end_attempt(AttemptOutcome::Succeeded);
     assert_eq!(bench.statuses(), ["succeeded", "running"]);
 }
@@ -483,10 +476,13 @@ proptest! {
                 2 => Event::StepIntended { step, attempt: u32::from(flag), deadline: at, plan: String::new() },
                 3 => Event::TimerStarted { step, until: at },
                 4 | 5 => Event::AttemptFinished {
-                    step, attempt: u32::from(flag),
-                    outcome: if pick == 4 { AttemptOutcome::Interrupted } else { AttemptOutcome::Failed },
-                    exit_code: None, signal: None, http_status: None,
-                    stdout: Output::default(), stderr: Output::default(), error: None, answer: Some(flag),
+                    step,
+                    attempt: u32::from(flag),
+                    result: Box::new(AttemptResult::plain(
+                        if pick == 4 { AttemptOutcome::Interrupted } else { AttemptOutcome::Failed },
+                        String::new(),
+                        None,
+                    )),
                 },
                 6 => Event::StepFinished { step, status: StepStatus::Failed, error: None },
                 7 => Event::AlertResolved,

@@ -11,7 +11,7 @@ use crate::step::OutputStream;
 use crate::store::records::{ExecutionFilter, Header};
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,6 +222,13 @@ impl Follow {
 
 fn sse(entry: &Entry) -> SseEvent {
     let mut data = serde_json::to_value(&entry.event).unwrap_or_default();
+    // How an attempt ended is told beside which one it was.
+    if let Some(Value::Object(result)) = data.get_mut("result").map(Value::take)
+        && let Some(event) = data.as_object_mut()
+    {
+        event.remove("result");
+        event.extend(result);
+    }
     data["seq"] = entry.seq.into();
     data["at"] = entry.at.to_string().into();
     SseEvent { id: Some(entry.seq.to_string()), event: entry.event.kind().to_owned(), data: data.to_string() }
@@ -251,8 +258,8 @@ pub(super) async fn output(services: Arc<Services>, request: Request) -> Result<
         .find(|ended| ended.attempt == attempt)
         .ok_or_else(nothing)?;
     let kept: &Output = match stream {
-        OutputStream::Stdout => &ended.stdout,
-        OutputStream::Stderr => &ended.stderr,
+        OutputStream::Stdout => &ended.result.stdout,
+        OutputStream::Stderr => &ended.result.stderr,
     };
     match &kept.file {
         None => Ok(Reply::text(kept.head.clone())),
