@@ -3,7 +3,7 @@
 use super::decode::{self, Element, MalformedBody};
 use super::ids::Ids;
 use super::ruling::{Ground, rule};
-use crate::model::{Alert, AlertStatus, Clock, Decision, ExecutionId, Reason, RunbookId, Timestamp, Verdict};
+use crate::model::{Alert, Clock, Decision, ExecutionId, Reason, RunbookId, Timestamp, Verdict};
 use crate::routing::{Library, Rules};
 use crate::store::records::{QueueCount, transact};
 use crate::store::{CommitError, Store};
@@ -177,10 +177,10 @@ impl Intake {
     fn count(&self, alerts: &[Element]) {
         for element in alerts {
             match element {
-                Element::Alert(alert) => self.metrics.alert_received(alert.status),
+                Element::Alert(alert) => self.metrics.alert_received(Some(alert.status)),
                 Element::Invalid { why, .. } => {
                     tracing::debug!(why, "an element of the webhook is not an alert");
-                    self.metrics.alert_received(AlertStatus::Firing);
+                    self.metrics.alert_received(None);
                 }
             }
         }

@@ -73,7 +73,7 @@ async fn check_claims(services: &Services, request: &Request, header: &Header) -
             stored.and_then(|stored| runbook::parse(&header.runbook, &stored.file_name, &stored.text).runbook)
         }
     };
-    claims_allow(runbook.as_ref(), request.principal.as_ref())
+    claims_allow(services, runbook.as_ref(), request)
 }
 
 #[derive(Deserialize)]

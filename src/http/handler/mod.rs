@@ -21,7 +21,7 @@ use crate::runbook::Runbook;
 use crate::step::Runner;
 use crate::store::ReadError;
 use crate::store::records::Records;
-use crate::telemetry::Metrics;
+use crate::telemetry::{AuthFailure, Metrics};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -171,8 +171,20 @@ fn unreadable(error: &ReadError) -> ApiError {
 }
 
 /// Whether the claims a runbook requires are held. What cannot be read denies.
-fn claims_allow(runbook: Option<&Runbook>, who: Option<&Principal>) -> Result<(), ApiError> {
-    let denied = |why: String| Err(ApiError::forbidden(why));
+fn claims_allow(services: &Services, runbook: Option<&Runbook>, request: &Request) -> Result<(), ApiError> {
+    let denied = |why: String| {
+        // The words the edge uses when a permission is missing: people alert on them.
+        tracing::warn!(
+            user = request.user(),
+            request_id = request.id,
+            route = request.route,
+            why,
+            "RBAC failure"
+        );
+        services.metrics.auth_failed(AuthFailure::Forbidden);
+        Err(ApiError::forbidden(why))
+    };
+    let who = request.principal.as_ref();
     let Some(who) = who else { return denied("nobody is asking".to_owned()) };
     // On a loopback address without authentication there are no claims, and everybody is everything.
     if who.is_anonymous() {

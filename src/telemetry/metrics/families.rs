@@ -17,6 +17,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+/// The status of an element that is no alert.
+pub(super) const INVALID: &str = "invalid";
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 type Seconds = Gauge<f64, AtomicU64>;
 
@@ -124,8 +127,8 @@ impl Families {
         for code in WEBHOOK_CODES {
             drop(self.webhook_requests.get_or_create(&CodeLabels { code: Code::new(code) }));
         }
-        for status in [AlertStatus::Firing, AlertStatus::Resolved] {
-            drop(self.alerts_received.get_or_create(&StatusLabels { status: status.as_str() }));
+        for status in [AlertStatus::Firing.as_str(), AlertStatus::Resolved.as_str(), INVALID] {
+            drop(self.alerts_received.get_or_create(&StatusLabels { status }));
         }
         for (verdict, reason) in decision_pairs() {
             let labels = DecisionLabels { verdict: verdict.as_str(), reason: reason.as_str() };
@@ -151,7 +154,11 @@ impl Families {
     }
 
     fn add_work(&self, add: &mut Adder) {
-        add.one("alerts_received", "Alerts received in webhooks, by their own status", &self.alerts_received);
+        add.one(
+            "alerts_received",
+            "Elements received in webhooks, by their own status, or invalid",
+            &self.alerts_received,
+        );
         add.one(
             "decisions",
             "Decisions made about alerts received, by verdict and reason code",

@@ -15,8 +15,8 @@ pub use labels::{AuthFailure, StepKind};
 
 use crate::model::{AlertStatus, ExecutionStatus, Reason, RunbookId, StepStatus, Timestamp, Verdict};
 use families::{
-    AuthLabels, CodeLabels, DecisionLabels, ExecutionLabels, Families, HttpLabels, KindLabels, RouteLabels,
-    RunbookLabels, StatusLabels, StepLabels,
+    AuthLabels, CodeLabels, DecisionLabels, ExecutionLabels, Families, HttpLabels, INVALID, KindLabels,
+    RouteLabels, RunbookLabels, StatusLabels, StepLabels,
 };
 use labels::{Code, Known, method_word};
 use std::sync::Arc;
@@ -114,9 +114,10 @@ impl Metrics {
         families.last_webhook.set(seconds_since_epoch(at));
     }
 
-    /// One alert was received with this status of its own.
-    pub fn alert_received(&self, status: AlertStatus) {
-        self.0.families.alerts_received.get_or_create(&StatusLabels { status: status.as_str() }).inc();
+    /// One alert was received with this status of its own; `None` for an element that is no alert.
+    pub fn alert_received(&self, status: Option<AlertStatus>) {
+        let status = status.map_or(INVALID, AlertStatus::as_str);
+        self.0.families.alerts_received.get_or_create(&StatusLabels { status }).inc();
     }
 
     /// One decision was made (repeated ones count too).

@@ -82,8 +82,9 @@ fn traffic() -> Metrics {
     for reason in AuthFailure::ALL.iter().copied() {
         metrics.auth_failed(reason);
     }
-    metrics.alert_received(AlertStatus::Firing);
-    metrics.alert_received(AlertStatus::Resolved);
+    metrics.alert_received(Some(AlertStatus::Firing));
+    metrics.alert_received(Some(AlertStatus::Resolved));
+    metrics.alert_received(None);
     metrics.webhook_answered(200, took, at(1_700_000_100));
     metrics.webhook_answered(418, Duration::ZERO, at(1_700_000_101));
     metrics.remediated(&loaded, Duration::from_secs(90));
@@ -318,6 +319,7 @@ fn each_method_moves_its_own_metric() {
     is(1.0, "runbookd_webhook_duration_seconds", "_bucket", &[("le", "0.005")]);
     is(1_700_000_101.0, "runbookd_last_webhook_timestamp_seconds", "", &[]);
     is(1.0, "runbookd_alerts_received_total", "", &[("status", "firing")]);
+    is(1.0, "runbookd_alerts_received_total", "", &[("status", "invalid")]);
     is(1.0, "runbookd_decisions_total", "", &[("verdict", "skip"), ("reason", "shadow")]);
     is(1.0, "runbookd_executions_total", "", &[("runbook", "restart-web"), ("outcome", "succeeded")]);
     is(1.0, "runbookd_executions_total", "", &[("runbook", "(unloaded)"), ("outcome", "failed")]);

@@ -1,0 +1,201 @@
+//! Who may do what on the real program: every route, every kind of credential.
+//!
+//! The list of routes is held against the source, so that a new one cannot be forgotten here.
+
+use crate::support::daemon::{BINARY, Daemon};
+use crate::support::http;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+const SECRET: &str = "a test secret that is at least 32 bytes long";
+const HOOK: &str = "the-webhook-token";
+
+/// What a route asks for.
+#[derive(Clone, Copy, PartialEq)]
+enum Door {
+    Open,
+    Webhook,
+    Read,
+    Execute,
+    Admin,
+}
+
+/// Method, path with its parameters filled in, the path as the source has it, door.
+const ROUTES: &[(&str, &str, &str, Door)] = &[
+    ("POST", "/api/sre/alerts/webhook", "/api/sre/alerts/webhook", Door::Webhook),
+    ("GET", "/api/sre/runbooks/integration-status", "/api/sre/runbooks/integration-status", Door::Read),
+    ("GET", "/api/runbooks", "/api/runbooks", Door::Read),
+    ("GET", "/api/runbooks/guarded", "/api/runbooks/{id}", Door::Read),
+    ("GET", "/api/runbooks/guarded/versions", "/api/runbooks/{id}/versions", Door::Read),
+    ("GET", "/api/executions", "/api/executions", Door::Read),
+    ("GET", "/api/executions/x_1", "/api/executions/{id}", Door::Read),
+    ("GET", "/api/executions/x_1/events", "/api/executions/{id}/events", Door::Read),
+    (
+        "GET",
+        "/api/executions/x_1/output/s/1/stdout",
+        "/api/executions/{id}/output/{step}/{attempt}/{stream}",
+        Door::Read,
+    ),
+    ("POST", "/api/executions/x_1/control", "/api/executions/{id}/control", Door::Execute),
+    ("POST", "/api/executions/x_1/stop", "/api/executions/{id}/stop", Door::Execute),
+    ("GET", "/api/decisions", "/api/decisions", Door::Read),
+    ("GET", "/api/decisions/x", "/api/decisions/{id}", Door::Read),
+    ("GET", "/api/config", "/api/config", Door::Admin),
+    ("GET", "/health", "/health", Door::Open),
+    ("GET", "/-/healthy", "/-/healthy", Door::Open),
+    ("GET", "/-/ready", "/-/ready", Door::Open),
+    ("GET", "/metrics", "/metrics", Door::Open),
+    ("POST", "/-/reload", "/-/reload", Door::Open),
+];
+
+const RUNBOOK: &str = r#"
+mode = "auto"
+alerts = ["Guarded"]
+target = "{{ labels.instance }}"
+[required_claims]
+team = ["payments"]
+[[steps]]
+id = "s"
+command = { program = "sleep", args = ["60"] }
+"#;
+
+fn daemon() -> Daemon {
+    let config = format!(
+        "[webhook]\nbearer = {{ env = \"HOOK\" }}\n[auth]\njwt = {{ secret = {{ env = \"JWT\" }}, issuer = \"test\", audience = \"runbookd\" }}\n{}",
+        "[prometheus]\nurl = \"http://127.0.0.1:1\"\n"
+    );
+    Daemon::start(&config, &[("guarded", RUNBOOK)], &[("JWT", SECRET), ("HOOK", HOOK)])
+}
+
+/// A token as `runbookd token` makes it.
+fn token(role: &str, more: &[&str]) -> String {
+    let output = Command::new(BINARY)
+        .args(["token", "--subject", "tester", "--role", role, "--issuer", "test", "--audience", "runbookd"])
+        .args(["--secret-env", "JWT"])
+        .args(more)
+        .env("JWT", SECRET)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn ask(
+    daemon: &Daemon,
+    method: &str,
+    path: &str,
+    credential: Option<&str>,
+    body: Option<&str>,
+) -> http::Answer {
+    let bearer = credential.map(|token| format!("Bearer {token}"));
+    let mut headers = vec![("Content-Type", "application/json")];
+    headers.extend(bearer.as_deref().map(|value| ("Authorization", value)));
+    http::request(daemon.address(), method, path, &headers, body.unwrap_or("").as_bytes()).unwrap()
+}
+
+#[test]
+fn every_route_opens_to_its_own_credentials_and_to_no_other() {
+    let daemon = daemon();
+    let roles =
+        ["viewer", "operator", "editor", "admin", "nobody-knows"].map(|role| (role, token(role, &[])));
+    for (method, path, _, door) in ROUTES {
+        let status = |credential: Option<&str>| ask(&daemon, method, path, credential, Some("{}")).status;
+        let open = *door == Door::Open;
+        assert_eq!(status(None) == 401, !open, "{method} {path} without a credential");
+        assert_eq!(status(Some("forged.token.here")) == 401, !open, "{method} {path} with a forged token");
+        let hook = status(Some(HOOK));
+        assert_eq!(
+            hook == 401,
+            !matches!(door, Door::Open | Door::Webhook),
+            "{method} {path} with the webhook's: {hook}"
+        );
+        for (role, token) in &roles {
+            let expected = match (door, *role) {
+                (Door::Open, _) => None,
+                (Door::Webhook, _) => Some(401),
+                (_, "admin")
+                | (Door::Read, "viewer" | "operator" | "editor")
+                | (Door::Execute, "operator") => None,
+                _ => Some(403),
+            };
+            let got = status(Some(token));
+            match expected {
+                Some(expected) => assert_eq!(got, expected, "{method} {path} as {role}"),
+                None => assert!(
+                    ![401, 403].contains(&got) || path.ends_with("reload"),
+                    "{method} {path} as {role}: {got}"
+                ),
+            }
+        }
+    }
+}
+
+#[test]
+fn no_route_of_the_source_is_missing_in_this_test() {
+    let source = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/handler/mod.rs")).unwrap();
+    let table = source.split("pub fn routes").nth(1).unwrap().split("\n}\n").next().unwrap();
+    let mut paths: Vec<&str> =
+        table.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/')).collect();
+    let mut known: Vec<&str> = ROUTES.iter().map(|(_, _, path, _)| *path).collect();
+    paths.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(paths, known);
+}
+
+#[test]
+fn an_execution_is_stopped_only_with_the_claims_its_runbook_requires() {
+    let daemon = daemon();
+    let alert =
+        json!({"alerts": [{"status": "firing", "labels": {"alertname": "Guarded", "instance": "a"}}]});
+    let answer = ask(&daemon, "POST", "/api/sre/alerts/webhook", Some(HOOK), Some(&alert.to_string()));
+    let id = answer.json()["execution_ids"][0].as_str().unwrap().to_owned();
+    let path = format!("/api/executions/{id}/stop");
+    let body = Some(r#"{"reason":"test"}"#);
+    let without = ask(&daemon, "POST", &path, Some(&token("operator", &[])), body);
+    assert_eq!(without.status, 403, "{}", without.text());
+    assert!(without.text().contains("team (not present)"), "{}", without.text());
+    let other = ask(&daemon, "POST", &path, Some(&token("admin", &["--claim", "team=search"])), body);
+    assert_eq!(other.status, 403, "{}", other.text());
+    assert!(daemon.log().contains("RBAC failure"));
+    let with = ask(&daemon, "POST", &path, Some(&token("operator", &["--claim", "team=payments"])), body);
+    assert_eq!(with.status, 202, "{}", with.text());
+    let viewer = token("viewer", &[]);
+    let stop = ask(&daemon, "GET", &format!("/api/executions/{id}"), Some(&viewer), None).json();
+    assert_eq!(stop["stop"]["actor"], "tester");
+    assert_eq!(stop["stop"]["reason"], "test");
+}
+
+#[test]
+fn the_config_is_shown_with_its_sources_and_without_a_secret() {
+    let daemon = daemon();
+    let answer = ask(&daemon, "GET", "/api/config", Some(&token("admin", &[])), None);
+    let text = answer.text();
+    assert!(!text.contains(SECRET) && !text.contains(HOOK), "{text}");
+    let config = answer.json();
+    let of =
+        |name: &str| config["config"].as_array().unwrap().iter().find(|item| item["name"] == name).cloned();
+    assert_eq!(of("server.listen").unwrap()["from"], "flag");
+    assert_eq!(of("auth.jwt.secret").unwrap()["value"], Value::from("secret"));
+}
+
+#[test]
+fn a_secret_file_others_can_read_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("token");
+    fs::write(&secret, HOOK).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::create_dir(dir.path().join("runbooks")).unwrap();
+    let config = "[webhook]\nbearer = { file = \"token\" }\n[runbooks]\ndir = \"runbooks\"\n[store]\npath = \"data\"\n";
+    fs::write(dir.path().join("c.toml"), config).unwrap();
+    let output = Command::new(BINARY)
+        .arg("serve")
+        .arg("--config.file=c.toml")
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("c.toml:2") && said.contains("0644"), "{said}");
+}
