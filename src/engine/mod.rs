@@ -262,7 +262,10 @@ impl Engine {
 
     /// Numbers for status and metrics.
     pub fn counts(&self) -> Counts {
-        self.shared.registry().counts()
+        let mut counts = self.shared.registry().counts();
+        // Counted where it is accepted, so that what a sender was told is in the very next answer.
+        counts.by_status.insert(ExecutionStatus::Queued, self.shared.queue.get() as u64);
+        counts
     }
 
     /// Hears of executions with new events. Nothing but the id is told: the journal is the truth.

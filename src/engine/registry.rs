@@ -314,11 +314,16 @@ impl Registry {
         self.live.iter().filter(|(_, live)| live.driver.is_some()).map(|(id, _)| id.clone()).collect()
     }
 
+    /// The numbers as far as they are known here; what is accepted but not taken in yet is not.
     pub(super) fn counts(&self) -> Counts {
         let mut by_status: BTreeMap<_, u64> = ExecutionStatus::live().map(|status| (status, 0)).collect();
         for live in self.live.values() {
             *by_status.entry(live.status).or_default() += 1;
         }
+        // Who has left the queue and has not recorded its start yet is as good as running.
+        let queued = by_status.insert(ExecutionStatus::Queued, self.queue.len() as u64).unwrap_or(0);
+        let starting = queued.saturating_sub(self.queue.len() as u64);
+        *by_status.entry(ExecutionStatus::Running).or_default() += starting;
         Counts { by_status, oldest_queued: self.queue.front().map(|queued| queued.since) }
     }
 }

@@ -81,6 +81,7 @@ struct Bench {
     stage: Arc<Stage>,
     clock: Arc<dyn Clock>,
     wake: Arc<Notify>,
+    queue: Arc<QueueCount>,
     created: u64,
 }
 
@@ -96,17 +97,18 @@ impl Bench {
         records.version_of(&id, "h", "r.toml", RUNBOOK, clock.now()).await.unwrap();
         let stage = Arc::new(Stage { may_end, ..Stage::default() });
         let wake = Arc::new(Notify::new());
+        let queue = Arc::new(QueueCount::default());
         let engine = Engine::new(Parts {
             records,
             world: Arc::new(Arc::clone(&stage)),
             clock: Arc::clone(&clock),
             metrics: Metrics::new(&Build { version: "0", revision: "0" }, clock.now()),
             wake: Arc::clone(&wake),
-            queue: Arc::new(QueueCount::default()),
+            queue: Arc::clone(&queue),
             max_running,
         });
         tokio::spawn(engine.clone().schedule(None));
-        Self { engine, store, stage, clock, wake, created: 0 }
+        Self { engine, store, stage, clock, wake, queue, created: 0 }
     }
 
     async fn add(&mut self, target: &str, queue_deadline: Duration) -> ExecutionId {
@@ -147,6 +149,7 @@ impl Bench {
             instance: "i".into(),
         };
         transact(&*self.store, move |txn| create(txn, created.clone(), now)).await.unwrap();
+        self.queue.try_add(1, usize::MAX).unwrap();
         self.wake.notify_one();
         id
     }
