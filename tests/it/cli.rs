@@ -1,0 +1,119 @@
+//! The verbs that need no server, on the real program: `execute`, `check`, `validate`, `token`, usage errors.
+
+use crate::support::daemon::BINARY;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+fn site(runbooks: &[(&str, &str)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("runbooks")).unwrap();
+    let config =
+        "[webhook]\nallow_unauthenticated = true\n[runbooks]\ndir = \"runbooks\"\n[store]\npath = \"data\"\n";
+    fs::write(dir.path().join("runbookd.toml"), config).unwrap();
+    for (id, text) in runbooks {
+        fs::write(dir.path().join("runbooks").join(format!("{id}.toml")), text).unwrap();
+    }
+    dir
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    Command::new(BINARY).args(args).current_dir(dir).env_remove("RUNBOOKD_URL").output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const GREET: &str = r#"
+mode = "auto"
+target = "{{ labels.instance }}"
+[inputs.instance]
+from = "labels.instance"
+pattern = '[a-z0-9-]+'
+required = true
+[[steps]]
+id = "greet"
+script = { text = "echo to $WHO; echo aside >&2; exit ${CODE:-0}", env = { WHO = "{{ inputs.instance }}", CODE = "{{ annotations.code }}" } }
+[[steps]]
+id = "after"
+command = { program = "echo", args = ["after"] }
+"#;
+
+#[test]
+fn execute_shows_the_output_and_ends_with_the_failed_commands_code() {
+    let dir = site(&[("greet", GREET)]);
+    let execute = |code: &str, more: &[&str]| {
+        let annotation = format!("code={code}");
+        let fixed =
+            ["execute", "greet", "--config.file=runbookd.toml", "--label", "instance=web-1", "--annotation"];
+        run(dir.path(), &[&fixed[..], &[annotation.as_str()], more].concat())
+    };
+    let good = execute("0", &[]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert_eq!(text(&good.stdout), "to web-1\nafter\n");
+    assert!(text(&good.stderr).contains("aside"));
+    let bad = execute("7", &[]);
+    assert_eq!(bad.status.code(), Some(7), "{}", text(&bad.stderr));
+    assert_eq!(text(&bad.stdout), "to web-1\n");
+    let dry = execute("7", &["--dry-run"]);
+    assert_eq!(dry.status.code(), Some(0));
+    assert!(text(&dry.stdout).contains("step greet (script, at_most_once)"), "{}", text(&dry.stdout));
+    assert!(!text(&dry.stdout).contains("to web-1\n"));
+    assert!(!dir.path().join("data").exists(), "execute wrote to the daemon's storage");
+}
+
+#[test]
+fn execute_refuses_an_input_that_does_not_fit_and_runs_nothing() {
+    let dir = site(&[("greet", GREET)]);
+    let output = run(
+        dir.path(),
+        &[
+            "execute",
+            "runbooks/greet.toml",
+            "--label",
+            "instance=web 1; touch canary",
+            "--annotation",
+            "code=0",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("instance"), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty() && !dir.path().join("canary").exists());
+}
+
+#[test]
+fn check_and_validate_say_every_problem_with_its_place() {
+    let broken = GREET
+        .replace("exit ${CODE:-0}", "exit {{ 1 }}")
+        .replace("program = \"echo\"", "program = \"bin/echo\"");
+    let dir = site(&[("greet", GREET), ("broken", &broken)]);
+    let check = run(dir.path(), &["check", "--config.file=runbookd.toml"]);
+    assert_eq!(check.status.code(), Some(1));
+    let said = text(&check.stdout);
+    assert!(said.contains("broken.toml:10:") && said.contains("broken.toml:13:"), "{said}");
+    assert!(!said.contains("greet.toml"), "{said}");
+    let validate = run(dir.path(), &["validate", "runbooks/broken.toml"]);
+    assert_eq!(validate.status.code(), Some(1), "{}", text(&validate.stderr));
+    let good = run(dir.path(), &["validate", "runbooks/greet.toml"]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    fs::remove_file(dir.path().join("runbooks/broken.toml")).unwrap();
+    let check = run(dir.path(), &["check", "--config.file=runbookd.toml"]);
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stdout));
+}
+
+#[test]
+fn exit_codes_tell_usage_from_an_unreachable_server() {
+    let dir = site(&[]);
+    assert_eq!(run(dir.path(), &["no-such-verb"]).status.code(), Some(2));
+    assert_eq!(
+        run(dir.path(), &["executions", "stop", "x_1"]).status.code(),
+        Some(2),
+        "a stop needs a reason"
+    );
+    let away = run(dir.path(), &["status", "--url", "http://127.0.0.1:1"]);
+    assert_eq!(away.status.code(), Some(3), "{}", text(&away.stderr));
+    assert!(text(&away.stderr).contains("127.0.0.1:1"));
+    assert_eq!(run(dir.path(), &["serve", "--config.file=nowhere.toml"]).status.code(), Some(1));
+}
