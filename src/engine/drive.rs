@@ -10,7 +10,7 @@ use super::registry::Input;
 use super::transition::{self, Consequence, Next};
 use super::{Shared, observe};
 use crate::journal::{AttemptResult, Entry, Event, Output, State};
-use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, StepStatus, Timestamp, after, between};
+use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, StepStatus, Timestamp, after};
 use crate::runbook::{Condition, Kind, Question, Runbook};
 use crate::step::{AttemptContext, Captured, Finished, KillSignal, Killer, kill_pair};
 use crate::store::CommitError;
@@ -519,10 +519,4 @@ fn output(captured: Captured) -> Output {
         head: String::from_utf8_lossy(&captured.head).into_owned(),
         file: captured.file,
     }
-}
-
-/// How long `state` has been going, for metrics.
-pub(super) fn took(state: &State) -> Duration {
-    let start = state.started_at.unwrap_or(state.created_at);
-    state.finished_at.map_or(Duration::ZERO, |end| between(start, end))
 }

@@ -1,6 +1,6 @@
 //! What durable events mean for metrics and logs.
 
-use super::{Shared, drive};
+use super::Shared;
 use crate::journal::{Event, State};
 use crate::model::{ExecutionStatus, StepStatus, between};
 use crate::runbook::Runbook;
@@ -62,7 +62,7 @@ fn step_over(shared: &Shared, runbook: &Runbook, state: &State, step: &str, stat
 }
 
 fn over(shared: &Shared, runbook: &Runbook, state: &State) {
-    shared.metrics.execution_finished(&runbook.id, state.status, drive::took(state));
+    shared.metrics.execution_finished(&runbook.id, state.status, took(state));
     if let (ExecutionStatus::Succeeded, Some(began), Some(end)) =
         (state.status, state.created.trigger.starts_at, state.finished_at)
     {
@@ -76,4 +76,10 @@ fn over(shared: &Shared, runbook: &Runbook, state: &State) {
         reason,
         "execution ended"
     );
+}
+
+/// How long `state` has been going, for metrics.
+fn took(state: &State) -> Duration {
+    let start = state.started_at.unwrap_or(state.created_at);
+    state.finished_at.map_or(Duration::ZERO, |end| between(start, end))
 }

@@ -1,14 +1,14 @@
 //! A whole request: decode, decide everything in one unit of work, commit, then tell what was decided.
 
+use super::announcement::Announcement;
 use super::decode::{self, Element, MalformedBody};
 use super::ids::Ids;
 use super::ruling::{Ground, rule};
-use crate::model::{Alert, Clock, Decision, ExecutionId, Reason, RunbookId, Timestamp, Verdict};
+use crate::model::{Clock, ExecutionId, RunbookId, Timestamp};
 use crate::routing::{Library, Rules};
 use crate::store::records::{QueueCount, transact};
 use crate::store::{CommitError, Store};
 use crate::telemetry::Metrics;
-use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -48,44 +48,6 @@ pub struct Options {
     pub queue_limit: usize,
     /// This instance's name.
     pub instance: String,
-}
-
-/// What was decided on one element, as the sender is told.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Announcement {
-    /// The alert's name; empty when it has none.
-    pub alertname: String,
-    /// The alert's fingerprint.
-    pub fingerprint: Option<String>,
-    /// `firing` or `resolved`; null for what is no alert.
-    pub status: Option<&'static str>,
-    /// What was decided.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: Reason,
-    /// The runbook that was selected.
-    pub runbook: Option<RunbookId>,
-    /// The execution that was started, or that the episode has.
-    pub execution_id: Option<ExecutionId>,
-}
-
-impl Announcement {
-    pub(super) fn of(decision: &Decision, alert: Option<&Alert>) -> Self {
-        Self {
-            alertname: decision.alertname.clone(),
-            fingerprint: alert.map(|alert| alert.fingerprint.to_string()),
-            status: alert.map(|alert| alert.status.as_str()),
-            verdict: decision.verdict,
-            reason: decision.reason,
-            runbook: decision.runbook.clone(),
-            execution_id: decision.execution_id.clone(),
-        }
-    }
-
-    /// The execution that was started for it, if one was.
-    pub fn started(&self) -> Option<&ExecutionId> {
-        self.execution_id.as_ref().filter(|_| self.verdict == Verdict::Execute)
-    }
 }
 
 /// A request that is durable.

@@ -5,10 +5,12 @@
 //! anything, call the engine (it is woken, without data, and reads the store), or use the network.
 
 mod accept;
+mod announcement;
 mod decode;
 mod ids;
 mod ruling;
 
-pub use accept::{Accepted, Announcement, Intake, IntakeError, Options};
+pub use accept::{Accepted, Intake, IntakeError, Options};
+pub use announcement::Announcement;
 pub use decode::{Body, Element, MalformedBody, decode};
 pub use ids::Ids;

@@ -1,6 +1,6 @@
 //! One element of a body, from episode to decision, within the request's unit of work.
 
-use super::accept::Announcement;
+use super::announcement::Announcement;
 use super::decode::Element;
 use super::ids::Ids;
 use crate::admit::{self, Case, Request, Ruling};
