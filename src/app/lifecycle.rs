@@ -190,16 +190,10 @@ impl Daemon {
         let (wake, queue) = (Arc::new(Notify::new()), Arc::new(QueueCount::default()));
         let shelf = Shelf::new(&config.runbooks.dir, records.clone(), Arc::clone(&clock), metrics.clone());
         let instance = instance_name();
-        let client = HttpClient::build().map_err(|error| ("no HTTP client", error))?;
-        if let Some(problem) = client.problem() {
-            tracing::warn!(problem, "https cannot be verified");
-        }
-        let outgoing = build::outgoing(config).map_err(|error| ("config", error))?;
-        let prometheus = build::prometheus(config, &client).map_err(|error| ("config", error))?;
-        let runner = Arc::new(Runner::new(Arc::clone(&dirs), client, Arc::new(outgoing)));
+        let (runner, world) = world(config, &dirs)?;
         let engine = Engine::new(Parts {
             records: records.clone(),
-            world: Arc::new(RealWorld { runner: Arc::clone(&runner), prometheus }),
+            world: Arc::new(world),
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
             wake: Arc::clone(&wake),
@@ -235,20 +229,9 @@ impl Daemon {
             reload: options.enable_lifecycle.then(|| Arc::clone(&reload)),
             last_webhook: AtomicI64::new(0),
         });
-        let table = Table::new(routes(&services)).map_err(|error| ("the route table", error))?;
-        for route in table.iter() {
-            metrics.register_route(route.path);
-        }
-        let edge = Edge::new(
-            table,
-            build::auth(config).map_err(|error| ("config", error))?,
-            build::trusted_proxies(config).map_err(|error| ("config", error))?,
-            build::limits(config),
-            Arc::clone(&clock),
-            Arc::new(EdgeMetrics { metrics: metrics.clone(), clock: SystemClock }),
-        );
+        let edge = Arc::new(edge(config, &services)?);
         let config_in_force = AtomicBool::new(true);
-        Ok(Self { services, edge: Arc::new(edge), shelf, store, metrics, clock, reload, config_in_force })
+        Ok(Self { services, edge, shelf, store, metrics, clock, reload, config_in_force })
     }
 
     /// From the first reading of the runbooks to the reason to end.
@@ -356,6 +339,35 @@ impl Daemon {
             }
         }
     }
+}
+
+/// What does the steps, and what the engine sees of it.
+fn world(config: &Config, dirs: &Arc<Dirs>) -> Result<(Arc<Runner>, RealWorld), Refusal> {
+    let client = HttpClient::build().map_err(|error| ("no HTTP client", error))?;
+    if let Some(problem) = client.problem() {
+        tracing::warn!(problem, "https cannot be verified");
+    }
+    let outgoing = build::outgoing(config).map_err(|error| ("config", error))?;
+    let prometheus = build::prometheus(config, &client).map_err(|error| ("config", error))?;
+    let runner = Arc::new(Runner::new(Arc::clone(dirs), client, Arc::new(outgoing)));
+    Ok((Arc::clone(&runner), RealWorld { runner, prometheus }))
+}
+
+/// The edge over the routes of `services`.
+fn edge(config: &Config, services: &Arc<Services>) -> Result<Edge, Refusal> {
+    let metrics = services.metrics.clone();
+    let table = Table::new(routes(services)).map_err(|error| ("the route table", error))?;
+    for route in table.iter() {
+        metrics.register_route(route.path);
+    }
+    Ok(Edge::new(
+        table,
+        build::auth(config).map_err(|error| ("config", error))?,
+        build::trusted_proxies(config).map_err(|error| ("config", error))?,
+        build::limits(config),
+        Arc::clone(&services.clock),
+        Arc::new(EdgeMetrics { metrics, clock: SystemClock }),
+    ))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Refusal> {

@@ -3,12 +3,12 @@
 use super::announcement::Announcement;
 use super::decode::Element;
 use super::ids::Ids;
-use crate::admit::{self, Case, Request, Ruling};
-use crate::journal::{Trigger, TriggerKind};
+use crate::admit::{self, Case, Denial, Request, Ruling};
+use crate::journal::{Created, Trigger, TriggerKind};
 use crate::model::{
     Alert, AlertStatus, Decision, DecisionId, Episode, EpisodeKey, ExecutionId, Reason, Timestamp, Verdict,
 };
-use crate::routing::{self, Library, Rules};
+use crate::routing::{self, Library, Route, Rules};
 use crate::store::records::{self, Header, Rejected, Signal, key, read, to_bytes};
 use crate::store::{CommitError, Txn};
 use std::time::Duration;
@@ -65,23 +65,7 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     let key = key::episode(&EpisodeKey::of(alert));
     let before: Option<Episode> = read(txn, &key)?;
     let route = routing::route(alert, ground.rules, ground.library);
-    let decision_id = DecisionId::of(ground.ids.next(ground.now));
-    let plan = route.pinned().map(|pinned| {
-        let ulid = ground.ids.next(ground.now);
-        admit::plan(Request {
-            pinned,
-            trigger: trigger(alert),
-            given: Default::default(),
-            env: Default::default(),
-            range: None,
-            id: ExecutionId::of(&pinned.runbook.id, ulid),
-            queue_deadline: ground.queue_deadline,
-            // The low half of the ULID's random bits.
-            seed: (ulid.random() & u128::from(u64::MAX)) as u64,
-            instance: ground.instance,
-            now: ground.now,
-        })
-    });
+    let plan = planned(ground, alert, &route);
     let case = Case {
         alert,
         episode: before.as_ref(),
@@ -90,11 +74,12 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
         now: ground.now,
         episode_ttl: ground.episode_ttl,
     };
-    let Ruling { verdict, reason, message, gates } = admit::decide(&case);
+    let ruling = admit::decide(&case);
+    let reason = ruling.reason;
     let open = case.open_episode();
     let late = before.as_ref().is_some_and(|before| is_late(alert, before));
     let had = before.as_ref().and_then(|episode| episode.execution.clone()).filter(|_| !late);
-    let started = match (verdict, &plan) {
+    let started = match (ruling.verdict, &plan) {
         (Verdict::Execute, Some(Ok(created))) => Some(created.clone()),
         _ => None,
     };
@@ -103,21 +88,7 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
         (None, Reason::Repeat | Reason::Resolved) => had,
         (None, _) => None,
     };
-    let fresh = Decision {
-        id: decision_id,
-        at: ground.now,
-        verdict,
-        reason,
-        message,
-        alertname: alert.alertname().to_owned(),
-        fingerprint: Some(alert.fingerprint),
-        labels: alert.labels.clone(),
-        runbook: route.pinned().map(|pinned| pinned.runbook.id.clone()),
-        execution_id: execution,
-        seen: 1,
-        last_seen: ground.now,
-        gates,
-    };
+    let fresh = decision_of(ground, alert, &route, ruling, execution);
     let continued = open.is_some() || alert.status == AlertStatus::Resolved || reason == Reason::Stale;
     let (decision, seen) = match &before {
         Some(before) if continued && stands(txn, before, &fresh)? => {
@@ -127,12 +98,9 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     };
     note(txn, &fresh, &decision, seen)?;
     let starting = started.as_ref().map(|created| created.id.clone());
-    let lived = match &before {
-        Some(before) if late || reason == Reason::Stale => before.clone(),
-        Some(before) if alert.status == AlertStatus::Resolved => ended(before, alert, ground.now),
-        Some(before) if open.is_some() => Episode { last_seen: ground.now, ..before.clone() },
-        _ => opened(alert, ground.now, &fresh),
-    };
+    let over = late || reason == Reason::Stale;
+    let lived =
+        live_on(before.as_ref().map(|before| (before, over, open.is_some())), alert, ground.now, &fresh);
     let after = Episode {
         execution: starting.or(lived.execution),
         decision,
@@ -149,6 +117,67 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
         records::create(txn, created, ground.now)?;
     }
     Ok(Announcement::of(&fresh, Some(alert)))
+}
+
+/// The record of what was ruled.
+fn decision_of(
+    ground: &Ground<'_>,
+    alert: &Alert,
+    route: &Route,
+    ruling: Ruling,
+    execution_id: Option<ExecutionId>,
+) -> Decision {
+    let Ruling { verdict, reason, message, gates } = ruling;
+    Decision {
+        id: DecisionId::of(ground.ids.next(ground.now)),
+        at: ground.now,
+        verdict,
+        reason,
+        message,
+        alertname: alert.alertname().to_owned(),
+        fingerprint: Some(alert.fingerprint),
+        labels: alert.labels.clone(),
+        runbook: route.pinned().map(|pinned| pinned.runbook.id.clone()),
+        execution_id,
+        seen: 1,
+        last_seen: ground.now,
+        gates,
+    }
+}
+
+/// The execution it would become, or why it cannot; nothing where no runbook was named.
+fn planned(ground: &Ground<'_>, alert: &Alert, route: &Route) -> Option<Result<Created, Denial>> {
+    let pinned = route.pinned()?;
+    let ulid = ground.ids.next(ground.now);
+    Some(admit::plan(Request {
+        pinned,
+        trigger: trigger(alert),
+        given: Default::default(),
+        env: Default::default(),
+        range: None,
+        id: ExecutionId::of(&pinned.runbook.id, ulid),
+        queue_deadline: ground.queue_deadline,
+        // The low half of the ULID's random bits.
+        seed: (ulid.random() & u128::from(u64::MAX)) as u64,
+        instance: ground.instance,
+        now: ground.now,
+    }))
+}
+
+/// What becomes of the episode; `before` comes with whether this delivery is about an earlier one, and whether
+/// it is still open.
+fn live_on(
+    before: Option<(&Episode, bool, bool)>,
+    alert: &Alert,
+    now: Timestamp,
+    fresh: &Decision,
+) -> Episode {
+    match before {
+        Some((before, true, _)) => before.clone(),
+        Some((before, false, _)) if alert.status == AlertStatus::Resolved => ended(before, alert, now),
+        Some((before, false, true)) => Episode { last_seen: now, ..before.clone() },
+        Some((_, false, false)) | None => opened(alert, now, fresh),
+    }
 }
 
 /// Whether the decision `before` points at says the same as `fresh`.

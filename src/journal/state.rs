@@ -230,6 +230,7 @@ impl State {
         Ok(())
     }
 
+    #[expect(clippy::too_many_lines, reason = "the whole transition table in one place")]
     fn change(&mut self, at: Timestamp, event: &Event, kind: &'static str) -> Result<(), IllegalEvent> {
         use ExecutionStatus::{Queued, Running, Verifying};
         match event {
