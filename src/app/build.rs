@@ -5,7 +5,7 @@ use crate::auth::{
     WebhookCredential,
 };
 use crate::config::{Config, JwtKey, MappingSource};
-use crate::http::{Limits, Observer, TrustedProxies};
+use crate::http::{Limits, Observer};
 use crate::intake;
 use crate::routing::{Mapping, Rules, Source};
 use crate::step::{HttpClient, OutgoingPolicy, PromClient};
@@ -100,12 +100,6 @@ pub(super) fn limits(config: &Config) -> Limits {
         max_connections: config.server.max_connections,
         ..Limits::default()
     }
-}
-
-/// Whose word on the client's address counts.
-pub(super) fn trusted_proxies(config: &Config) -> Result<TrustedProxies, BuildError> {
-    let networks: Vec<String> = config.server.trusted_proxies.iter().map(ToString::to_string).collect();
-    TrustedProxies::new(&networks).map_err(because("[server] trusted_proxies"))
 }
 
 /// Where templated requests may lead.

@@ -10,7 +10,7 @@ use crate::config::{Config, Overrides};
 use crate::document::Problem;
 use crate::engine::{Engine, Parts};
 use crate::http::handler::{Services, routes};
-use crate::http::{Edge, Server, Table};
+use crate::http::{Edge, Server, Table, TrustedProxies};
 use crate::intake::{Ids, Intake};
 use crate::model::Clock;
 use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, sweep_leftovers};
@@ -363,7 +363,7 @@ fn edge(config: &Config, services: &Arc<Services>) -> Result<Edge, Refusal> {
     Ok(Edge::new(
         table,
         build::auth(config).map_err(|error| ("config", error))?,
-        build::trusted_proxies(config).map_err(|error| ("config", error))?,
+        TrustedProxies::new(config.server.trusted_proxies.clone()),
         build::limits(config),
         Arc::clone(&services.clock),
         Arc::new(EdgeMetrics { metrics, clock: SystemClock }),

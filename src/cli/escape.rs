@@ -1,18 +1,10 @@
 //! Making text from a server harmless: labels, outputs and errors are written by strangers.
 //!
-//! May import: nothing. Must never: let a control, a direction mark or an invisible character through, because a
+//! May import: `model`. Must never: let a control, a direction mark or an invisible character through, because a
 //! terminal obeys it, or a person believes what it hides.
 
+pub(super) use crate::model::is_unseen;
 use unicode_width::UnicodeWidthChar as _;
-
-/// Controls (C1 among them: some terminals obey U+009B), line and paragraph separators, direction marks, and what
-/// has no width: the list that log lines use too.
-pub(super) fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
 
 /// `text` on one line: what cannot be seen is written as an escape.
 pub(super) fn visible(text: &str) -> String {

@@ -22,7 +22,6 @@ mod webhook;
 pub use auth::{Auth, BUILT_IN_ROLES, Jwt, JwtKey, MIN_JWT_SECRET};
 pub use automation::{Automation, MappingSource};
 pub use mapping::Mapping;
-pub use network::Network;
 pub use outgoing::{Allowed, Outgoing};
 pub use prometheus::Prometheus;
 pub use runbooks::Runbooks;

@@ -1,10 +1,11 @@
 //! `[server]`: the address, what may come in, and how it ends.
 //!
-//! May import: `document`. Must never: bind the address.
+//! May import: `model`, `document`. Must never: bind the address.
 
-use super::network::{Network, UrlError, parse_listen, parse_server_url};
+use super::network::{UrlError, parse_listen, parse_server_url};
 use super::source::{Section, Setting, Source, Sources};
 use crate::document::{Table, Value};
+use crate::model::Network;
 use std::net::SocketAddr;
 use std::time::Duration;
 

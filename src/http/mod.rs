@@ -23,7 +23,7 @@ pub use edge::Edge;
 pub use error::{ApiError, FieldError, RateLimit};
 pub use limits::Limits;
 pub use observe::{Observer, Silent, UNMATCHED};
-pub use proxy::{NetworkError, TrustedProxies};
+pub use proxy::TrustedProxies;
 pub use reply::{Event, KEEP_ALIVE, Reply};
 pub use request::{Query, Request};
 pub use route::{Access, BodyLimit, Handler, Method, Route, Table, TableError, handler};

@@ -1,67 +1,21 @@
 //! Which address a request really comes from, when there is a proxy in front.
 //!
 //! Only a peer listed as trusted may say so; the client is then the right-most hop that is not trusted itself,
-//! because everything left of it is what that hop claims. May import: nothing of this crate. Must never:
+//! because everything left of it is what that hop claims. May import: `model`. Must never:
 //! believe a header of an unlisted peer.
 
+use crate::model::Network;
 use hyper::header::HeaderMap;
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
-
-/// Why a text is not a network.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an address or network such as 10.0.0.1 or 10.0.0.0/8")]
-pub struct NetworkError(String);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Network {
-    address: IpAddr,
-    bits: u32,
-}
-
-impl Network {
-    fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - self.bits).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - self.bits).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            _ => false,
-        }
-    }
-}
-
-impl FromStr for Network {
-    type Err = NetworkError;
-
-    fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let wrong = || NetworkError(text.chars().take(80).collect());
-        let (address, bits) = text.split_once('/').map_or((text, None), |(a, bits)| (a, Some(bits)));
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            None => most,
-            Some(bits) => bits.parse().ok().filter(|bits| *bits <= most).ok_or_else(wrong)?,
-        };
-        Ok(Self { address, bits })
-    }
-}
 
 /// The proxies that may set `X-Forwarded-For` and `X-Forwarded-Proto`.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<Network>);
 
 impl TrustedProxies {
-    /// Reads addresses (`10.0.0.1`, `::1`) and networks (`10.0.0.0/8`).
-    ///
-    /// # Errors
-    /// [`NetworkError`] naming the first that is neither.
-    pub fn new<T: AsRef<str>>(networks: &[T]) -> Result<Self, NetworkError> {
-        networks.iter().map(|text| text.as_ref().parse()).collect::<Result<_, _>>().map(Self)
+    /// These.
+    pub fn new(networks: Vec<Network>) -> Self {
+        Self(networks)
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -102,9 +56,13 @@ fn read_hop(hop: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
+    fn trusting(networks: &[&str]) -> TrustedProxies {
+        TrustedProxies::new(networks.iter().map(|text| Network::parse(text).unwrap()).collect())
+    }
+
     #[test]
     fn the_client_is_the_right_most_hop_that_is_not_trusted() {
-        let trusted = TrustedProxies::new(&["10.0.0.0/8", "::1", "192.0.2.7"]).unwrap();
+        let trusted = trusting(&["10.0.0.0/8", "::1", "192.0.2.7"]);
         let cases: &[(&str, &[&str], &str)] = &[
             // An unlisted peer may say what it likes.
             ("198.51.100.1", &[], "198.51.100.1"),
@@ -142,7 +100,7 @@ mod tests {
 
     #[test]
     fn only_a_trusted_peer_may_say_that_the_client_spoke_https() {
-        let trusted = TrustedProxies::new(&["10.0.0.0/8"]).unwrap();
+        let trusted = trusting(&["10.0.0.0/8"]);
         for (peer, proto, expected) in [
             ("10.0.0.1", "https", true),
             ("10.0.0.1", "http, HTTPS", true),
@@ -154,22 +112,5 @@ mod tests {
             let (_, https) = trusted.client(SocketAddr::new(peer.parse().unwrap(), 1), &map);
             assert_eq!(https, expected, "{peer} {proto}");
         }
-    }
-
-    #[test]
-    fn networks_are_read_strictly_and_end_where_they_end() {
-        for bad in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "example.com", "10.0.0.0/-1", "10.0.0.0/"] {
-            assert!(TrustedProxies::new(&[bad]).is_err(), "{bad}");
-        }
-        let check = |network: &str, inside: &str, outside: &str| {
-            let proxies = TrustedProxies::new(&[network]).unwrap();
-            assert!(proxies.trusts(inside.parse().unwrap()), "{network} {inside}");
-            assert!(!proxies.trusts(outside.parse().unwrap()), "{network} {outside}");
-        };
-        check("10.1.0.0/16", "10.1.255.255", "10.2.0.0");
-        check("10.1.2.3", "10.1.2.3", "10.1.2.4");
-        check("0.0.0.0/0", "255.1.1.1", "::1");
-        check("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1");
-        check("::/0", "::1", "10.0.0.1");
     }
 }

@@ -183,7 +183,7 @@ async fn live_with(limits: Limits, auth: Auth) -> Live {
     let recorder = Arc::new(Recorder::default());
     let clock = Arc::new(ManualClock::new(Timestamp::from_second(NOW).unwrap()));
     let table = Table::new(routes(&gate)).unwrap();
-    let trusted = TrustedProxies::new(&["127.0.0.2"]).unwrap();
+    let trusted = TrustedProxies::new(vec![crate::model::Network::parse("127.0.0.2").unwrap()]);
     let edge = Arc::new(Edge::new(table, auth, trusted, limits, clock, Arc::clone(&recorder) as _));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = Server::new(listener, Arc::clone(&edge));

@@ -3,7 +3,7 @@
 //! May import: `model`. Must never: write a line end, a control or a direction mark of a value as it is.
 
 use super::Format;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, is_unseen};
 use std::fmt::{self, Write};
 use tracing::Level;
 use tracing::field::{Field, Visit};
@@ -249,13 +249,4 @@ fn visible(out: &mut String, text: &str) {
             c => out.push(c),
         }
     }
-}
-
-/// Controls (C1 among them: some terminals obey U+009B), line and paragraph separators, direction marks,
-/// and what has no width: all that can make a line look like something it is not.
-pub(super) fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
