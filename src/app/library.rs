@@ -1,6 +1,6 @@
 //! Keeps the runbooks live: what the catalogue reads becomes the library that routing goes by.
 
-use crate::catalogue::{self, Catalogue, Change, ChangeKind, Versions};
+use crate::catalogue::{self, Catalogue, Change, ChangeKind, Live, Versions};
 use crate::document::{Problem, Severity};
 use crate::model::{Clock, RunbookId};
 use crate::routing::{Library, Listed};
@@ -80,23 +80,26 @@ impl Shelf {
         self.put_in_force().await
     }
 
+    /// What has not changed is taken over as it is: this runs every half minute, and mostly for nothing.
     async fn put_in_force(&self) -> bool {
         let snapshot = self.catalogue.snapshot();
+        let before = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
         let mut listed: BTreeMap<RunbookId, Listed> = BTreeMap::new();
         for (id, live) in snapshot.live() {
-            let pinned = Pinned {
-                runbook: live.runbook.clone(),
-                version: live.version,
-                hash: live.hash.clone(),
-                file_name: format!("{id}.toml"),
-            };
-            self.register(&pinned);
-            listed.insert(id.clone(), Listed::Good(Arc::new(pinned)));
+            let same = before.get(id).filter(|listed| is_version(listed, live.version, &live.hash));
+            listed.insert(id.clone(), same.cloned().unwrap_or_else(|| self.pin(id, live)));
         }
         let mut broken = BTreeMap::new();
         for (id, problems) in snapshot.broken() {
             if !listed.contains_key(id) {
-                listed.insert(id.clone(), self.last_stored(id).await);
+                let known = before.get(id).cloned();
+                listed.insert(
+                    id.clone(),
+                    match known {
+                        Some(known) => known,
+                        None => self.last_stored(id).await,
+                    },
+                );
             }
             broken.insert(id.clone(), problems.problems.clone());
         }
@@ -104,6 +107,20 @@ impl Shelf {
         *self.library.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Library::new(listed));
         *self.broken.write().unwrap_or_else(PoisonError::into_inner) = broken;
         all_good
+    }
+
+    fn pin(&self, id: &RunbookId, live: &Live<Runbook>) -> Listed {
+        for warning in &live.warnings {
+            tracing::warn!(runbook = %id, "{warning}");
+        }
+        let pinned = Pinned {
+            runbook: live.runbook.clone(),
+            version: live.version,
+            hash: live.hash.clone(),
+            file_name: format!("{id}.toml"),
+        };
+        self.register(&pinned);
+        Listed::Good(Arc::new(pinned))
     }
 
     /// The last good version an earlier life stored of a file that is broken now.
@@ -126,6 +143,10 @@ impl Shelf {
             self.metrics.register_step(id, kind);
         }
     }
+}
+
+fn is_version(listed: &Listed, version: u64, hash: &str) -> bool {
+    matches!(listed, Listed::Good(pinned) if pinned.version == version && pinned.hash == hash)
 }
 
 fn tell(change: &Change) {

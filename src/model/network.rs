@@ -3,7 +3,8 @@
 //! Must never: resolve a name or open a connection.
 
 use std::fmt;
-use std::net::IpAddr;
+// Of `core`, which has addresses and no sockets.
+use core::net::IpAddr;
 
 /// A block of addresses, such as `10.0.0.0/8`; a single address is the block of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
