@@ -180,6 +180,12 @@ fn a_daemon_that_is_killed_and_stopped_and_comes_back_loses_nothing_and_repeats_
     let mut stack = Stack::start("['...']");
     stack.set(["a"], true);
     stack.wait_for_lines(1);
+    // The line is written a moment before the outcome of its step is durable; killed in between, a step that
+    // must not run twice would rightly be unknown.
+    eventually("the execution is in its verify", LIMIT, || {
+        let executions = stack.daemon.executions();
+        (executions.len() == 1 && executions[0]["status"] == "verifying").then_some(())
+    });
 
     // Gone without a word, with an execution in its verify; two more alerts fire meanwhile.
     stack.daemon.kill();
