@@ -63,9 +63,16 @@ fn render(kind: &Kind, context: &Context) -> Result<Work, TemplateError> {
         Kind::Check { question: Question::Expr(expression), .. } => {
             Work::Answer(expression.evaluate(context)?)
         }
-        Kind::Instruct { text } => Work::Text(text.render(context)?),
+        Kind::Instruct { text, .. } => Work::Text(text.render(context)?),
         // The machine starts a timer for it and never asks for its work.
-        Kind::Wait { .. } => Work::Text(String::new()),
+        Kind::Wait { .. }
+        | Kind::Promql { .. }
+        | Kind::Until(_)
+        | Kind::Approve(_)
+        | Kind::Runbook { .. }
+        | Kind::Silence(_)
+        | Kind::ExpireSilence
+        | Kind::Ssh(_) => Work::Text(String::new()),
     })
 }
 

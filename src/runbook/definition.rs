@@ -24,6 +24,8 @@ pub struct Runbook {
     pub timeout: Duration,
     /// What a resolved alert does to a running execution.
     pub on_resolved: OnResolved,
+    /// The profile of the breaker per runbook and target, and of the breakers its steps name.
+    pub breaker: String,
     /// Which alerts may select it by annotation; all matchers must hold.
     pub allow: Option<Vec<Matcher>>,
     /// Claims a person needs to execute, control or validate it: each must have one of its values.
@@ -79,6 +81,8 @@ pub enum OnResolved {
     Continue,
     /// Stop.
     Stop,
+    /// Undo what has been done.
+    Rollback,
 }
 
 /// One input.
@@ -120,10 +124,99 @@ pub struct Step {
     pub effect: Effect,
     /// Runs only when this is true.
     pub when: Option<Expression>,
-    /// Of one attempt.
+    /// The positions of the steps that must be over before it begins.
+    pub after: Vec<usize>,
+    /// Of one attempt; of a wait for a condition or for a person, its limit.
     pub timeout: Duration,
+    /// Of all attempts together, with the pauses between them.
+    pub total_timeout: Option<Duration>,
+    /// Whether and when it is tried again.
+    pub retry: Retry,
     /// What its failure means for the execution.
     pub on_failure: OnFailure,
+    /// After an unknown outcome: success means that it happened. Only looks; a command or an http request.
+    pub probe: Option<Kind>,
+    /// The key of a breaker; while that is open the step fails without being tried.
+    pub breaker: Option<Template>,
+    /// Whether nothing before it can be undone once it has begun.
+    pub irreversible: bool,
+    /// Whether it runs at the end, whatever happened.
+    pub is_finally: bool,
+    /// It is done once for each item of a list.
+    pub for_each: Option<ForEach>,
+    /// What takes it back.
+    pub undo: Option<Undo>,
+}
+
+/// Whether and when a failed attempt is followed by another: exponential, with full jitter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// How many attempts in all; 1 means no retry.
+    pub attempts: u32,
+    /// The longest pause before the second attempt.
+    pub initial: Duration,
+    /// By what it grows from one attempt to the next.
+    pub factor: f64,
+    /// Its upper limit.
+    pub max: Duration,
+    /// Which failures are tried again; empty means every one whose outcome is known.
+    pub retry_on: Vec<RetryOn>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            initial: Duration::from_millis(500),
+            factor: 2.0,
+            max: Duration::from_secs(30),
+            retry_on: Vec::new(),
+        }
+    }
+}
+
+/// A failure that is worth another attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryOn {
+    /// `timeout`: its time ran out.
+    Timeout,
+    /// `exit:75`: this exit code.
+    Exit(i32),
+    /// `status:503`, `status:5xx`: an answer with a status from the first to the last of these.
+    Status(u16, u16),
+    /// `connect`: there was no answer to judge, neither an exit code nor a status.
+    Connect,
+}
+
+/// A list, and how many of its items are worked on at once.
+#[derive(Debug, Clone)]
+pub struct ForEach {
+    /// The list.
+    pub items: Items,
+    /// At least 1.
+    pub concurrency: usize,
+}
+
+/// Where the items of a `for_each` come from.
+#[derive(Debug, Clone)]
+pub enum Items {
+    /// Written out; each may be a template.
+    Listed(Vec<Template>),
+    /// One text that holds them: a JSON list, or words between commas and blanks.
+    Rendered(Template),
+}
+
+/// What takes a step back; runs in the rollback when its step has begun.
+#[derive(Debug, Clone)]
+pub struct Undo {
+    /// What it does.
+    pub kind: Kind,
+    /// What a crash may do to it; an unknown outcome counts as failed.
+    pub effect: Effect,
+    /// Of one attempt.
+    pub timeout: Duration,
+    /// Whether and when it is tried again.
+    pub retry: Retry,
 }
 
 /// What a failed step means for its execution.
@@ -135,6 +228,8 @@ pub enum OnFailure {
     Stop,
     /// Undo what has been done, then end; with nothing to undo it ends as failed.
     Rollback,
+    /// Hold the execution until a person retries or skips the step, or ends it.
+    Pause,
 }
 
 /// What a step does.
@@ -162,7 +257,123 @@ pub enum Kind {
     Instruct {
         /// Markdown, rendered.
         text: Template,
+        /// Whether a person must say that it is done; the step's timeout limits the wait.
+        acknowledge: bool,
     },
+    /// A question to Prometheus whose every sample must satisfy the expectation.
+    Promql {
+        /// The query.
+        query: Template,
+        /// What every sample must satisfy.
+        expect: Expect,
+        /// How far the samples reach back; an instant query where absent.
+        range: Option<Duration>,
+    },
+    /// Until a condition holds; the step's timeout limits the wait.
+    Until(Until),
+    /// A person's consent.
+    Approve(Approve),
+    /// Another runbook, as an execution of its own.
+    Runbook {
+        /// Which.
+        id: RunbookId,
+        /// Values for its inputs.
+        inputs: BTreeMap<String, Template>,
+    },
+    /// A silence in Alertmanager.
+    Silence(Silence),
+    /// The undo of a silence: it is ended now.
+    ExpireSilence,
+    /// A program on another host.
+    Ssh(Ssh),
+}
+
+/// A condition that is asked for again and again.
+#[derive(Debug, Clone)]
+pub struct Until {
+    /// What must hold.
+    pub condition: UntilCondition,
+    /// Between two questions.
+    pub every: Duration,
+}
+
+/// What a wait can wait for.
+#[derive(Debug, Clone)]
+pub enum UntilCondition {
+    /// A query and what its samples must satisfy.
+    Promql {
+        /// The query.
+        query: Template,
+        /// What every sample must satisfy.
+        expect: Expect,
+    },
+    /// A request that must be answered as expected, by default with 2xx.
+    Http(Box<Http>),
+    /// The alert's resolved delivery.
+    AlertResolved,
+}
+
+/// Who must consent to what.
+#[derive(Debug, Clone)]
+pub struct Approve {
+    /// What is asked; Markdown, rendered.
+    pub message: Template,
+    /// By whom.
+    pub approval: Approval,
+}
+
+/// The terms of an approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// How many different people must consent.
+    pub count: u32,
+    /// One of these roles is needed; empty means none in particular.
+    pub roles: Vec<String>,
+    /// How long the consent may take.
+    pub expires: Duration,
+    /// Whether whoever asked for the execution may not consent.
+    pub not_requester: bool,
+}
+
+impl Default for Approval {
+    fn default() -> Self {
+        let expires = Duration::from_secs(30 * 60);
+        Self { count: 1, roles: Vec::new(), expires, not_requester: true }
+    }
+}
+
+/// A silence in Alertmanager.
+#[derive(Debug, Clone)]
+pub struct Silence {
+    /// Alertmanager matchers, each rendered and then read.
+    pub matchers: Vec<Template>,
+    /// How long it lasts unless it is undone.
+    pub duration: Duration,
+    /// Why, for people.
+    pub comment: Template,
+}
+
+/// A program on another host, by OpenSSH's client.
+#[derive(Debug, Clone)]
+pub struct Ssh {
+    /// A name or an address.
+    pub host: Template,
+    /// 22 where absent.
+    pub port: Option<u16>,
+    /// Who to be there.
+    pub user: Template,
+    /// The program; literal.
+    pub program: String,
+    /// Each arrives as one argument, whatever it contains.
+    pub args: Vec<Template>,
+    /// The name of the secret that holds the private key.
+    pub key: String,
+    /// The file of host keys that are accepted; absolute.
+    pub known_hosts: String,
+    /// Exit codes that mean success.
+    pub ok_exit: Vec<i32>,
+    /// Bytes kept of each stream.
+    pub max_output: u64,
 }
 
 impl Kind {
@@ -175,6 +386,13 @@ impl Kind {
             Self::Wait { .. } => "wait",
             Self::Check { .. } => "check",
             Self::Instruct { .. } => "instruct",
+            Self::Promql { .. } => "promql",
+            Self::Until(_) => "wait",
+            Self::Approve(_) => "approve",
+            Self::Runbook { .. } => "runbook",
+            Self::Silence(_) => "silence",
+            Self::ExpireSilence => "expire_silence",
+            Self::Ssh(_) => "ssh",
         }
     }
 }

@@ -10,8 +10,9 @@ mod pinned;
 pub mod template;
 
 pub use definition::{
-    Body, Command, Condition, Http, Input, InputSource, Kind, Mode, OnFailure, OnResolved, Question, Runbook,
-    Script, Step, Verify,
+    Approval, Approve, Body, Command, Condition, ForEach, Http, Input, InputSource, Items, Kind, Mode,
+    OnFailure, OnResolved, Question, Retry, RetryOn, Runbook, Script, Silence, Ssh, Step, Undo, Until,
+    UntilCondition, Verify,
 };
 pub use inputs::InputProblem;
 pub use parse::{MAX_FILE, Parsed, parse};

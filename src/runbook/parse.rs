@@ -88,6 +88,7 @@ fn runbook(id: &RunbookId, root: &mut Table<'_>) -> Option<Runbook> {
         target,
         timeout: head.timeout,
         on_resolved: head.on_resolved,
+        breaker: "default".to_owned(),
         allow: head.allow,
         required_claims: head.required_claims,
         inputs,

@@ -52,7 +52,7 @@ fn instruct(mut table: Table<'_>, scope: &Scope) -> Option<Kind> {
         Some(text)
     });
     table.finish();
-    text.map(|text| Kind::Instruct { text })
+    text.map(|text| Kind::Instruct { text, acknowledge: false })
 }
 
 fn check(mut table: Table<'_>, scope: &Scope) -> Option<Kind> {

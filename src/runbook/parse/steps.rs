@@ -6,7 +6,7 @@
 use super::{DAY, MINUTE, head, kinds, templates};
 use crate::document::{Table, Value};
 use crate::model::{Effect, StepId};
-use crate::runbook::definition::{Kind, OnFailure, Step};
+use crate::runbook::definition::{Kind, OnFailure, Retry, Step};
 use crate::runbook::template::Scope;
 use std::ops::Range;
 use std::time::Duration;
@@ -100,7 +100,16 @@ fn step(id: Option<StepId>, table: &mut Table<'_>, scope: &Scope) -> Option<Step
         id,
         kind,
         when,
+        after: scope.ended.and_then(|index| index.checked_sub(1)).into_iter().collect(),
+        total_timeout: None,
+        retry: Retry::default(),
         on_failure: on_failure.unwrap_or(OnFailure::Rollback),
+        probe: None,
+        breaker: None,
+        irreversible: false,
+        is_finally: false,
+        for_each: None,
+        undo: None,
     })
 }
 
@@ -128,13 +137,21 @@ fn timeout_of(
 
 fn default_effect(kind: &Kind) -> Effect {
     match kind {
-        Kind::Wait { .. } | Kind::Check { .. } | Kind::Instruct { .. } => Effect::ReadOnly,
+        Kind::Wait { .. }
+        | Kind::Check { .. }
+        | Kind::Instruct { .. }
+        | Kind::Promql { .. }
+        | Kind::Until(_)
+        | Kind::Approve(_) => Effect::ReadOnly,
         Kind::Http(http) => match http.method.as_str() {
             "GET" | "HEAD" => Effect::ReadOnly,
             "PUT" | "DELETE" => Effect::Idempotent,
             _ => Effect::AtMostOnce,
         },
-        Kind::Command(_) | Kind::Script(_) => Effect::AtMostOnce,
+        // It is looked for before it is made or ended, so twice is the same as once. A child execution has
+        // a journal of its own and is found again by its id.
+        Kind::Silence(_) | Kind::ExpireSilence | Kind::Runbook { .. } => Effect::Idempotent,
+        Kind::Command(_) | Kind::Script(_) | Kind::Ssh(_) => Effect::AtMostOnce,
     }
 }
 
@@ -142,7 +159,15 @@ fn default_effect(kind: &Kind) -> Effect {
 /// anything cannot be said to.
 fn declared_effect(value: &Value<'_>, kind: &Kind) -> Option<Effect> {
     let effect = value.one_of(&Effect::ALL.map(|effect| (effect.as_str(), effect)))?;
-    let looks = matches!(kind, Kind::Wait { .. } | Kind::Check { .. } | Kind::Instruct { .. });
+    let looks = matches!(
+        kind,
+        Kind::Wait { .. }
+            | Kind::Check { .. }
+            | Kind::Instruct { .. }
+            | Kind::Promql { .. }
+            | Kind::Until(_)
+            | Kind::Approve(_)
+    );
     if looks && effect.is_changing() {
         let message = format!("a {} changes nothing", kind.as_str());
         value.error(message, "remove `effect`, or use a command for what changes something");
