@@ -28,6 +28,17 @@ pub fn context(
     subject: &Subject<'_>,
     steps: Value,
 ) -> Context {
+    context_with(trigger, inputs, subject, steps, None)
+}
+
+/// The same, for one item of a list.
+pub fn context_with(
+    trigger: &Trigger,
+    inputs: &BTreeMap<String, String>,
+    subject: &Subject<'_>,
+    steps: Value,
+    item: Option<&str>,
+) -> Context {
     let Subject { id, runbook, version, target, started_at } = subject;
     let mut execution = json!({ "id": id.as_str(), "runbook": runbook.as_str(), "version": version });
     if let Some(target) = target {
@@ -42,7 +53,11 @@ pub fn context(
         .inputs(inputs)
         .execution(execution)
         .steps(steps);
-    if trigger.kind == TriggerKind::Alert {
+    if let Some(item) = item {
+        builder = builder.item(item);
+    }
+    // What follows from an alert's execution knows that alert too.
+    if trigger.kind == TriggerKind::Alert || trigger.alertname.is_some() {
         builder = builder.alert(json!({
             "name": trigger.alertname,
             "status": "firing",

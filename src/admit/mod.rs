@@ -9,7 +9,7 @@ mod context;
 mod gate;
 mod prepare;
 
-pub use context::{Subject, context};
+pub use context::{Subject, context, context_with};
 pub use prepare::{Denial, Request, plan};
 
 use crate::journal::Created;

@@ -78,6 +78,8 @@ pub fn plan(request: Request<'_>) -> Result<Created, Denial> {
         timeout_ms: u64::try_from(runbook.timeout.as_millis()).unwrap_or(u64::MAX),
         queue_deadline: after(now, queue_deadline),
         seed,
+        parent: None,
+        inherited: Vec::new(),
         instance: instance.to_owned(),
         trigger,
     })

@@ -9,7 +9,7 @@ use crate::auth::install_crypto;
 use crate::config::{Config, Overrides};
 use crate::document::Problems;
 use crate::engine::{Engine, Parts};
-use crate::intake::Ids;
+use crate::store::Ids;
 use crate::journal::{AttemptResult, Event, State, Trigger, TriggerKind};
 use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, RunbookId, StepStatus};
 use crate::runbook::{self, Pinned};

@@ -4,9 +4,11 @@
 
 use super::view;
 use crate::journal::State;
+use crate::model::{Part, Role};
 use crate::runbook::template::render_json;
 use crate::runbook::{Body, Command, Context, Kind, Question, Runbook, Script, Template, TemplateError};
 use crate::step::{Call, CommandCall, HttpCall, ScriptCall, StatusRange};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -32,16 +34,45 @@ impl Work {
     pub(super) fn takes_time(&self) -> bool {
         matches!(self, Self::Call(_) | Self::FileExists(_))
     }
+
+    /// What it leans on, as a word: retries are budgeted by it.
+    pub(super) fn dependency(&self) -> Option<String> {
+        match self {
+            Self::Call(Call::Command(call)) => Some(call.program.clone()),
+            Self::Call(Call::Script(call)) => Some(call.shell.join(" ")),
+            Self::Call(Call::Http(call)) => Some(authority(&call.url).to_owned()),
+            Self::FileExists(_) | Self::Answer(_) | Self::Text(_) => None,
+        }
+    }
 }
 
-/// The work of the step at `index`, and its plan for people.
+/// Scheme, host and port of an address.
+fn authority(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+    &url[..end]
+}
+
+/// The work of `part` of the step at `index`, and its plan for people.
 ///
 /// # Errors
 /// A sentence: which template could not be rendered and why.
-pub(super) fn work(runbook: &Runbook, state: &State, index: usize) -> Result<(Work, String), String> {
+pub(super) fn work(
+    runbook: &Runbook,
+    state: &State,
+    index: usize,
+    part: Part,
+) -> Result<(Work, String), String> {
     let step = &runbook.steps[index];
-    let context = view::context_of(runbook, state);
-    let work = render(&step.kind, &context).map_err(|error| match error.help.is_empty() {
+    let context = view::context_of_part(runbook, state, index, part);
+    let kind = match part.role {
+        Role::Main => Some(&step.kind),
+        Role::Probe => step.probe.as_ref(),
+        Role::Undo => step.undo.as_ref().map(|undo| &undo.kind),
+    };
+    let kind = kind.ok_or_else(|| format!("the step has no {part}"))?;
+    let args = state.steps[index].args.as_deref().filter(|_| part.role == Role::Main);
+    let work = render(kind, &context, args).map_err(|error| match error.help.is_empty() {
         true => format!("the step cannot be rendered: {error}"),
         false => format!("the step cannot be rendered: {error} ({})", error.help),
     })?;
@@ -49,9 +80,53 @@ pub(super) fn work(runbook: &Runbook, state: &State, index: usize) -> Result<(Wo
     Ok((work, plan))
 }
 
-fn render(kind: &Kind, context: &Context) -> Result<Work, TemplateError> {
+/// What the far side knows a part of a step by: the same for every attempt, also after a crash, so that an
+/// attempt whose answer was lost is not done twice. A person's retry is a new wish and has a new key.
+pub(super) fn idempotency_key(state: &State, index: usize, part: Part) -> String {
+    let (created, seen) = (&state.created, &state.steps[index]);
+    let mut key = format!("{}.{}", created.id, created.steps[index].id);
+    if part != Part::MAIN {
+        let _infallible = write!(key, ".{part}");
+    }
+    if seen.since > 0 {
+        let _infallible = write!(key, ".after{}", seen.since);
+    }
+    key
+}
+
+/// What a person consents to at the step at `index`: its message and everything that would follow it, and the
+/// hash of that.
+///
+/// # Errors
+/// A sentence: why the message cannot be rendered.
+pub(super) fn consent(runbook: &Runbook, state: &State, index: usize) -> Result<(String, String), String> {
+    let Kind::Approve(terms) = &runbook.steps[index].kind else {
+        return Err("the step asks for no consent".to_owned());
+    };
+    let context = view::context_of(runbook, state);
+    let mut text = terms.message.render(&context).map_err(|error| format!("its message: {error}"))?;
+    for (other, step) in runbook.steps.iter().enumerate() {
+        if other != index && !state.steps[other].is_over() {
+            let _infallible = write!(text, "\n{}: {}", step.id, preview(runbook, state, other));
+        }
+    }
+    let hash = Sha256::digest(&text).iter().fold(String::with_capacity(64), |mut hash, byte| {
+        let _infallible = write!(hash, "{byte:02x}");
+        hash
+    });
+    Ok((text, hash))
+}
+
+/// What `kind` does with everything filled in; `args` stand instead of the arguments written in the file.
+pub(super) fn render(kind: &Kind, context: &Context, args: Option<&[String]>) -> Result<Work, TemplateError> {
     Ok(match kind {
-        Kind::Command(command) => Work::Call(Call::Command(command_call(command, context)?)),
+        Kind::Command(command) => {
+            let mut call = command_call(command, context)?;
+            if let Some(args) = args {
+                call.args = args.to_vec();
+            }
+            Work::Call(Call::Command(call))
+        }
         Kind::Script(script) => Work::Call(Call::Script(script_call(script, context)?)),
         Kind::Http(_) => Work::Call(Call::Http(http_call(kind, context)?)),
         Kind::Check { question: Question::Command(command), .. } => {
@@ -175,7 +250,7 @@ fn argv(program: &str, args: &[String]) -> String {
 
 /// What the step at `index` would do, as far as that is known before it is its turn.
 pub fn preview(runbook: &Runbook, state: &State, index: usize) -> String {
-    match (&runbook.steps[index].kind, work(runbook, state, index)) {
+    match (&runbook.steps[index].kind, work(runbook, state, index, Part::MAIN)) {
         (Kind::Wait { duration }, _) => format!("waits {}", humantime::format_duration(*duration)),
         (_, Ok((_, plan))) => plan,
         (_, Err(why)) => format!("known only when its turn comes ({why})"),

@@ -11,6 +11,7 @@ mod call;
 mod drive;
 mod observe;
 mod registry;
+mod retry;
 mod tell;
 pub mod transition;
 pub mod verb;
@@ -20,25 +21,26 @@ pub use call::preview;
 pub use registry::Counts;
 
 use crate::journal::{Entry, Event, State};
-use crate::model::{Clock, ExecutionId, ExecutionStatus, Reason, between};
-use crate::runbook::{self, Runbook};
+use crate::model::{Clock, ExecutionId, ExecutionStatus, Reason, RunbookId, StepId, between};
+use crate::runbook::{self, Pinned, Runbook};
 use crate::step::{AttemptContext, Call, Finished, KillSignal, QueryAnswer};
 use crate::store::records::{QueueCount, Records, Signal, append, transact};
-use crate::store::{ReadError, Txn};
+use crate::store::{Ids, ReadError, Txn};
 use crate::telemetry::Metrics;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use registry::{Input, Registry, Sent};
+use retry::Budgets;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, broadcast, oneshot};
-use verb::stop;
+use tokio::sync::{Notify, broadcast};
+
+mod control;
+pub use control::{Controlled, VerbError};
 
 /// How long the scheduler sleeps at most: a lost wake-up costs no more than this.
 const SCAN_EVERY: Duration = Duration::from_secs(5);
-/// Between two tries to stop an execution that the scheduler has not taken in yet.
-const RETRY_STOP: Duration = Duration::from_millis(5);
 /// How many live executions are read from the store at once.
 const STRIDE: usize = 1024;
 
@@ -48,6 +50,21 @@ pub trait World: Send + Sync + 'static {
     fn attempt(&self, context: AttemptContext, call: Call, kill: KillSignal) -> BoxFuture<'static, Finished>;
     /// Asks Prometheus; an error is a sentence.
     fn query(&self, promql: String) -> BoxFuture<'static, Result<QueryAnswer, String>>;
+}
+
+/// The runbooks as they are now: what a step that names one starts.
+pub trait Runbooks: Send + Sync + 'static {
+    /// The version of `id` in force.
+    fn current(&self, id: &RunbookId) -> Option<Arc<Pinned>>;
+}
+
+/// What of the config the engine goes by, and a reload may change.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long an execution may wait in the queue.
+    pub queue_deadline: Duration,
+    /// How many may wait.
+    pub queue_limit: usize,
 }
 
 /// What the engine is made of.
@@ -66,6 +83,12 @@ pub struct Parts {
     pub queue: Arc<QueueCount>,
     /// `automation.max_running`.
     pub max_running: usize,
+    /// The runbooks.
+    pub runbooks: Arc<dyn Runbooks>,
+    /// Where ids come from.
+    pub ids: Arc<Ids>,
+    /// What a reload may change.
+    pub limits: Limits,
 }
 
 struct Shared {
@@ -76,32 +99,14 @@ struct Shared {
     wake: Arc<Notify>,
     queue: Arc<QueueCount>,
     registry: Mutex<Registry>,
+    budgets: Mutex<Budgets>,
+    runbooks: Arc<dyn Runbooks>,
+    ids: Arc<Ids>,
+    limits: Mutex<Limits>,
     /// Executions with new events.
     news: broadcast::Sender<ExecutionId>,
     /// Set once, when the daemon must end.
     fatal: tokio::sync::watch::Sender<Option<String>>,
-}
-
-/// Why a verb was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum VerbError {
-    /// No such execution.
-    #[error("there is no execution {0}")]
-    Unknown(ExecutionId),
-    /// Its status does not allow it.
-    #[error("the execution is {status}: {why}")]
-    Conflict {
-        /// Where it stands.
-        status: ExecutionStatus,
-        /// Why that does not allow it.
-        why: &'static str,
-    },
-    /// It is under way, but could not yet be made durable.
-    #[error("the kill is under way, but the store has not taken the stop yet: {0}")]
-    NotDurable(&'static str),
-    /// The store cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
 }
 
 /// The engine. Cheap to clone.
@@ -113,7 +118,7 @@ pub struct Engine {
 impl Engine {
     /// An engine that has not looked at the store yet.
     pub fn new(parts: Parts) -> Self {
-        let Parts { records, world, clock, metrics, wake, queue, max_running } = parts;
+        let Parts { records, world, clock, metrics, wake, queue, max_running, runbooks, ids, limits } = parts;
         let shared = Shared {
             records,
             world,
@@ -122,6 +127,10 @@ impl Engine {
             wake,
             queue,
             registry: Mutex::new(Registry::new(max_running)),
+            budgets: Mutex::default(),
+            runbooks,
+            ids,
+            limits: Mutex::new(limits),
             news: broadcast::channel(1024).0,
             fatal: tokio::sync::watch::channel(None).0,
         };
@@ -143,6 +152,10 @@ impl Engine {
                 count += 1;
                 self.shared.registry().take_in(header);
                 match header.status {
+                    // A child waits for nothing: what it needs is its parent's.
+                    ExecutionStatus::Queued if header.parent.is_some() => {
+                        self.shared.send(&header.id, Input::Start);
+                    }
                     // A full queue from before is kept, also beyond a limit that was lowered since.
                     ExecutionStatus::Queued => drop(self.shared.queue.try_add(1, usize::MAX)),
                     // A proof is asked for again at once, an attempt left open is dealt with at once.
@@ -190,10 +203,16 @@ impl Engine {
                 registry.take_in(header);
             }
         }
-        for (ulid, Signal::Resolved) in self.shared.records.signals(STRIDE).await? {
-            if let Some(header) = self.shared.records.header(&ulid).await? {
-                self.shared.send(&header.id, Input::Resolved);
-            }
+        for (ulid, signal) in self.shared.records.signals(STRIDE).await? {
+            let Some(header) = self.shared.records.header(&ulid).await? else { continue };
+            let input = match signal {
+                Signal::Resolved => Input::Resolved,
+                Signal::ChildEnded(child) => {
+                    let Some(end) = self.shared.records.header(child.ulid()).await? else { continue };
+                    Input::ChildEnded { child, status: end.status, reason: end.reason }
+                }
+            };
+            self.shared.send(&header.id, input);
         }
         Ok(())
     }
@@ -204,60 +223,6 @@ impl Engine {
         for id in granted.drive {
             Shared::drive(&self.shared, id);
         }
-    }
-
-    /// Stops an execution: kills at once, and answers when the stop is durable.
-    ///
-    /// # Errors
-    /// [`VerbError`] when it is unknown or its status does not allow it.
-    pub async fn stop(
-        &self,
-        id: &ExecutionId,
-        actor: &str,
-        reason: &str,
-    ) -> Result<ExecutionStatus, VerbError> {
-        let asking = async {
-            loop {
-                if let Some(answer) = self.ask_to_stop(id, actor, reason).await? {
-                    return Ok(answer);
-                }
-                if self.shared.registry().is_draining() {
-                    return Err(VerbError::NotDurable("the daemon is going"));
-                }
-                // It is durable but not taken in yet: it was accepted a moment ago.
-                self.shared.wake.notify_one();
-                tokio::time::sleep(RETRY_STOP).await;
-            }
-        };
-        let in_vain = VerbError::NotDurable("it did not answer in 10 s; is the disk full?");
-        tokio::time::timeout(Duration::from_secs(10), asking).await.unwrap_or(Err(in_vain))
-    }
-
-    /// One try to stop; `None` when nobody was there to hear it, or its driver ended before it heard.
-    async fn ask_to_stop(
-        &self,
-        id: &ExecutionId,
-        actor: &str,
-        reason: &str,
-    ) -> Result<Option<ExecutionStatus>, VerbError> {
-        let status = self.status(id).await?;
-        let why = match stop::answer(status) {
-            stop::Answer::Accepted => {
-                let (reply, answered) = oneshot::channel();
-                let input = Input::Stop { actor: actor.to_owned(), reason: reason.to_owned(), reply };
-                self.shared.send(id, input);
-                return Ok(answered.await.ok());
-            }
-            stop::Answer::AlreadySo => return Ok(Some(status)),
-            stop::Answer::Over(_) => "it is over, and final is final",
-            stop::Answer::RollingBack => "half an undo would be worse than either end",
-        };
-        Err(VerbError::Conflict { status, why })
-    }
-
-    async fn status(&self, id: &ExecutionId) -> Result<ExecutionStatus, VerbError> {
-        let header = self.shared.records.header(id.ulid()).await?.filter(|header| header.id == *id);
-        header.map(|header| header.status).ok_or_else(|| VerbError::Unknown(id.clone()))
     }
 
     /// Numbers for status and metrics.
@@ -313,6 +278,10 @@ impl Shared {
     fn registry(&self) -> MutexGuard<'_, Registry> {
         // Every method leaves it whole, so a panic elsewhere does not spoil it.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn budgets(&self) -> MutexGuard<'_, Budgets> {
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves `input` for `id` and sees to it that somebody looks.

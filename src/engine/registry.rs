@@ -4,12 +4,17 @@
 //! progress; a lock is the right to change a target. Both are granted here and nowhere else.
 //! May import: `model`. Must never: block, do I/O, or be held across an await.
 
+use super::VerbError;
+use super::verb::{Ask, Verb};
 use crate::journal::AttemptResult;
-use crate::model::{ExecutionId, ExecutionStatus, Timestamp};
+use crate::model::{ExecutionId, ExecutionStatus, Part, Reason, Timestamp};
 use crate::store::records::Header;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
+
+/// Where the answer to a person's request goes.
+pub(super) type Reply = oneshot::Sender<Result<ExecutionStatus, VerbError>>;
 
 /// Something an execution must look at.
 #[derive(Debug)]
@@ -22,12 +27,14 @@ pub(super) enum Input {
     Tick,
     /// Its alert resolved.
     Resolved,
-    /// A person wants it ended.
-    Stop { actor: String, reason: String, reply: oneshot::Sender<ExecutionStatus> },
+    /// A person, or its parent, wants something of it.
+    Asked { ask: Box<Ask>, reply: Option<Reply> },
     /// An attempt ended.
-    Ended { index: usize, attempt: u32, result: Box<AttemptResult> },
-    /// The verify question was answered.
-    Observed { holds: bool, detail: String },
+    Ended { index: usize, part: Part, attempt: u32, result: Box<AttemptResult> },
+    /// The execution one of its steps started is over.
+    ChildEnded { child: ExecutionId, status: ExecutionStatus, reason: Option<Reason> },
+    /// The question of a step, or with none that of the verify, was answered.
+    Observed { step: Option<usize>, holds: bool, detail: String },
     /// The daemon is going: end what is in progress and record it as interrupted.
     Interrupt,
 }
@@ -35,7 +42,10 @@ pub(super) enum Input {
 struct Live {
     status: ExecutionStatus,
     lock: Option<String>,
-    has_slot: bool,
+    /// The execution whose slot it uses, when that is not its own.
+    root: Option<ExecutionId>,
+    /// Who uses its slot: itself and those below it. It has one while anybody does.
+    users: Vec<ExecutionId>,
     wake: Option<Timestamp>,
     inbox: Vec<Input>,
     /// Rings for the task that drives it; `None` while it is parked.
@@ -99,7 +109,8 @@ impl Registry {
         if self.live.contains_key(&header.id) {
             return false;
         }
-        let queued = header.status == ExecutionStatus::Queued;
+        let root = header.parent.as_ref().map(|parent| parent.root.clone());
+        let queued = header.status == ExecutionStatus::Queued && root.is_none();
         let (id, lock) = (header.id.clone(), header.lock.clone());
         if queued {
             self.queue.push_back(Queued { id: id.clone(), lock: lock.clone(), since: header.created_at });
@@ -109,7 +120,8 @@ impl Registry {
         let live = Live {
             status: header.status,
             lock,
-            has_slot: false,
+            root,
+            users: Vec::new(),
             wake: None,
             inbox: Vec::new(),
             driver: None,
@@ -143,7 +155,11 @@ impl Registry {
 
     /// Whether a stop waits in the inbox of `id`; a driver that cannot commit still kills.
     pub(super) fn has_stop(&self, id: &ExecutionId) -> bool {
-        let is_end = |input: &Input| matches!(input, Input::Stop { .. } | Input::Interrupt);
+        let is_end = |input: &Input| match input {
+            Input::Asked { ask, .. } => matches!(ask.verb, Verb::Stop | Verb::Rollback),
+            Input::Interrupt => true,
+            _ => false,
+        };
         self.live.get(id).is_some_and(|live| live.inbox.iter().any(is_end))
     }
 
@@ -214,16 +230,15 @@ impl Registry {
 
     /// A slot for `id` now, or a place in the line for one.
     pub(super) fn take_slot(&mut self, id: &ExecutionId) -> bool {
-        let Some(live) = self.live.get_mut(id) else { return false };
-        if live.has_slot {
-            return true;
-        }
+        let Some(live) = self.live.get(id) else { return false };
+        let root = live.root.clone().unwrap_or_else(|| id.clone());
+        let shares = self.live.get(&root).is_some_and(|root| !root.users.is_empty());
         let is_next = self.waiting_for_slot.front().is_none_or(|first| first == id);
-        if !self.draining && self.running < self.max_running && is_next {
-            self.waiting_for_slot.retain(|waiting| waiting != id);
-            live.has_slot = true;
-            self.running += 1;
-            return true;
+        if shares || (!self.draining && self.running < self.max_running && is_next) {
+            if self.waiting_for_slot.front().is_some() {
+                self.waiting_for_slot.retain(|waiting| waiting != id);
+            }
+            return self.occupy(&root, id);
         }
         if !self.waiting_for_slot.contains(id) {
             self.waiting_for_slot.push_back(id.clone());
@@ -236,11 +251,26 @@ impl Registry {
         self.waiting_for_slot.push_back(id.clone());
     }
 
+    /// `id` uses the slot of `root`, which is counted once for all that do.
+    fn occupy(&mut self, root: &ExecutionId, id: &ExecutionId) -> bool {
+        let Some(holder) = self.live.get_mut(root) else { return false };
+        if holder.users.is_empty() {
+            self.running += 1;
+        }
+        if !holder.users.contains(id) {
+            holder.users.push(id.clone());
+        }
+        true
+    }
+
     fn give_back_slot(&mut self, id: &ExecutionId) {
-        if let Some(live) = self.live.get_mut(id)
-            && std::mem::take(&mut live.has_slot)
+        let Some(live) = self.live.get(id) else { return };
+        let root = live.root.clone().unwrap_or_else(|| id.clone());
+        if let Some(holder) = self.live.get_mut(&root)
+            && !holder.users.is_empty()
         {
-            self.running -= 1;
+            holder.users.retain(|user| user != id);
+            self.running -= usize::from(holder.users.is_empty());
         }
     }
 
@@ -259,9 +289,10 @@ impl Registry {
                     None => break,
                 },
             };
-            let Some(live) = self.live.get_mut(&id) else { continue };
-            if !std::mem::replace(&mut live.has_slot, true) {
-                self.running += 1;
+            let Some(live) = self.live.get(&id) else { continue };
+            let root = live.root.clone().unwrap_or_else(|| id.clone());
+            if !self.occupy(&root, &id) {
+                continue;
             }
             if self.send(&id, input) == Sent::Drive {
                 granted.drive.push(id);

@@ -1,13 +1,23 @@
 //! The machine: what comes next for an execution in this state at this time.
 //!
-//! Pure. May import: `model`, `runbook`, `journal`, and `engine::view` which is as pure. Must never: do
-//! I/O, read a clock, draw a random number. The driver appends what [`next`] records and carries out what
-//! [`consequence`] names; [`resume`] says what a crash did to each step.
+//! Pure. May import: `model`, `runbook`, `journal`, and `engine::{view, retry}` which are as pure. Must never:
+//! do I/O, read a clock, draw a random number. The driver appends what [`next`] records and carries out what
+//! [`consequence`] names; [`resume`] says what a crash did to each attempt. `steps` moves one step on, `work`
+//! one part of it, `ending` leads from a decided end to the final status.
+
+mod crash;
+mod ending;
+mod items;
+mod steps;
+mod work;
+
+pub use crash::resume;
 
 use super::view;
-use crate::journal::{AttemptResult, Event, Skip, State, StepState};
-use crate::model::{AttemptOutcome, Effect, ExecutionStatus, Reason, StepId, StepStatus, Timestamp, after};
-use crate::runbook::{Condition, Kind, OnFailure, OnResolved, Runbook, Step};
+use crate::journal::{Event, State, StepState, TriggerKind};
+use crate::model::{ExecutionStatus, Part, Reason, Role, StepId, StepStatus, Timestamp, after};
+use crate::runbook::{Condition, OnFailure, OnResolved, Runbook, Step};
+use std::cell::Cell;
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,8 +28,26 @@ pub enum Next {
     Begin {
         /// The step's position.
         index: usize,
+        /// The part of the step.
+        part: Part,
         /// The attempt's number.
         attempt: u32,
+    },
+    /// Schedule this attempt, if its dependency's retry budget allows it.
+    Retry {
+        /// The step's position.
+        index: usize,
+        /// The part of the step.
+        part: Part,
+        /// The attempt's number.
+        attempt: u32,
+        /// When.
+        at: Timestamp,
+    },
+    /// Show what would follow and ask for consent to it.
+    Ask {
+        /// The step's position.
+        index: usize,
     },
     /// Nothing until an input arrives, or until this time.
     Idle {
@@ -35,18 +63,20 @@ pub enum Next {
 pub enum Consequence {
     /// Start the attempt whose intent this is.
     Start,
-    /// End the attempt in progress: its outcome will be `stopped`.
+    /// End the attempts in progress: their outcome will be `stopped`. Undos are left alone.
     KillStopped,
-    /// End the attempt in progress: its outcome will be `timed_out`.
+    /// End the attempts in progress: their outcome will be `timed_out`.
     KillTimedOut,
 }
 
-/// What `event` demands of the world once it is durable.
-pub fn consequence(runbook: &Runbook, event: &Event) -> Option<Consequence> {
+/// What `event` demands of the world once it is durable; `before` is the state it met.
+pub fn consequence(runbook: &Runbook, before: &State, event: &Event) -> Option<Consequence> {
+    let ends = matches!(runbook.on_resolved, OnResolved::Stop | OnResolved::Rollback);
     match event {
         Event::StepIntended { .. } => Some(Consequence::Start),
         Event::StopRequested { .. } => Some(Consequence::KillStopped),
-        Event::AlertResolved if runbook.on_resolved == OnResolved::Stop => Some(Consequence::KillStopped),
+        // What runs after the end was decided is no business of the alert.
+        Event::AlertResolved if ends && before.ending.is_none() => Some(Consequence::KillStopped),
         Event::DeadlinePassed => Some(Consequence::KillTimedOut),
         _ => None,
     }
@@ -54,14 +84,13 @@ pub fn consequence(runbook: &Runbook, event: &Event) -> Option<Consequence> {
 
 /// What comes next for `state` at `now`.
 pub fn next(runbook: &Runbook, state: &State, now: Timestamp) -> Next {
+    let look = Look { runbook, state, now, wake: Cell::new(None) };
     match state.status {
-        ExecutionStatus::Queued => queued(state, now),
-        ExecutionStatus::Running => running(runbook, state, now),
-        ExecutionStatus::Verifying => verifying(runbook, state, now),
-        // No event of this version leads into the other live statuses.
-        ExecutionStatus::AwaitingApproval | ExecutionStatus::Paused | ExecutionStatus::RollingBack => {
-            Next::Idle { wake: None }
-        }
+        ExecutionStatus::Queued => look.queued(),
+        ExecutionStatus::Running | ExecutionStatus::AwaitingApproval => look.running(),
+        ExecutionStatus::Paused => look.paused(),
+        ExecutionStatus::Verifying => look.verifying(),
+        ExecutionStatus::RollingBack => look.ending(),
         ExecutionStatus::Succeeded
         | ExecutionStatus::Failed
         | ExecutionStatus::NotVerified
@@ -73,214 +102,267 @@ pub fn next(runbook: &Runbook, state: &State, now: Timestamp) -> Next {
     }
 }
 
-fn queued(state: &State, now: Timestamp) -> Next {
-    if state.stop.is_some() {
-        return finish(ExecutionStatus::Stopped, Some(Reason::Stopped));
-    }
-    if state.resolved_at.is_some() {
-        return finish(ExecutionStatus::Expired, Some(Reason::Resolved));
-    }
-    let deadline = state.created.queue_deadline;
-    if now >= deadline {
-        return finish(ExecutionStatus::Expired, Some(Reason::QueueExpired));
-    }
-    Next::Idle { wake: Some(deadline) }
+/// The end of `part` of a step that is not even tried, or not tried again.
+pub fn refusal(state: &State, index: usize, part: Part, reason: Option<Reason>, why: String) -> Event {
+    part_over(state, index, part, StepStatus::Failed, reason, Some(why))
 }
 
-fn running(runbook: &Runbook, state: &State, now: Timestamp) -> Next {
-    if let Some(verdict) = ending(runbook, state) {
-        return wind_down(state, verdict);
-    }
-    let deadline = state.deadline.unwrap_or(now);
-    if now >= deadline {
-        return Next::Record(Event::DeadlinePassed);
-    }
-    for index in 0..state.steps.len() {
-        let (step, seen) = (&runbook.steps[index], &state.steps[index]);
-        if seen.is_over() {
-            if failed_for_good(step, seen) {
-                return wind_down(state, failure(state, index));
-            }
-            continue;
-        }
-        return advance(runbook, state, index, now, deadline);
-    }
-    match &runbook.verify {
-        None => finish(ExecutionStatus::Succeeded, None),
-        Some(verify) => Next::Record(Event::VerifyStarted { until: after(now, verify.within).min(deadline) }),
+fn part_over(
+    state: &State,
+    index: usize,
+    part: Part,
+    status: StepStatus,
+    reason: Option<Reason>,
+    error: Option<String>,
+) -> Event {
+    let step = state.created.steps[index].id.clone();
+    match part {
+        Part::MAIN => Event::StepFinished { step, status, reason, error },
+        part => Event::PartFinished { step, part, status, error },
     }
 }
 
-/// How the execution must end because of something outside its steps, if it must.
-fn ending(runbook: &Runbook, state: &State) -> Option<Ending> {
-    if state.stop.is_some() {
-        return Some(Ending { status: ExecutionStatus::Stopped, reason: Reason::Stopped });
-    }
-    if state.resolved_at.is_some() && runbook.on_resolved == OnResolved::Stop {
-        return Some(Ending { status: ExecutionStatus::Stopped, reason: Reason::Resolved });
-    }
-    if state.deadline_passed {
-        return Some(Ending { status: ExecutionStatus::Failed, reason: Reason::Timeout });
-    }
-    None
+/// One look at an execution; gathers when the next one is due.
+struct Look<'l> {
+    runbook: &'l Runbook,
+    state: &'l State,
+    now: Timestamp,
+    wake: Cell<Option<Timestamp>>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Ending {
+/// How the execution must end.
+struct Verdict {
     status: ExecutionStatus,
-    reason: Reason,
+    reason: Option<Reason>,
+    message: Option<String>,
+    rollback: bool,
 }
 
-/// Waits for the attempt in progress to end, settles the steps that remain, then ends.
-fn wind_down(state: &State, ending: Ending) -> Next {
-    for (index, step) in state.steps.iter().enumerate() {
-        let id = state.created.steps[index].id.clone();
-        match step.status {
-            StepStatus::Running if step.open.is_some() => return Next::Idle { wake: None },
-            StepStatus::Running => return Next::Record(settle(id, step)),
-            StepStatus::Waiting => {
-                let status =
-                    if ending.reason == Reason::Timeout { StepStatus::TimedOut } else { StepStatus::Stopped };
-                return Next::Record(Event::StepFinished { step: id, status, error: None });
-            }
-            StepStatus::Pending => return Next::Record(Event::StepSkipped { step: id, why: Skip::Ended }),
-            _ => {}
-        }
+impl Verdict {
+    fn new(status: ExecutionStatus, reason: Reason) -> Self {
+        Self { status, reason: Some(reason), message: None, rollback: false }
     }
-    finish(ending.status, Some(ending.reason))
 }
 
-/// What follows for the first step that is not over.
-fn advance(runbook: &Runbook, state: &State, index: usize, now: Timestamp, deadline: Timestamp) -> Next {
-    let (step, seen) = (&runbook.steps[index], &state.steps[index]);
-    match seen.status {
-        StepStatus::Running if seen.open.is_some() => Next::Idle { wake: Some(deadline) },
-        StepStatus::Running => Next::Record(settle(step.id.clone(), seen)),
-        StepStatus::Waiting => match seen.until {
-            Some(until) if now >= until => Next::Record(Event::StepFinished {
-                step: step.id.clone(),
-                status: StepStatus::Succeeded,
-                error: None,
+impl Look<'_> {
+    fn step(&self, index: usize) -> &Step {
+        &self.runbook.steps[index]
+    }
+
+    fn seen(&self, index: usize) -> &StepState {
+        &self.state.steps[index]
+    }
+
+    fn id(&self, index: usize) -> StepId {
+        self.state.created.steps[index].id.clone()
+    }
+
+    /// Looks again at `at` at the latest.
+    fn wake_at(&self, at: Timestamp) {
+        self.wake.set(Some(self.wake.get().map_or(at, |wake| wake.min(at))));
+    }
+
+    fn idle(&self) -> Next {
+        Next::Idle { wake: self.wake.get() }
+    }
+
+    /// The positions of the steps that make up the execution itself.
+    fn proper(&self) -> impl Iterator<Item = usize> {
+        (0..self.state.steps.len()).filter(|index| !self.step(*index).is_finally)
+    }
+
+    fn queued(&self) -> Next {
+        let end =
+            |status, reason| Next::Record(Event::Finished { status, reason: Some(reason), message: None });
+        if self.state.stop.is_some() {
+            return end(ExecutionStatus::Stopped, Reason::Stopped);
+        }
+        // What is taken back was done for an alert that may long be over, and a child follows its parent.
+        let follows_alert = self.state.created.parent.is_none() && !self.is_rollback();
+        if self.state.resolved_at.is_some() && follows_alert {
+            return end(ExecutionStatus::Expired, Reason::Resolved);
+        }
+        let deadline = self.state.created.queue_deadline;
+        if self.now >= deadline && self.state.created.parent.is_none() {
+            return end(ExecutionStatus::Expired, Reason::QueueExpired);
+        }
+        self.wake_at(deadline);
+        self.idle()
+    }
+
+    fn is_rollback(&self) -> bool {
+        self.state.created.trigger.kind == TriggerKind::Rollback
+    }
+
+    fn running(&self) -> Next {
+        if self.state.ending.is_some() {
+            return self.ending();
+        }
+        if self.is_rollback() {
+            let (status, message) = (ExecutionStatus::RolledBack, self.state.created.trigger.reason.clone());
+            return Next::Record(Event::Ending { status, reason: None, message, rollback: true });
+        }
+        if let Some(verdict) = self.must_end() {
+            return self.decide(verdict);
+        }
+        if let Some(next) = self.deadline() {
+            return next;
+        }
+        if let Some(index) = self.proper().find(|index| self.failed_for_good(*index)) {
+            return self.failure(index);
+        }
+        let mut is_waiting = false;
+        for index in self.proper().filter(|index| !self.seen(*index).is_over()) {
+            is_waiting = true;
+            if self.is_ready(index)
+                && let Some(next) = self.advance(index)
+            {
+                return next;
+            }
+        }
+        if is_waiting {
+            return self.idle();
+        }
+        match &self.runbook.verify {
+            None => self.decide(Verdict {
+                status: ExecutionStatus::Succeeded,
+                reason: None,
+                message: None,
+                rollback: false,
             }),
-            Some(until) => Next::Idle { wake: Some(until.min(deadline)) },
-            // Interrupted by a crash: the same attempt again.
-            None => Next::Begin { index, attempt: seen.last().map_or(1, |attempt| attempt.attempt) },
-        },
-        _ => begin(runbook, state, index, now),
-    }
-}
-
-/// What a step that has not begun becomes.
-fn begin(runbook: &Runbook, state: &State, index: usize, now: Timestamp) -> Next {
-    let step = &runbook.steps[index];
-    let skip = |why| Next::Record(Event::StepSkipped { step: step.id.clone(), why });
-    if state.created.range.is_some_and(|(from, to)| !(from..=to).contains(&index)) {
-        return skip(Skip::Range);
-    }
-    if state.resolved_at.is_some() && runbook.on_resolved == OnResolved::Finish && step.effect.is_changing() {
-        return skip(Skip::Resolved);
-    }
-    if let Some(when) = &step.when {
-        match when.evaluate(&view::context_of(runbook, state)) {
-            Ok(true) => {}
-            Ok(false) => return skip(Skip::When),
-            Err(error) => {
-                let error = Some(format!("its `when` cannot be answered: {error}"));
-                let (step, status) = (step.id.clone(), StepStatus::Failed);
-                return Next::Record(Event::StepFinished { step, status, error });
+            Some(verify) => {
+                let until = after(self.now, verify.within);
+                let until = self.state.deadline.map_or(until, |deadline| until.min(deadline));
+                Next::Record(Event::VerifyStarted { until })
             }
         }
     }
-    match step.kind {
-        Kind::Wait { duration } => {
-            Next::Record(Event::TimerStarted { step: step.id.clone(), until: after(now, duration) })
+
+    fn deadline(&self) -> Option<Next> {
+        let deadline = self.state.deadline?;
+        if self.now >= deadline {
+            return Some(Next::Record(Event::DeadlinePassed));
         }
-        _ => Next::Begin { index, attempt: 1 },
+        self.wake_at(deadline);
+        None
     }
-}
 
-/// The end of a step whose attempt has ended.
-fn settle(step: StepId, seen: &StepState) -> Event {
-    let status = match seen.last().map(|attempt| attempt.result.outcome) {
-        Some(AttemptOutcome::Succeeded) => StepStatus::Succeeded,
-        Some(AttemptOutcome::Failed) => StepStatus::Failed,
-        Some(AttemptOutcome::TimedOut) => StepStatus::TimedOut,
-        Some(AttemptOutcome::Stopped) => StepStatus::Stopped,
-        Some(AttemptOutcome::Unknown | AttemptOutcome::Interrupted) | None => StepStatus::Unknown,
-    };
-    Event::StepFinished { step, status, error: None }
-}
-
-fn failed_for_good(step: &Step, seen: &StepState) -> bool {
-    let failed = matches!(
-        seen.status,
-        StepStatus::Failed | StepStatus::TimedOut | StepStatus::Stopped | StepStatus::Unknown
-    );
-    failed && step.on_failure != OnFailure::Continue
-}
-
-/// Nothing can be undone in this version, so a rollback with nothing to undo ends as failed, like a stop.
-fn failure(state: &State, index: usize) -> Ending {
-    let reason = match state.steps[index].status {
-        StepStatus::Unknown => Reason::UnknownOutcome,
-        _ => Reason::StepFailed,
-    };
-    Ending { status: ExecutionStatus::Failed, reason }
-}
-
-fn verifying(runbook: &Runbook, state: &State, now: Timestamp) -> Next {
-    if state.stop.is_some() {
-        return finish(ExecutionStatus::Stopped, Some(Reason::Stopped));
-    }
-    let (Some(verify), Some(proof)) = (&runbook.verify, &state.verify) else {
-        return finish(ExecutionStatus::Failed, Some(Reason::Unreadable));
-    };
-    // The delivery that said so is in the journal: no question needs to be asked.
-    let resolved = matches!(verify.condition, Condition::AlertResolved) && state.resolved_at.is_some();
-    if resolved && proof.holds_since.is_none() {
-        return Next::Record(Event::VerifyObserved { holds: true, detail: "the alert resolved".to_owned() });
-    }
-    if let Some(since) = proof.holds_since {
-        let proven_at = after(since, verify.hold);
-        if now >= proven_at && proven_at <= proof.until {
-            return finish(ExecutionStatus::Succeeded, None);
+    /// How it must end because of something outside its steps, if it must.
+    fn must_end(&self) -> Option<Verdict> {
+        if let Some(stop) = &self.state.stop {
+            let verdict = Verdict::new(ExecutionStatus::Stopped, Reason::Stopped);
+            return Some(Verdict { rollback: stop.rollback, ..verdict });
         }
+        if self.state.resolved_at.is_some() {
+            let verdict = Verdict::new(ExecutionStatus::Stopped, Reason::Resolved);
+            match self.runbook.on_resolved {
+                OnResolved::Stop => return Some(verdict),
+                OnResolved::Rollback => return Some(Verdict { rollback: true, ..verdict }),
+                OnResolved::Finish if self.is_unbegun_consent() => {
+                    return Some(Verdict::new(ExecutionStatus::Expired, Reason::Resolved));
+                }
+                OnResolved::Finish | OnResolved::Continue => {}
+            }
+        }
+        if self.state.deadline_passed {
+            let verdict = Verdict::new(ExecutionStatus::Failed, Reason::Timeout);
+            return Some(Verdict { rollback: true, ..verdict });
+        }
+        None
     }
-    if now >= proof.until {
-        return finish(ExecutionStatus::NotVerified, Some(Reason::NotVerified));
+
+    /// Whether it waits for consent and has changed nothing so far.
+    fn is_unbegun_consent(&self) -> bool {
+        self.state.awaits_approval() && !self.has_changed()
     }
-    let held = proof.holds_since.map(|since| after(since, verify.hold));
-    Next::Idle { wake: Some(held.map_or(proof.until, |held| held.min(proof.until))) }
-}
 
-fn finish(status: ExecutionStatus, reason: Option<Reason>) -> Next {
-    Next::Record(Event::Finished { status, reason, message: None })
-}
+    /// Whether a step that can change something has begun.
+    fn has_changed(&self) -> bool {
+        let begun = |index: usize| !self.seen(index).begun.is_empty();
+        (0..self.state.steps.len()).any(|index| begun(index) && self.state.effect(index).is_changing())
+    }
 
-/// What a crash did to each attempt that was in progress: the crash rules.
-///
-/// Read-only, idempotent and keyed attempts were interrupted and run again with the same number (and so the
-/// same idempotency key). An at-most-once attempt may or may not have happened: unknown, never a second run.
-pub fn resume(state: &State) -> Vec<Event> {
-    let open = state.steps.iter().enumerate().filter_map(|(index, step)| Some((index, step.open.as_ref()?)));
-    open.map(|(index, open)| {
-        let (outcome, error) = match state.effect(index) {
-            Effect::ReadOnly | Effect::Idempotent | Effect::Keyed => (
-                AttemptOutcome::Interrupted,
-                "runbookd ended while this ran; it runs again with the same number",
-            ),
-            Effect::AtMostOnce => (
-                AttemptOutcome::Unknown,
-                "runbookd ended while this ran; it may or may not have happened and is not run again",
-            ),
+    fn failed_for_good(&self, index: usize) -> bool {
+        let seen = self.seen(index);
+        // A step that was no longer wanted has not failed.
+        let unwanted = seen.reason == Some(Reason::Resolved);
+        seen.has_failed() && !unwanted && self.step(index).on_failure != OnFailure::Continue
+    }
+
+    fn failure(&self, index: usize) -> Next {
+        let (step, seen) = (self.step(index), self.seen(index));
+        let reason = match (seen.reason, seen.status) {
+            (Some(reason), _) => reason,
+            (None, StepStatus::Unknown) => Reason::UnknownOutcome,
+            (None, _) => Reason::StepFailed,
         };
-        Event::AttemptFinished {
-            step: state.created.steps[index].id.clone(),
-            attempt: open.attempt,
-            result: Box::new(AttemptResult::plain(outcome, String::new(), Some(error.to_owned()))),
+        if step.on_failure == OnFailure::Pause {
+            let said = format!("step {} ended as {}", step.id, seen.status);
+            return Next::Record(Event::Paused { actor: None, reason: said, code: Some(reason) });
         }
-    })
-    .collect()
+        let status = match reason {
+            Reason::Rejected if !self.has_changed() => ExecutionStatus::Rejected,
+            Reason::ApprovalExpired if !self.has_changed() => ExecutionStatus::Expired,
+            _ => ExecutionStatus::Failed,
+        };
+        let message = Some(format!("step {} ended as {}", step.id, seen.status));
+        let rollback = step.on_failure == OnFailure::Rollback;
+        self.decide(Verdict { status, reason: Some(reason), message, rollback })
+    }
+
+    fn paused(&self) -> Next {
+        if let Some(verdict) = self.must_end() {
+            return self.decide(verdict);
+        }
+        // What was in progress when it was held still ends; nothing begins.
+        for index in 0..self.state.steps.len() {
+            let seen = self.seen(index);
+            if seen.status == StepStatus::Running
+                && !seen.is_busy()
+                && let Some(next) = self.advance(index)
+                && !matches!(next, Next::Begin { .. } | Next::Record(Event::TimerStarted { .. }))
+            {
+                return next;
+            }
+        }
+        Next::Idle { wake: None }
+    }
+
+    fn verifying(&self) -> Next {
+        if self.state.ending.is_some() {
+            return self.ending();
+        }
+        if let Some(stop) = &self.state.stop {
+            let verdict = Verdict::new(ExecutionStatus::Stopped, Reason::Stopped);
+            return self.decide(Verdict { rollback: stop.rollback, ..verdict });
+        }
+        let (Some(verify), Some(proof)) = (&self.runbook.verify, &self.state.verify) else {
+            return self.decide(Verdict::new(ExecutionStatus::Failed, Reason::Unreadable));
+        };
+        // The delivery that said so is in the journal: no question needs to be asked.
+        let resolved =
+            matches!(verify.condition, Condition::AlertResolved) && self.state.resolved_at.is_some();
+        if resolved && proof.holds_since.is_none() {
+            return Next::Record(Event::VerifyObserved {
+                holds: true,
+                detail: "the alert resolved".to_owned(),
+            });
+        }
+        if let Some(since) = proof.holds_since {
+            let proven_at = after(since, verify.hold);
+            if self.now >= proven_at && proven_at <= proof.until {
+                let status = ExecutionStatus::Succeeded;
+                return self.decide(Verdict { status, reason: None, message: None, rollback: false });
+            }
+            self.wake_at(proven_at);
+        }
+        if self.now >= proof.until {
+            let verdict = Verdict::new(ExecutionStatus::NotVerified, Reason::NotVerified);
+            return self.decide(Verdict { rollback: true, ..verdict });
+        }
+        self.wake_at(proof.until);
+        self.idle()
+    }
 }
 
 #[cfg(test)]

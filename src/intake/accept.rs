@@ -2,7 +2,7 @@
 
 use super::announcement::Announcement;
 use super::decode::{self, Element, MalformedBody};
-use super::ids::Ids;
+use crate::store::Ids;
 use super::ruling::{Ground, rule};
 use crate::model::{Clock, ExecutionId, RunbookId, Timestamp};
 use crate::routing::{Library, Rules};

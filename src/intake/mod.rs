@@ -7,10 +7,8 @@
 mod accept;
 mod announcement;
 mod decode;
-mod ids;
 mod ruling;
 
 pub use accept::{Accepted, Intake, IntakeError, Options};
 pub use announcement::Announcement;
 pub use decode::{Body, Element, MalformedBody, decode};
-pub use ids::Ids;

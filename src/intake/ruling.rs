@@ -2,7 +2,7 @@
 
 use super::announcement::Announcement;
 use super::decode::Element;
-use super::ids::Ids;
+use crate::store::Ids;
 use crate::admit::{self, Case, Denial, Request, Ruling};
 use crate::journal::{Created, Trigger, TriggerKind};
 use crate::model::{

@@ -1,9 +1,7 @@
 //! The events, and how an entry is written: JSON with a version, readable by a person in an emergency.
 
-use crate::model::{
-    AttemptOutcome, Effect, ExecutionId, ExecutionStatus, Fingerprint, Labels, Reason, RunbookId, StepId,
-    StepStatus, Target, Timestamp,
-};
+use super::record::{AttemptResult, Created};
+use crate::model::{ExecutionId, ExecutionStatus, Part, Reason, StepId, StepStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -78,33 +76,134 @@ pub enum Event {
         step: StepId,
         /// Why.
         why: Skip,
+        /// Who wanted it so.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why they did, in their words.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+    /// What a step is done for, item by item.
+    ItemsListed {
+        /// Which step.
+        step: StepId,
+        /// The list; it stays so, whatever its template would give later.
+        items: Vec<String>,
     },
     /// An attempt is about to begin; durable before anything is changed.
     StepIntended {
         /// Which.
         step: StepId,
+        /// Which part of it.
+        #[serde(skip_serializing_if = "Part::is_main", default)]
+        part: Part,
         /// Counting up from 1; a re-run after a crash keeps the number.
         attempt: u32,
         /// When the attempt's own timeout passes.
         deadline: Timestamp,
+        /// When the time of all attempts passes; with the first of them, where it is limited.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        total: Option<Timestamp>,
         /// What will be done, with everything filled in, for people.
         plan: String,
+        /// The breaker that let it pass and hears of its outcome.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        breaker: Option<String>,
+        /// The execution it starts.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        child: Option<ExecutionId>,
     },
-    /// The step waits for time to pass.
+    /// The step waits: for time to pass, for a condition, or for a person.
     TimerStarted {
         /// Which.
         step: StepId,
-        /// Absolute, so that a restart neither loses nor repeats time.
+        /// Until when at most. Absolute, so that a restart neither loses nor repeats time.
         until: Timestamp,
+    },
+    /// The answer to the question a step waits on changed.
+    StepObserved {
+        /// Which step.
+        step: StepId,
+        /// Whether it holds now.
+        holds: bool,
+        /// What was seen.
+        detail: String,
+    },
+    /// Consent is asked for.
+    ApprovalRequested {
+        /// By which step.
+        step: StepId,
+        /// What is asked, and everything that would follow, as far as it is known.
+        plan: String,
+        /// SHA-256 of the plan: consent is given to this one and no other.
+        hash: String,
+        /// Until when it may be given.
+        until: Timestamp,
+    },
+    /// A person consented.
+    Approved {
+        /// To which step.
+        step: StepId,
+        /// Who.
+        actor: String,
+        /// Why, in their words.
+        reason: String,
+        /// To which plan.
+        hash: String,
+    },
+    /// A person refused.
+    Rejected {
+        /// Which step.
+        step: StepId,
+        /// Who.
+        actor: String,
+        /// Why, in their words.
+        reason: String,
+    },
+    /// A person says that they did what a step told them.
+    Acknowledged {
+        /// Which step.
+        step: StepId,
+        /// Who.
+        actor: String,
+        /// In their words.
+        reason: String,
     },
     /// An attempt ended.
     AttemptFinished {
         /// Which step.
         step: StepId,
+        /// Which part of it.
+        #[serde(skip_serializing_if = "Part::is_main", default)]
+        part: Part,
         /// Which attempt.
         attempt: u32,
         /// How.
         result: Box<AttemptResult>,
+    },
+    /// Another attempt will be made.
+    RetryScheduled {
+        /// Of which step.
+        step: StepId,
+        /// Of which part of it.
+        #[serde(skip_serializing_if = "Part::is_main", default)]
+        part: Part,
+        /// Its number.
+        attempt: u32,
+        /// When.
+        at: Timestamp,
+    },
+    /// One item of a step, or an undo, ended for good.
+    PartFinished {
+        /// Which step.
+        step: StepId,
+        /// Which part of it.
+        part: Part,
+        /// How.
+        status: StepStatus,
+        /// Why, where no attempt says it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        error: Option<String>,
     },
     /// A step ended for good.
     StepFinished {
@@ -112,6 +211,9 @@ pub enum Event {
         step: StepId,
         /// How.
         status: StepStatus,
+        /// The code of why, where one says more than the status.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<Reason>,
         /// Why, where no attempt says it.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         error: Option<String>,
@@ -124,6 +226,49 @@ pub enum Event {
         actor: String,
         /// Why, in their words.
         reason: String,
+        /// Whether what was done is to be undone.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        rollback: bool,
+    },
+    /// It is held: what is in progress ends, nothing else begins, no time passes.
+    Paused {
+        /// Who wanted it so; absent where a step's failure did.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why, in their words.
+        reason: String,
+        /// The code of why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        code: Option<Reason>,
+    },
+    /// It goes on where it was held.
+    Resumed {
+        /// Who wanted it so.
+        actor: String,
+        /// Why, in their words.
+        reason: String,
+    },
+    /// A failed step is to be tried once more.
+    RetryRequested {
+        /// Which.
+        step: StepId,
+        /// By whom.
+        actor: String,
+        /// Why, in their words.
+        reason: String,
+    },
+    /// A person changed what is still to be done.
+    Modified {
+        /// Who.
+        actor: String,
+        /// Why, in their words.
+        reason: String,
+        /// Inputs by name.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+        inputs: BTreeMap<String, Change<String>>,
+        /// Arguments by step; they are taken as they are, not as templates.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+        args: BTreeMap<StepId, Change<Vec<String>>>,
     },
     /// The whole timeout passed.
     DeadlinePassed,
@@ -139,6 +284,22 @@ pub enum Event {
         /// What was seen.
         detail: String,
     },
+    /// It is decided how it ends; what has begun is settled, undone where asked, and `finally` steps run.
+    Ending {
+        /// The final status, unless an undo says otherwise.
+        status: ExecutionStatus,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<Reason>,
+        /// What a person needs to know beyond the reason.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        message: Option<String>,
+        /// Whether what was done is undone.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        rollback: bool,
+    },
+    /// What was done is being undone, in the reverse order.
+    RollbackStarted,
     /// The end. No event leads out of it.
     Finished {
         /// The final status.
@@ -159,18 +320,42 @@ impl Event {
             Self::Created(_) => "created",
             Self::Started { .. } => "started",
             Self::StepSkipped { .. } => "step_skipped",
+            Self::ItemsListed { .. } => "items_listed",
             Self::StepIntended { .. } => "step_intended",
             Self::TimerStarted { .. } => "timer_started",
+            Self::StepObserved { .. } => "step_observed",
+            Self::ApprovalRequested { .. } => "approval_requested",
+            Self::Approved { .. } => "approved",
+            Self::Rejected { .. } => "rejected",
+            Self::Acknowledged { .. } => "acknowledged",
             Self::AttemptFinished { .. } => "attempt_finished",
+            Self::RetryScheduled { .. } => "retry_scheduled",
+            Self::PartFinished { .. } => "part_finished",
             Self::StepFinished { .. } => "step_finished",
             Self::AlertResolved => "alert_resolved",
             Self::StopRequested { .. } => "stop_requested",
+            Self::Paused { .. } => "paused",
+            Self::Resumed { .. } => "resumed",
+            Self::RetryRequested { .. } => "retry_requested",
+            Self::Modified { .. } => "modified",
             Self::DeadlinePassed => "deadline_passed",
             Self::VerifyStarted { .. } => "verify_started",
             Self::VerifyObserved { .. } => "verify_observed",
+            Self::Ending { .. } => "ending",
+            Self::RollbackStarted => "rollback_started",
             Self::Finished { .. } => "finished",
         }
     }
+}
+
+/// What something was and what it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change<T> {
+    /// Before; absent where it was a template.
+    #[serde(skip_serializing_if = "Option::is_none", default = "Option::default")]
+    pub from: Option<T>,
+    /// From now on.
+    pub to: T,
 }
 
 /// Why a step will not run.
@@ -185,6 +370,8 @@ pub enum Skip {
     Ended,
     /// The caller chose a range of steps without it.
     Range,
+    /// A person skipped it.
+    Person,
 }
 
 impl Skip {
@@ -195,149 +382,7 @@ impl Skip {
             Self::Resolved => "resolved",
             Self::Ended => "ended",
             Self::Range => "range",
+            Self::Person => "person",
         }
     }
-}
-
-/// Everything an execution is bound to from its first moment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Created {
-    /// Its id.
-    pub id: ExecutionId,
-    /// The runbook.
-    pub runbook: RunbookId,
-    /// Its version; a reload never changes a running execution.
-    pub version: u64,
-    /// The SHA-256 of that version's file.
-    pub hash: String,
-    /// The runbook's title then.
-    pub title: String,
-    /// What asked for it.
-    pub trigger: Trigger,
-    /// What it acts on.
-    pub target: Option<Target>,
-    /// What it holds alone from start to end; `None` when nothing in it is changing.
-    pub lock: Option<String>,
-    /// The inputs' values.
-    pub inputs: BTreeMap<String, String>,
-    /// The steps' outline, so that the record can be shown without the runbook.
-    pub steps: Vec<StepHead>,
-    /// Steps before and after this range of positions are skipped.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub range: Option<(usize, usize)>,
-    /// From start to end, in milliseconds.
-    pub timeout_ms: u64,
-    /// When it expires unless started.
-    pub queue_deadline: Timestamp,
-    /// The source of all randomness of this execution.
-    pub seed: u64,
-    /// The instance that accepted it.
-    pub instance: String,
-}
-
-/// A step in outline.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepHead {
-    /// Its id.
-    pub id: StepId,
-    /// Its title.
-    pub title: String,
-    /// Its kind's word.
-    pub kind: String,
-    /// What a crash may do to it.
-    pub effect: Effect,
-}
-
-/// What asked for an execution.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trigger {
-    /// Alert or person.
-    pub kind: TriggerKind,
-    /// The alert's name.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub alertname: Option<String>,
-    /// The alert's fingerprint.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub fingerprint: Option<Fingerprint>,
-    /// When the alert began, as its source says.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub starts_at: Option<Timestamp>,
-    /// Link to the alert's expression.
-    #[serde(skip_serializing_if = "String::is_empty", default)]
-    pub generator_url: String,
-    /// The labels it was started with.
-    pub labels: Labels,
-    /// The annotations it was started with.
-    pub annotations: Labels,
-    /// `alert:<name>`, or the person's subject.
-    pub by: String,
-    /// Why, in the person's words.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub reason: Option<String>,
-}
-
-/// What kind of thing asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TriggerKind {
-    /// A delivered alert.
-    Alert,
-    /// A person or a program with a token.
-    Manual,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttemptResult {
-    /// How.
-    pub outcome: AttemptOutcome,
-    /// The process's exit code.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub exit_code: Option<i32>,
-    /// The signal that ended the process.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub signal: Option<i32>,
-    /// The answer's status.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub http_status: Option<u16>,
-    /// Standard output, or the answer's body.
-    pub stdout: Output,
-    /// Standard error.
-    pub stderr: Output,
-    /// What went wrong, for people.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub error: Option<String>,
-    /// A check's answer.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub answer: Option<bool>,
-}
-
-impl AttemptResult {
-    /// An end without a process or a request; `text` stands where output would.
-    pub fn plain(outcome: AttemptOutcome, text: String, error: Option<String>) -> Self {
-        let stdout = Output { bytes: text.len() as u64, head: text, ..Output::default() };
-        let (exit_code, signal, http_status, answer) = (None, None, None, None);
-        Self { outcome, exit_code, signal, http_status, stdout, stderr: Output::default(), error, answer }
-    }
-}
-
-/// What is kept of one stream of an attempt.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Output {
-    /// Bytes produced.
-    pub bytes: u64,
-    /// Bytes cut out of the middle.
-    #[serde(skip_serializing_if = "is_zero", default)]
-    pub cut: u64,
-    /// The first 2 KiB, as text.
-    #[serde(skip_serializing_if = "String::is_empty", default)]
-    pub head: String,
-    /// The file that holds all that was kept, when that is more than `head`.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub file: Option<String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }

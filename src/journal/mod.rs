@@ -4,10 +4,13 @@
 //! for the time. Every event carries its time; replaying a journal gives the same state on every machine.
 
 mod event;
+mod fold;
+mod record;
 mod state;
 
-pub use event::{
-    AttemptResult, Created, DecodeError, Entry, Event, Output, Skip, StepHead, Trigger, TriggerKind, decode,
-    encode,
+pub use event::{Change, DecodeError, Entry, Event, Skip, decode, encode};
+pub use fold::IllegalEvent;
+pub use record::{AttemptResult, Created, Inherited, Output, Parent, StepHead, Trigger, TriggerKind};
+pub use state::{
+    ApprovalState, Attempt, Decided, Open, Pause, Planned, Saying, State, StepState, StopRequest, VerifyState,
 };
-pub use state::{Attempt, IllegalEvent, Open, State, StepState, StopRequest, VerifyState};

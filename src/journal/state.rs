@@ -1,65 +1,13 @@
-//! The fold: state and event give the next state, or say why the event cannot follow.
+//! Where an execution stands, as told by its journal. Only `fold` changes it.
 
-use super::event::{AttemptResult, Created, Entry, Event, Skip};
-use crate::model::{AttemptOutcome, Effect, ExecutionStatus, Reason, StepId, StepStatus, Timestamp};
+use super::event::Skip;
+use super::record::{AttemptResult, Created, Inherited};
+use crate::model::{
+    AttemptOutcome, Effect, ExecutionId, ExecutionStatus, Part, Reason, Role, StepId, StepStatus, Timestamp,
+};
+use std::collections::BTreeMap;
 
-/// An event that cannot follow the state it met: a bug or a damaged journal, never obeyed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IllegalEvent {
-    /// Numbers must count up without gaps.
-    #[error("event {found} cannot follow event {last}")]
-    Sequence {
-        /// The last applied.
-        last: u64,
-        /// The one offered.
-        found: u64,
-    },
-    /// The journal must begin with `created`.
-    #[error("the journal does not begin with its creation")]
-    NotCreated,
-    /// Nothing follows the end.
-    #[error("{kind} cannot follow the end of the execution")]
-    Final {
-        /// The event offered.
-        kind: &'static str,
-    },
-    /// The execution's status does not allow it.
-    #[error("{kind} cannot happen while {status}")]
-    Status {
-        /// The event offered.
-        kind: &'static str,
-        /// Where the execution stood.
-        status: ExecutionStatus,
-    },
-    /// The step's status does not allow it.
-    #[error("{kind} cannot happen to step {step} while it is {status}")]
-    Step {
-        /// The event offered.
-        kind: &'static str,
-        /// The step.
-        step: StepId,
-        /// Where the step stood.
-        status: StepStatus,
-    },
-    /// No such attempt is in progress.
-    #[error("attempt {attempt} of step {step} is not in progress")]
-    Attempt {
-        /// The step.
-        step: StepId,
-        /// The number.
-        attempt: u32,
-    },
-    /// No such step.
-    #[error("{kind} names the unknown step {step}")]
-    UnknownStep {
-        /// The event offered.
-        kind: &'static str,
-        /// The name.
-        step: StepId,
-    },
-}
-
-/// Where an execution stands, as told by its journal.
+/// Where an execution stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     /// What it is bound to.
@@ -78,6 +26,8 @@ pub struct State {
     pub finished_at: Option<Timestamp>,
     /// When its whole timeout passes.
     pub deadline: Option<Timestamp>,
+    /// The inputs as they are now.
+    pub inputs: BTreeMap<String, String>,
     /// The steps, in the runbook's order.
     pub steps: Vec<StepState>,
     /// The proof, once begun.
@@ -86,8 +36,14 @@ pub struct State {
     pub resolved_at: Option<Timestamp>,
     /// Who stopped it.
     pub stop: Option<StopRequest>,
+    /// Whether it was stopped once more after its end was decided: `finally` steps end too.
+    pub cut_short: bool,
     /// Whether the whole timeout passed.
     pub deadline_passed: bool,
+    /// Why it is held, while it is.
+    pub pause: Option<Pause>,
+    /// How it ends, once that is decided.
+    pub ending: Option<Decided>,
     /// The number of the last event.
     pub seq: u64,
 }
@@ -99,21 +55,47 @@ pub struct StepState {
     pub status: StepStatus,
     /// Why it was skipped.
     pub skip: Option<Skip>,
+    /// Who skipped it.
+    pub skipped_by: Option<Saying>,
+    /// The code of why it ended so, where one says more than the status.
+    pub reason: Option<Reason>,
     /// Why it failed, where no attempt says it.
     pub error: Option<String>,
-    /// The attempt in progress.
-    pub open: Option<Open>,
-    /// Its attempts that ended, in order.
+    /// The attempts in progress.
+    pub open: Vec<Open>,
+    /// The attempts that ended, of all parts, in the order in which they did.
     pub attempts: Vec<Attempt>,
-    /// When it goes on, while it waits for time.
+    /// How many of `attempts` belong to the time before a person asked for another try.
+    pub since: usize,
+    /// The attempts that will be made later, by part.
+    pub retries: BTreeMap<Part, Planned>,
+    /// How items and undos ended, and why where no attempt says it.
+    pub ended: BTreeMap<Part, (StepStatus, Option<String>)>,
+    /// What it is done for, item by item.
+    pub items: Option<Vec<String>>,
+    /// Which main parts have begun, each with the number of the event that says so.
+    pub begun: Vec<(u64, Part)>,
+    /// When the time of all its attempts passes.
+    pub deadline: Option<Timestamp>,
+    /// Until when it waits at most.
     pub until: Option<Timestamp>,
     /// When its timer began.
     pub timer_started_at: Option<Timestamp>,
+    /// The last answer to the question it waits on.
+    pub observed: Option<(bool, String)>,
+    /// The consent it asks for.
+    pub approval: Option<ApprovalState>,
+    /// Who said that it is done.
+    pub acknowledged: Option<Saying>,
+    /// Its arguments, where a person changed them.
+    pub args: Option<Vec<String>>,
 }
 
 /// An attempt in progress.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Open {
+    /// The part of the step.
+    pub part: Part,
     /// Its number.
     pub attempt: u32,
     /// When it was intended.
@@ -122,11 +104,17 @@ pub struct Open {
     pub deadline: Timestamp,
     /// What it does, for people.
     pub plan: String,
+    /// The breaker that hears of its outcome.
+    pub breaker: Option<String>,
+    /// The execution it started.
+    pub child: Option<ExecutionId>,
 }
 
 /// An attempt that ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
+    /// The part of the step.
+    pub part: Part,
     /// Its number; an interrupted attempt and its re-run share one.
     pub attempt: u32,
     /// When it was intended.
@@ -137,6 +125,43 @@ pub struct Attempt {
     pub plan: String,
     /// How it ended.
     pub result: AttemptResult,
+}
+
+/// An attempt to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planned {
+    /// Its number.
+    pub attempt: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a person said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saying {
+    /// Who.
+    pub actor: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A consent that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalState {
+    /// To what.
+    pub plan: String,
+    /// SHA-256 of that.
+    pub hash: String,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// Until when it may be given.
+    pub until: Timestamp,
+    /// Who gave it so far.
+    pub given: Vec<Saying>,
+    /// Who refused.
+    pub refused: Option<Saying>,
 }
 
 /// The proof that the steps helped.
@@ -161,41 +186,49 @@ pub struct StopRequest {
     pub reason: String,
     /// When.
     pub at: Timestamp,
+    /// Whether what was done is to be undone.
+    pub rollback: bool,
+}
+
+/// Why it is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Who wanted it so; absent where a step's failure did.
+    pub actor: Option<String>,
+    /// Why, in their words.
+    pub reason: String,
+    /// The code of why.
+    pub code: Option<Reason>,
+    /// Since when.
+    pub at: Timestamp,
+    /// Where it goes on.
+    pub from: ExecutionStatus,
+}
+
+/// How an execution ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// The final status, unless an undo says otherwise.
+    pub status: ExecutionStatus,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// What a person needs to know beyond the reason.
+    pub message: Option<String>,
+    /// Whether what was done is undone.
+    pub rollback: bool,
 }
 
 impl State {
-    /// The state after a whole journal.
-    ///
-    /// # Errors
-    /// [`IllegalEvent`] at the first entry that cannot follow.
-    pub fn replay(entries: impl IntoIterator<Item = Entry>) -> Result<Self, IllegalEvent> {
-        let mut entries = entries.into_iter();
-        let mut state = match entries.next() {
-            Some(Entry { seq: 1, at, event: Event::Created(created) }) => Self::new(created, at),
-            _ => return Err(IllegalEvent::NotCreated),
-        };
-        for entry in entries {
-            state.apply(&entry)?;
-        }
-        Ok(state)
-    }
-
     /// The state of an execution just created.
     pub fn new(created: Box<Created>, at: Timestamp) -> Self {
+        let inherited = |id: &StepId| created.inherited.iter().find(|step| step.step == *id);
         let steps = created
             .steps
             .iter()
-            .map(|_| StepState {
-                status: StepStatus::Pending,
-                skip: None,
-                error: None,
-                open: None,
-                attempts: Vec::new(),
-                until: None,
-                timer_started_at: None,
-            })
+            .map(|head| inherited(&head.id).map_or_else(StepState::new, |step| StepState::inherit(step, at)))
             .collect();
         Self {
+            inputs: created.inputs.clone(),
             created,
             created_at: at,
             status: ExecutionStatus::Queued,
@@ -208,127 +241,12 @@ impl State {
             verify: None,
             resolved_at: None,
             stop: None,
+            cut_short: false,
             deadline_passed: false,
+            pause: None,
+            ending: None,
             seq: 1,
         }
-    }
-
-    /// Applies one more entry. On an error the state is as it was.
-    ///
-    /// # Errors
-    /// [`IllegalEvent`] saying why it cannot follow.
-    pub fn apply(&mut self, entry: &Entry) -> Result<(), IllegalEvent> {
-        if entry.seq != self.seq + 1 {
-            return Err(IllegalEvent::Sequence { last: self.seq, found: entry.seq });
-        }
-        let kind = entry.event.kind();
-        if self.status.is_final() {
-            return Err(IllegalEvent::Final { kind });
-        }
-        self.change(entry.at, &entry.event, kind)?;
-        self.seq = entry.seq;
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_lines, reason = "the whole transition table in one place")]
-    fn change(&mut self, at: Timestamp, event: &Event, kind: &'static str) -> Result<(), IllegalEvent> {
-        use ExecutionStatus::{Queued, Running, Verifying};
-        match event {
-            Event::Created(_) => return Err(IllegalEvent::Status { kind, status: self.status }),
-            Event::Started { deadline } => {
-                self.expect(kind, &[Queued])?;
-                self.status = Running;
-                self.started_at = Some(at);
-                self.deadline = Some(*deadline);
-            }
-            Event::StepSkipped { step, why } => {
-                let step = self.step(kind, step, &[StepStatus::Pending])?;
-                step.status = StepStatus::Skipped;
-                step.skip = Some(*why);
-            }
-            Event::StepIntended { step, attempt, deadline, plan } => {
-                self.expect(kind, &[Running])?;
-                let step = self.step(kind, step, &[StepStatus::Pending, StepStatus::Waiting])?;
-                step.status = StepStatus::Running;
-                step.open =
-                    Some(Open { attempt: *attempt, started_at: at, deadline: *deadline, plan: plan.clone() });
-            }
-            Event::TimerStarted { step, until } => {
-                self.expect(kind, &[Running])?;
-                let step = self.step(kind, step, &[StepStatus::Pending])?;
-                step.status = StepStatus::Waiting;
-                step.until = Some(*until);
-                step.timer_started_at = Some(at);
-            }
-            Event::AttemptFinished { step: id, attempt, result } => {
-                let step = self.step(kind, id, &[StepStatus::Running])?;
-                let Some(open) = step.open.take_if(|open| open.attempt == *attempt) else {
-                    return Err(IllegalEvent::Attempt { step: id.clone(), attempt: *attempt });
-                };
-                finish_attempt(step, open, at, result);
-            }
-            Event::StepFinished { step, status, error } => {
-                let step =
-                    self.step(kind, step, &[StepStatus::Pending, StepStatus::Waiting, StepStatus::Running])?;
-                step.status = *status;
-                step.error.clone_from(error);
-                step.until = None;
-                step.open = None;
-            }
-            Event::AlertResolved => self.resolved_at = self.resolved_at.or(Some(at)),
-            Event::StopRequested { actor, reason } => {
-                let request = StopRequest { actor: actor.clone(), reason: reason.clone(), at };
-                self.stop.get_or_insert(request);
-            }
-            Event::DeadlinePassed => {
-                self.expect(kind, &[Running, Verifying])?;
-                self.deadline_passed = true;
-            }
-            Event::VerifyStarted { until } => {
-                self.expect(kind, &[Running])?;
-                self.status = Verifying;
-                self.verify =
-                    Some(VerifyState { started_at: at, until: *until, holds_since: None, detail: None });
-            }
-            Event::VerifyObserved { holds, detail } => {
-                self.expect(kind, &[Verifying])?;
-                if let Some(verify) = &mut self.verify {
-                    verify.holds_since = if *holds { verify.holds_since.or(Some(at)) } else { None };
-                    verify.detail = Some(detail.clone());
-                }
-            }
-            Event::Finished { status, reason, message } => {
-                if !status.is_final() {
-                    return Err(IllegalEvent::Status { kind, status: *status });
-                }
-                self.status = *status;
-                self.reason = *reason;
-                self.message.clone_from(message);
-                self.finished_at = Some(at);
-            }
-        }
-        Ok(())
-    }
-
-    fn expect(&self, kind: &'static str, allowed: &[ExecutionStatus]) -> Result<(), IllegalEvent> {
-        if allowed.contains(&self.status) {
-            return Ok(());
-        }
-        Err(IllegalEvent::Status { kind, status: self.status })
-    }
-
-    fn step(
-        &mut self,
-        kind: &'static str,
-        id: &StepId,
-        allowed: &[StepStatus],
-    ) -> Result<&mut StepState, IllegalEvent> {
-        let index = self.index_of(id).ok_or_else(|| IllegalEvent::UnknownStep { kind, step: id.clone() })?;
-        let step = &mut self.steps[index];
-        if allowed.contains(&step.status) {
-            return Ok(step);
-        }
-        Err(IllegalEvent::Step { kind, step: id.clone(), status: step.status })
     }
 
     /// Where the step `id` stands in the order.
@@ -343,29 +261,111 @@ impl State {
 
     /// Whether an attempt is in progress.
     pub fn has_open_attempt(&self) -> bool {
-        self.steps.iter().any(|step| step.open.is_some())
+        self.steps.iter().any(|step| !step.open.is_empty())
     }
-}
 
-/// Closes the attempt in progress. The step stays `running` until the machine says what follows, except
-/// that an interrupted attempt leaves it `waiting` to be intended again.
-fn finish_attempt(step: &mut StepState, open: Open, at: Timestamp, result: &AttemptResult) {
-    if result.outcome == AttemptOutcome::Interrupted {
-        step.status = StepStatus::Waiting;
+    /// The main parts that have begun, in the order in which they did.
+    pub fn begun(&self) -> Vec<(usize, Part)> {
+        let mut begun: Vec<(u64, usize, Part)> = Vec::new();
+        for (index, step) in self.steps.iter().enumerate() {
+            begun.extend(step.begun.iter().map(|(seq, part)| (*seq, index, *part)));
+        }
+        begun.sort_unstable();
+        begun.into_iter().map(|(_, index, part)| (index, part)).collect()
     }
-    let Open { attempt, started_at, plan, .. } = open;
-    step.attempts.push(Attempt { attempt, started_at, finished_at: at, plan, result: result.clone() });
+
+    /// Whether a step waits for consent.
+    pub fn awaits_approval(&self) -> bool {
+        self.steps.iter().any(|step| step.status == StepStatus::Waiting && step.approval.is_some())
+    }
 }
 
 impl StepState {
+    pub(super) fn new() -> Self {
+        Self {
+            status: StepStatus::Pending,
+            skip: None,
+            skipped_by: None,
+            reason: None,
+            error: None,
+            open: Vec::new(),
+            attempts: Vec::new(),
+            since: 0,
+            retries: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            items: None,
+            begun: Vec::new(),
+            deadline: None,
+            until: None,
+            timer_started_at: None,
+            observed: None,
+            approval: None,
+            acknowledged: None,
+            args: None,
+        }
+    }
+
+    fn inherit(step: &Inherited, at: Timestamp) -> Self {
+        let attempts = step.last.iter().map(|result| Attempt {
+            part: Part::MAIN,
+            attempt: 0,
+            started_at: at,
+            finished_at: at,
+            plan: "done by the execution that is taken back".to_owned(),
+            result: result.clone(),
+        });
+        Self {
+            status: step.status,
+            items: step.items.clone(),
+            begun: step.begun.clone(),
+            attempts: attempts.collect(),
+            ..Self::new()
+        }
+    }
+
     /// Whether nothing more happens to it.
     pub fn is_over(&self) -> bool {
         !matches!(self.status, StepStatus::Pending | StepStatus::Running | StepStatus::Waiting)
     }
 
-    /// The last attempt that ended.
+    /// Whether it ended in another way than well.
+    pub fn has_failed(&self) -> bool {
+        use StepStatus::{Failed, Stopped, TimedOut, Unknown};
+        matches!(self.status, Failed | TimedOut | Stopped | Unknown)
+    }
+
+    /// Its last attempt that ended, apart from probes and undos.
     pub fn last(&self) -> Option<&Attempt> {
-        self.attempts.last()
+        self.attempts.iter().rev().find(|attempt| attempt.part.role == Role::Main)
+    }
+
+    /// The last attempt of `part` since a person last asked for another try.
+    pub fn last_of(&self, part: Part) -> Option<&Attempt> {
+        self.attempts[self.since..].iter().rev().find(|attempt| attempt.part == part)
+    }
+
+    /// How many attempts of `part` ended with an outcome since a person last asked for another try.
+    pub fn tried(&self, part: Part) -> u32 {
+        let ended = self.attempts[self.since..]
+            .iter()
+            .filter(|attempt| attempt.part == part && attempt.result.outcome != AttemptOutcome::Interrupted);
+        u32::try_from(ended.count()).unwrap_or(u32::MAX)
+    }
+
+    /// The number of the next new attempt of `part`.
+    pub fn next_number(&self, part: Part) -> u32 {
+        let of_part = self.attempts.iter().filter(|attempt| attempt.part == part);
+        of_part.map(|attempt| attempt.attempt).max().unwrap_or(0) + 1
+    }
+
+    /// The attempt of `part` in progress.
+    pub fn open_of(&self, part: Part) -> Option<&Open> {
+        self.open.iter().find(|open| open.part == part)
+    }
+
+    /// Whether the step itself, not its undo, has an attempt in progress.
+    pub fn is_busy(&self) -> bool {
+        self.open.iter().any(|open| open.part.role != Role::Undo)
     }
 
     /// What `steps.X.ok` is: a check's answer, else whether it succeeded.

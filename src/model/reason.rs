@@ -46,6 +46,12 @@ words! {
         NotVerified = "not_verified",
         /// A person stopped it.
         Stopped = "stopped",
+        /// A person refused consent.
+        Rejected = "rejected",
+        /// Nobody consented in time.
+        ApprovalExpired = "approval_expired",
+        /// What was done could not be undone.
+        UndoFailed = "undo_failed",
         /// The stored record of the execution cannot be continued.
         Unreadable = "unreadable",
     }
@@ -90,6 +96,9 @@ impl Reason {
             Self::UnknownOutcome => "a step that must not run twice was interrupted, its outcome is unknown",
             Self::NotVerified => "the verify did not hold in time",
             Self::Stopped => "a person stopped it",
+            Self::Rejected => "a person refused consent",
+            Self::ApprovalExpired => "nobody consented in time",
+            Self::UndoFailed => "what was done could not be undone; a person is needed",
             Self::Unreadable => "its stored record cannot be continued by this version",
         }
     }

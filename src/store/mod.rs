@@ -5,6 +5,7 @@
 //! `journal`, `telemetry`. Must never: decide anything, or show a caller its data before it is complete.
 
 mod frame;
+mod ids;
 mod overlay;
 pub mod records;
 
@@ -14,6 +15,7 @@ mod sled;
 #[cfg(test)]
 mod contract;
 
+pub use self::ids::Ids;
 pub use self::memory::{Fault, MemoryStore};
 pub use self::sled::{OnCommit, OpenError, SledOptions, SledStore};
 

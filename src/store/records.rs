@@ -5,7 +5,7 @@
 //! | `x/` | ULID of an execution | [`Header`]: its line in lists, and what a restart needs to park it again |
 //! | `j/` | ULID `/` sequence | one journal entry |
 //! | `l/` | ULID | empty: the execution is live |
-//! | `n/` | ULID `/` word | [`Signal`]: told by intake, taken by the engine |
+//! | `n/` | ULID `/` word or child | [`Signal`]: told by intake or a child's end, taken by the engine |
 //! | `ir/ ia/ it/ is/` | runbook, alert name, target, final status `/` ULID | empty: lists by one of them |
 //! | `e/` | fingerprint and label hash | [`Episode`] |
 //! | `b/` | hash of an element that is no alert | [`Rejected`] |
@@ -23,7 +23,7 @@ pub use list::{DecisionFilter, ExecutionFilter, Page};
 pub use queue::QueueCount;
 
 use super::{CommitError, Pair, ReadError, Scan, Store, Txn};
-use crate::journal::{Entry, TriggerKind, decode};
+use crate::journal::{Entry, Parent, TriggerKind, decode};
 use crate::model::{
     Decision, DecisionId, Episode, EpisodeKey, ExecutionId, ExecutionStatus, Reason, RunbookId, Target,
     Timestamp,
@@ -64,6 +64,9 @@ pub struct Header {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub finished_at: Option<Timestamp>,
+    /// The execution whose step it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parent: Option<Parent>,
     /// What it holds alone while it is live.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lock: Option<String>,
@@ -74,12 +77,14 @@ pub struct Header {
     pub seq: u64,
 }
 
-/// What intake tells the engine of a live execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a live execution is told by others than its driver: by intake, or by its child's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// Its alert resolved.
     Resolved,
+    /// The execution one of its steps started is over.
+    ChildEnded(ExecutionId),
 }
 
 /// What is remembered of an element that is no alert, so that its repeats are counted, not stored.
@@ -185,6 +190,11 @@ pub mod key {
     /// Of the signal that its alert resolved.
     pub fn resolved(ulid: &str) -> Vec<u8> {
         join("n/", &[ulid, "resolved"])
+    }
+
+    /// Of the signal that a child is over.
+    pub fn child_ended(parent: &str, child: &str) -> Vec<u8> {
+        join("n/", &[parent, child])
     }
 
     /// Of a decision.

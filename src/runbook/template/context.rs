@@ -88,6 +88,12 @@ impl ContextBuilder {
         self
     }
 
+    /// The item of a list the step is done for.
+    pub fn item(mut self, item: &str) -> Self {
+        self.further.insert("item", item.into());
+        self
+    }
+
     /// The context.
     pub fn build(self) -> Context {
         let maps = [("labels", self.labels), ("annotations", self.annotations), ("inputs", self.inputs)];

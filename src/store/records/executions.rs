@@ -1,6 +1,6 @@
 //! Writing executions: their creation, and one more stretch of their journal.
 
-use super::{Header, key, listed, read, to_bytes};
+use super::{Header, Signal, key, listed, read, to_bytes};
 use crate::journal::{Entry, Event, encode};
 use crate::model::{ExecutionId, Timestamp};
 use crate::store::{CommitError, Txn};
@@ -26,6 +26,7 @@ pub fn create(txn: &mut dyn Txn, created: Created, at: Timestamp) -> Result<(), 
         created_at: at,
         started_at: None,
         finished_at: None,
+        parent: created.parent.clone(),
         lock: created.lock.clone(),
         wake: Some(created.queue_deadline),
         seq: 1,
@@ -66,15 +67,33 @@ pub fn append(
     for entry in entries {
         let bytes = encode(entry).map_err(|error| CommitError::Refused(error.to_string()))?;
         txn.put(key::entry(ulid, entry.seq), bytes);
-        if entry.event == Event::AlertResolved {
-            txn.delete(key::resolved(ulid));
+        match &entry.event {
+            Event::AlertResolved => txn.delete(key::resolved(ulid)),
+            Event::AttemptFinished { result, .. } => {
+                if let Some(child) = &result.child {
+                    txn.delete(key::child_ended(ulid, child.ulid()));
+                }
+            }
+            _ => {}
         }
     }
     if header.status.is_final() {
         txn.delete(key::live(ulid));
         txn.delete(key::resolved(ulid));
         txn.put(key::index("s", header.status.as_str(), ulid), Vec::new());
+        tell_parent(txn, header)?;
     }
     txn.put(key::header(ulid), to_bytes(header)?);
+    Ok(())
+}
+
+/// Leaves word of the end of a child with its parent, in the same commit, so that no crash can part them.
+fn tell_parent(txn: &mut dyn Txn, header: &Header) -> Result<(), CommitError> {
+    if let Some(parent) = &header.parent
+        && txn.get(&key::live(parent.id.ulid()))?.is_some()
+    {
+        let word = to_bytes(&Signal::ChildEnded(header.id.clone()))?;
+        txn.put(key::child_ended(parent.id.ulid(), header.id.ulid()), word);
+    }
     Ok(())
 }

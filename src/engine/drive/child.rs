@@ -1,0 +1,117 @@
+//! A step that is another runbook: an execution of its own, begun, told to stop and heard of here.
+
+use super::{Drive, attempts, header_of};
+use crate::admit::{self, Request};
+use crate::engine::registry::Input;
+use crate::engine::verb::{Actor, Ask, Verb};
+use crate::engine::view;
+use crate::journal::{AttemptResult, Created, Event, Parent, State, Trigger, TriggerKind};
+use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, Part, Reason, Timestamp};
+use crate::runbook::Kind;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How deep executions may be nested.
+const MAX_DEPTH: u32 = 8;
+
+impl Drive {
+    /// The execution the step at `index` starts.
+    ///
+    /// # Errors
+    /// A sentence: why it cannot.
+    pub(super) fn child(
+        &self,
+        state: &State,
+        index: usize,
+        part: Part,
+        attempt: u32,
+        now: Timestamp,
+    ) -> Result<Box<Created>, String> {
+        let step = &self.runbook.steps[index];
+        let Kind::Runbook { id, inputs } = &step.kind else { return Err("the step is no runbook".to_owned()) };
+        let created = &state.created;
+        let depth = created.parent.as_ref().map_or(0, |parent| parent.depth) + 1;
+        if depth > MAX_DEPTH {
+            return Err(format!("runbooks are nested deeper than {MAX_DEPTH}"));
+        }
+        let pinned = self.shared.runbooks.current(id).ok_or_else(|| format!("there is no runbook {id}"))?;
+        let context = view::context_of_part(&self.runbook, state, index, part);
+        let mut given = BTreeMap::new();
+        for (name, value) in inputs {
+            let value = value.render(&context).map_err(|error| format!("input {name}: {error}"))?;
+            given.insert(name.clone(), value);
+        }
+        let trigger = Trigger {
+            kind: TriggerKind::Runbook,
+            by: format!("execution:{}", self.id),
+            reason: None,
+            of: Some(self.id.clone()),
+            ..created.trigger.clone()
+        };
+        let ulid = self.shared.ids.next(now);
+        let request = Request {
+            pinned: &pinned,
+            trigger,
+            given,
+            env: BTreeMap::new(),
+            range: None,
+            id: ExecutionId::of(id, ulid),
+            queue_deadline: Duration::ZERO,
+            seed: ulid.random() as u64,
+            instance: &created.instance,
+            now,
+        };
+        let mut child = admit::plan(request).map_err(|denial| format!("runbook {id} refuses: {denial}"))?;
+        // It shares its parent's lock and slot, so it needs none of its own.
+        child.lock = None;
+        let limit = u64::try_from(step.timeout.as_millis()).unwrap_or(u64::MAX);
+        child.timeout_ms = child.timeout_ms.min(limit);
+        let root = created.parent.as_ref().map_or(&self.id, |parent| &parent.root).clone();
+        child.parent = Some(Parent { id: self.id.clone(), index, part, attempt, depth, root });
+        Ok(Box::new(child))
+    }
+
+    /// Starts the executions that are durable now.
+    pub(super) fn take_in(&self, children: &[Created]) {
+        for child in children {
+            let header = header_of(&State::new(Box::new(child.clone()), self.shared.clock.now()), None);
+            self.shared.registry().take_in(&header);
+            self.shared.send(&child.id, Input::Start);
+        }
+    }
+
+    /// Passes the word on: children end with their parent.
+    pub(super) fn stop_children(&self) {
+        for child in self.state.open_children() {
+            let actor = Actor { subject: format!("execution:{}", self.id), ..Actor::default() };
+            let ask = Box::new(Ask::new(Verb::Stop, actor, "its parent is to end"));
+            self.shared.send(&child, Input::Asked { ask, reply: None });
+        }
+    }
+
+    /// What the end of a child is for the step that started it.
+    pub(super) fn child_ended(
+        &self,
+        child: &ExecutionId,
+        status: ExecutionStatus,
+        reason: Option<Reason>,
+    ) -> Option<Event> {
+        let mut open = self.state.steps.iter().enumerate().flat_map(|(index, step)| {
+            step.open.iter().filter(|open| open.child.as_ref() == Some(child)).map(move |open| (index, open))
+        });
+        let (index, open) = open.next()?;
+        let outcome = match status {
+            ExecutionStatus::Succeeded => AttemptOutcome::Succeeded,
+            ExecutionStatus::Stopped if self.state.deadline_passed => AttemptOutcome::TimedOut,
+            ExecutionStatus::Stopped => AttemptOutcome::Stopped,
+            ExecutionStatus::Failed if reason == Some(Reason::Timeout) => AttemptOutcome::TimedOut,
+            ExecutionStatus::Failed if reason == Some(Reason::UnknownOutcome) => AttemptOutcome::Unknown,
+            _ => AttemptOutcome::Failed,
+        };
+        let why = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let error = (outcome != AttemptOutcome::Succeeded).then(|| format!("{child} ended as {status}{why}"));
+        let result =
+            AttemptResult { child: Some(child.clone()), ..AttemptResult::plain(outcome, String::new(), error) };
+        Some(attempts::finished(&self.state, index, open.part, open.attempt, result))
+    }
+}
