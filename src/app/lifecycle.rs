@@ -348,8 +348,9 @@ fn world(config: &Config, dirs: &Arc<Dirs>) -> Result<(Arc<Runner>, RealWorld), 
         tracing::warn!(problem, "https cannot be verified");
     }
     let outgoing = build::outgoing(config).map_err(|error| ("config", error))?;
-    let prometheus = build::prometheus(config, &client).map_err(|error| ("config", error))?;
-    let runner = Arc::new(Runner::new(Arc::clone(dirs), client, Arc::new(outgoing)));
+    let ways = build::ways(config, &client).map_err(|error| ("config", error))?;
+    let prometheus = ways.prometheus.clone();
+    let runner = Arc::new(Runner::new(Arc::clone(dirs), client, Arc::new(outgoing), ways));
     Ok((Arc::clone(&runner), RealWorld { runner, prometheus }))
 }
 

@@ -11,7 +11,7 @@ use crate::document::Problems;
 use crate::engine::{Engine, Parts};
 use crate::intake::Ids;
 use crate::journal::{AttemptResult, Event, State, Trigger, TriggerKind};
-use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, RunbookId, StepStatus};
+use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, Part, RunbookId, StepStatus};
 use crate::runbook::{self, Pinned};
 use crate::step::{Dirs, HttpClient, LiveOutput, OutputStream, Runner, prepare_daemon};
 use crate::store::MemoryStore;
@@ -140,14 +140,15 @@ async fn run(
     let scratch = Scratch::new(&ids)?;
     let dirs = Arc::new(Dirs::prepare(&scratch.0).map_err(|error| error.to_string())?);
     let client = HttpClient::build().map_err(|error| error.to_string())?;
-    let (outgoing, prometheus) = match config {
+    let (outgoing, ways) = match config {
         Some(config) => (
             build::outgoing(config).map_err(|error| error.to_string())?,
-            build::prometheus(config, &client).map_err(|error| error.to_string())?,
+            build::ways(config, &client).map_err(|error| error.to_string())?,
         ),
-        None => (crate::step::OutgoingPolicy::new(Vec::new()), None),
+        None => (crate::step::OutgoingPolicy::default(), crate::step::Ways::none(Arc::clone(&clock))),
     };
-    let runner = Arc::new(Runner::new(Arc::clone(&dirs), client, Arc::new(outgoing)));
+    let prometheus = ways.prometheus.clone();
+    let runner = Arc::new(Runner::new(Arc::clone(&dirs), client, Arc::new(outgoing), ways));
     let records = Records::new(Arc::new(MemoryStore::new()));
     let stored = records.version_of(&pinned.runbook.id, &pinned.hash, &pinned.file_name, text, now).await;
     stored.map_err(|error| error.to_string())?;
@@ -258,7 +259,7 @@ impl Shown {
 
     fn running(&self, event: &Event) -> Option<LiveOutput> {
         let Event::StepIntended { step, attempt, .. } = event else { return None };
-        self.runner.live(&self.id, step, *attempt)
+        self.runner.live(&self.id, step, Part::MAIN, *attempt)
     }
 
     fn show(&self, event: &Event, live: &mut Live, out: &mut dyn Write, err: &mut dyn Write) {
@@ -326,7 +327,7 @@ struct Live {
 impl Live {
     fn find(&mut self, runner: &Runner, id: &ExecutionId) {
         if let (None, Some((step, attempt))) = (&self.output, &self.wanted) {
-            self.output = runner.live(id, step, *attempt);
+            self.output = runner.live(id, step, Part::MAIN, *attempt);
         }
     }
 

@@ -5,8 +5,10 @@
 use super::view;
 use crate::journal::State;
 use crate::runbook::template::render_json;
-use crate::runbook::{Body, Command, Context, Kind, Question, Runbook, Script, Template, TemplateError};
-use crate::step::{Call, CommandCall, HttpCall, ScriptCall, StatusRange};
+use crate::runbook::{Body, Command, Context, Kind, Question, Runbook, Script, Ssh, Template, TemplateError};
+use crate::step::{
+    Call, CommandCall, ExpireSilenceCall, HttpCall, PromqlCall, ScriptCall, SilenceCall, SshCall, StatusRange,
+};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -41,7 +43,9 @@ impl Work {
 pub(super) fn work(runbook: &Runbook, state: &State, index: usize) -> Result<(Work, String), String> {
     let step = &runbook.steps[index];
     let context = view::context_of(runbook, state);
-    let work = render(&step.kind, &context).map_err(|error| match error.help.is_empty() {
+    // Of all attempts of the step and of its undo, so that each finds the silence of the one before.
+    let key = format!("{}.{}", state.created.id, step.id);
+    let work = render(&step.kind, &context, &key).map_err(|error| match error.help.is_empty() {
         true => format!("the step cannot be rendered: {error}"),
         false => format!("the step cannot be rendered: {error} ({})", error.help),
     })?;
@@ -49,7 +53,7 @@ pub(super) fn work(runbook: &Runbook, state: &State, index: usize) -> Result<(Wo
     Ok((work, plan))
 }
 
-fn render(kind: &Kind, context: &Context) -> Result<Work, TemplateError> {
+fn render(kind: &Kind, context: &Context, silence: &str) -> Result<Work, TemplateError> {
     Ok(match kind {
         Kind::Command(command) => Work::Call(Call::Command(command_call(command, context)?)),
         Kind::Script(script) => Work::Call(Call::Script(script_call(script, context)?)),
@@ -64,22 +68,30 @@ fn render(kind: &Kind, context: &Context) -> Result<Work, TemplateError> {
             Work::Answer(expression.evaluate(context)?)
         }
         Kind::Instruct { text, .. } => Work::Text(text.render(context)?),
-        // The machine starts a timer for it and never asks for its work.
-        Kind::Wait { .. }
-        | Kind::Promql { .. }
-        | Kind::Until(_)
-        | Kind::Approve(_)
-        | Kind::Runbook { .. }
-        | Kind::Silence(_)
-        | Kind::ExpireSilence
-        | Kind::Ssh(_) => Work::Text(String::new()),
+        Kind::Promql { query, expect, range } => Work::Call(Call::Promql(PromqlCall {
+            query: query.render(context)?,
+            expect: *expect,
+            range: *range,
+        })),
+        Kind::Silence(silenced) => Work::Call(Call::Silence(SilenceCall {
+            matchers: rendered(&silenced.matchers, context)?,
+            duration: silenced.duration,
+            comment: silenced.comment.render(context)?,
+            key: silence.to_owned(),
+        })),
+        Kind::ExpireSilence => Work::Call(Call::ExpireSilence(ExpireSilenceCall { key: silence.to_owned() })),
+        Kind::Ssh(ssh) => Work::Call(Call::Ssh(ssh_call(ssh, context)?)),
+        // The machine waits for these by itself and never asks for their work.
+        Kind::Wait { .. } | Kind::Until(_) | Kind::Approve(_) | Kind::Runbook { .. } => {
+            Work::Text(String::new())
+        }
     })
 }
 
 fn command_call(command: &Command, context: &Context) -> Result<CommandCall, TemplateError> {
     Ok(CommandCall {
         program: command.program.clone(),
-        args: command.args.iter().map(|arg| arg.render(context)).collect::<Result<_, _>>()?,
+        args: rendered(&command.args, context)?,
         env: env(command, context)?,
         cwd: optional(command.cwd.as_ref(), context)?.map(PathBuf::from),
         stdin: optional(command.stdin.as_ref(), context)?.map(String::into_bytes),
@@ -103,6 +115,25 @@ fn script_call(script: &Script, context: &Context) -> Result<ScriptCall, Templat
 
 fn env(command: &Command, context: &Context) -> Result<BTreeMap<String, String>, TemplateError> {
     command.env.iter().map(|(name, value)| Ok((name.clone(), value.render(context)?))).collect()
+}
+
+fn rendered(templates: &[Template], context: &Context) -> Result<Vec<String>, TemplateError> {
+    templates.iter().map(|template| template.render(context)).collect()
+}
+
+fn ssh_call(ssh: &Ssh, context: &Context) -> Result<SshCall, TemplateError> {
+    Ok(SshCall {
+        host: ssh.host.render(context)?,
+        templated_host: ssh.host.has_tags(),
+        port: ssh.port.unwrap_or(22),
+        user: ssh.user.render(context)?,
+        program: ssh.program.clone(),
+        args: rendered(&ssh.args, context)?,
+        key: ssh.key.clone(),
+        known_hosts: ssh.known_hosts.clone().into(),
+        ok_exit: ssh.ok_exit.clone(),
+        max_output: ssh.max_output,
+    })
 }
 
 fn optional(template: Option<&Template>, context: &Context) -> Result<Option<String>, TemplateError> {
@@ -148,6 +179,18 @@ fn plan(work: &Work) -> String {
             format!("{} <script of {} bytes>", call.shell.join(" "), call.text.len())
         }
         Work::Call(Call::Http(call)) => format!("{} {}", call.method, call.url),
+        Work::Call(Call::Promql(call)) => {
+            let range = call.range.map(|range| format!(" over {}", humantime::format_duration(range)));
+            format!("{}{} {}?", call.query, range.unwrap_or_default(), call.expect)
+        }
+        Work::Call(Call::Silence(call)) => {
+            let lasts = humantime::format_duration(call.duration);
+            format!("silences {{{}}} for {lasts}", call.matchers.join(", "))
+        }
+        Work::Call(Call::ExpireSilence(call)) => format!("ends the silence {}", call.key),
+        Work::Call(Call::Ssh(call)) => {
+            format!("on {}@{}: {}", call.user, call.host, argv(&call.program, &call.args))
+        }
         Work::FileExists(path) => format!("does {path:?} exist?"),
         Work::Answer(answer) => format!("the expression is {answer}"),
         Work::Text(text) => text.clone(),

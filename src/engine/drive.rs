@@ -362,6 +362,7 @@ impl Drive {
         let context = AttemptContext {
             execution: self.id.clone(),
             step: step.id.clone(),
+            part: crate::model::Part::MAIN,
             attempt,
             idempotency_key: format!("{}.{}.{attempt}", self.id, step.id),
             timeout: step.timeout,
@@ -490,7 +491,7 @@ fn finished(state: &State, index: usize, attempt: u32, result: AttemptResult) ->
 
 /// What a finished attempt means for its kind: a check's command answers with its exit code.
 fn settle(kind: &Kind, finished: Finished) -> AttemptResult {
-    let Finished { mut outcome, exit_code, signal, http_status, stdout, stderr, mut error } = finished;
+    let Finished { mut outcome, exit_code, signal, http_status, stdout, stderr, mut error, .. } = finished;
     let mut answer = None;
     if let Kind::Check { question: Question::Command(_), must } = kind {
         let said_no = outcome == AttemptOutcome::Failed && exit_code.is_some();

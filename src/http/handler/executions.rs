@@ -5,7 +5,7 @@ use crate::api::{self, ExecutionView};
 use crate::engine::VerbError;
 use crate::http::{ApiError, Event as SseEvent, Reply, Request};
 use crate::journal::{Entry, Event, Output, State};
-use crate::model::{ExecutionId, StepId};
+use crate::model::{ExecutionId, Part, StepId};
 use crate::runbook::{self, Runbook};
 use crate::step::OutputStream;
 use crate::store::records::{ExecutionFilter, Header};
@@ -245,7 +245,7 @@ pub(super) async fn output(services: Arc<Services>, request: Request) -> Result<
         "stderr" => OutputStream::Stderr,
         _ => return Err(nothing()),
     };
-    if let Some(live) = services.runner.live(&header.id, &step, attempt) {
+    if let Some(live) = services.runner.live(&header.id, &step, Part::MAIN, attempt) {
         return Ok(Reply::stream("text/plain; charset=utf-8", while_it_runs(live, stream)));
     }
     let state = state(&services, &header.id).await?;
