@@ -1,7 +1,7 @@
 //! One execution as shown: its journal folded, in the words of the contract.
 
-use crate::journal::{Attempt, State, StepHead, StepState};
-use crate::model::Timestamp;
+use crate::journal::{ApprovalState, Attempt, Saying, State, StepHead, StepState};
+use crate::model::{Part, Role, StepStatus, Timestamp};
 use crate::store::records::Header;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ impl ExecutionView {
                 "by": trigger.by,
             },
             "target": created.target,
-            "inputs": created.inputs,
+            "inputs": state.inputs,
             "created_at": state.created_at,
             "deadline": state.deadline,
             "steps": created.steps.iter().zip(&state.steps).map(|(head, step)| step_view(head, step)).collect::<Vec<_>>(),
@@ -49,8 +49,13 @@ impl ExecutionView {
             view["trigger"]["generator_url"] = trigger.generator_url.as_str().into();
         }
         if let Some(stop) = &state.stop {
-            view["stop"] = json!({ "actor": stop.actor, "reason": stop.reason, "at": stop.at });
+            view["stop"] = json!({ "actor": stop.actor, "reason": stop.reason, "at": stop.at, "rollback": stop.rollback });
         }
+        if let Some(pause) = &state.pause {
+            view["paused"] = json!({ "reason": pause.reason, "at": pause.at, "code": pause.code });
+            put(&mut view["paused"], "actor", pause.actor.as_ref());
+        }
+        put(&mut view["trigger"], "of", trigger.of.as_ref());
         if let Some(verify) = &state.verify {
             view["verify"] = json!({
                 "started_at": verify.started_at,
@@ -70,31 +75,91 @@ fn put(view: &mut Value, key: &str, value: Option<impl Serialize>) {
 }
 
 fn step_view(head: &StepHead, step: &StepState) -> Value {
-    let mut attempts: Vec<Value> = step.attempts.iter().map(attempt_view).collect();
-    if let Some(open) = &step.open {
-        attempts.push(json!({
-            "attempt": open.attempt,
-            "started_at": open.started_at,
-            "deadline": open.deadline,
-            "plan": open.plan,
-            "outcome": null,
-        }));
-    }
     let mut view = json!({
         "id": head.id,
         "title": head.title,
         "kind": head.kind,
         "effect": head.effect,
         "status": step.status,
-        "attempts": attempts,
+        "attempts": attempts_view(step, |role| role != Role::Undo),
     });
-    put(&mut view, "reason", step.skip.map(|skip| skip.as_str()));
+    let reason = step.skip.map(|skip| skip.as_str().to_owned());
+    put(&mut view, "reason", reason.or_else(|| step.reason.map(|reason| reason.to_string())));
     put(&mut view, "error", step.error.as_ref());
     put(&mut view, "until", step.until);
+    put(&mut view, "items", step.items.as_ref());
+    put(&mut view, "args", step.args.as_ref());
+    put(&mut view, "next_attempt_at", step.retries.values().map(|planned| planned.at).min());
+    put(&mut view, "observed", step.observed.as_ref().map(|(_, detail)| detail));
+    put(&mut view, "approval", step.approval.as_ref().map(approval_view));
+    put(&mut view, "acknowledged", step.acknowledged.as_ref().map(saying_view));
+    put(&mut view, "skipped_by", step.skipped_by.as_ref().map(saying_view));
+    put(&mut view, "undo", undo_view(step));
     view
 }
 
-fn attempt_view(attempt: &Attempt) -> Value {
+/// The attempts of the roles that `wanted` says, those in progress last.
+fn attempts_view(step: &StepState, wanted: impl Fn(Role) -> bool) -> Vec<Value> {
+    let ended = step.attempts.iter().filter(|attempt| wanted(attempt.part.role));
+    let mut attempts: Vec<Value> = ended.map(|attempt| attempt_view(step, attempt)).collect();
+    for open in step.open.iter().filter(|open| wanted(open.part.role)) {
+        let mut view = json!({
+            "attempt": open.attempt,
+            "started_at": open.started_at,
+            "deadline": open.deadline,
+            "plan": open.plan,
+            "outcome": null,
+        });
+        part_view(&mut view, step, open.part);
+        put(&mut view, "execution_id", open.child.as_ref());
+        attempts.push(view);
+    }
+    attempts
+}
+
+fn part_view(view: &mut Value, step: &StepState, part: Part) {
+    let item = part.item.and_then(|item| step.items.as_ref()?.get(usize::try_from(item).ok()?));
+    put(view, "item", item);
+    if part.role == Role::Probe {
+        view["probe"] = true.into();
+    }
+}
+
+fn undo_view(step: &StepState) -> Option<Value> {
+    let attempts = attempts_view(step, |role| role == Role::Undo);
+    let mut ends = step.ended.iter().filter(|(part, _)| part.role == Role::Undo).peekable();
+    let is_open = step.open.iter().any(|open| open.part.role == Role::Undo);
+    if attempts.is_empty() && ends.peek().is_none() {
+        return None;
+    }
+    let ends: Vec<StepStatus> = ends.map(|(_, (status, _))| *status).collect();
+    let failed = ends.iter().find(|status| **status != StepStatus::Succeeded);
+    let status = match failed {
+        Some(status) => *status,
+        None if is_open => StepStatus::Running,
+        None if ends.len() < step.begun.len() => StepStatus::Waiting,
+        None => StepStatus::Succeeded,
+    };
+    Some(json!({ "status": status, "attempts": attempts }))
+}
+
+fn approval_view(approval: &ApprovalState) -> Value {
+    let mut view = json!({
+        "plan": approval.plan,
+        "hash": approval.hash,
+        "asked_at": approval.asked_at,
+        "until": approval.until,
+        "given": approval.given.iter().map(saying_view).collect::<Vec<_>>(),
+    });
+    put(&mut view, "refused", approval.refused.as_ref().map(saying_view));
+    view
+}
+
+fn saying_view(saying: &Saying) -> Value {
+    json!({ "actor": saying.actor, "reason": saying.reason, "at": saying.at })
+}
+
+fn attempt_view(step: &StepState, attempt: &Attempt) -> Value {
     let mut view = json!({
         "attempt": attempt.attempt,
         "started_at": attempt.started_at,
@@ -107,11 +172,13 @@ fn attempt_view(attempt: &Attempt) -> Value {
         "stderr_bytes": attempt.result.stderr.bytes,
         "truncated": attempt.result.stdout.cut > 0 || attempt.result.stderr.cut > 0,
     });
+    part_view(&mut view, step, attempt.part);
     put(&mut view, "exit_code", attempt.result.exit_code);
     put(&mut view, "signal", attempt.result.signal);
     put(&mut view, "http_status", attempt.result.http_status);
     put(&mut view, "error", attempt.result.error.as_ref());
     put(&mut view, "answer", attempt.result.answer);
+    put(&mut view, "execution_id", attempt.result.child.as_ref());
     view
 }
 

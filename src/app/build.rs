@@ -4,13 +4,14 @@ use crate::auth::{
     Auth, Expected, Failure, People, Permission, Permissions, Roles, Verifier, VerifyingKey, WebhookAuth,
     WebhookCredential,
 };
-use crate::config::{Config, JwtKey, MappingSource};
+use crate::config::{AlertmanagerAuth, Config, JwtKey, MappingSource};
 use crate::http::{Limits, Observer};
 use crate::intake;
 use crate::routing::{Mapping, Rules, Source};
-use crate::step::{HttpClient, OutgoingPolicy, PromClient};
+use crate::step::{AlertmanagerClient, Credential, HttpClient, OutgoingPolicy, PromClient, Ways};
 use crate::telemetry::{AuthFailure, Metrics};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why the rooms cannot be built from a config that reads well.
@@ -72,6 +73,14 @@ pub(super) fn auth(config: &Config) -> Result<Auth, BuildError> {
     })
 }
 
+/// What the engine is told of the config.
+pub(super) fn engine_limits(config: &Config) -> crate::engine::Limits {
+    crate::engine::Limits {
+        queue_deadline: config.automation.queue_deadline,
+        queue_limit: config.automation.queue_limit,
+    }
+}
+
 /// What intake goes by.
 pub(super) fn intake_options(config: &Config, instance: &str) -> intake::Options {
     let mappings = config.mappings.iter().map(|mapping| Mapping {
@@ -109,8 +118,32 @@ pub(super) fn outgoing(config: &Config) -> Result<OutgoingPolicy, BuildError> {
     Ok(OutgoingPolicy::new(entries))
 }
 
+/// What steps reach: the configured Prometheus and Alertmanager, and the secrets.
+pub(super) fn ways(config: &Config, client: &HttpClient) -> Result<Ways, BuildError> {
+    Ok(Ways {
+        clock: Arc::new(super::SystemClock),
+        prometheus: prometheus(config, client)?,
+        alertmanager: alertmanager(config, client)?,
+        secrets: Arc::new(config.secrets.clone()),
+    })
+}
+
+/// The client of the configured Alertmanagers.
+fn alertmanager(config: &Config, client: &HttpClient) -> Result<Option<AlertmanagerClient>, BuildError> {
+    let Some(section) = &config.alertmanager else { return Ok(None) };
+    let credential = section.auth.as_ref().map(|auth| match auth {
+        AlertmanagerAuth::Bearer(token) => Credential::Bearer(token.clone()),
+        AlertmanagerAuth::Basic(basic) => {
+            Credential::Basic { user: basic.user.clone(), password: basic.password.clone() }
+        }
+    });
+    AlertmanagerClient::new(client.clone(), &section.urls, credential.as_ref(), &section.headers)
+        .map(Some)
+        .map_err(because("[alertmanager]"))
+}
+
 /// The client of the configured Prometheus.
-pub(super) fn prometheus(config: &Config, client: &HttpClient) -> Result<Option<PromClient>, BuildError> {
+fn prometheus(config: &Config, client: &HttpClient) -> Result<Option<PromClient>, BuildError> {
     let url = config.prometheus.as_ref().map(|prometheus| prometheus.url.as_str());
     url.map(|url| PromClient::new(client.clone(), url).map_err(because("[prometheus] url"))).transpose()
 }

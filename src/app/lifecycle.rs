@@ -2,7 +2,7 @@
 
 use super::build::{self, EdgeMetrics};
 use super::library::Shelf;
-use super::world::RealWorld;
+use super::world::{RealWorld, Shelved};
 use super::{Environment, SystemClock, load_config};
 use crate::auth::install_crypto;
 use crate::catalogue::{Pace, Watch};
@@ -12,9 +12,9 @@ use crate::engine::{Engine, Parts};
 use crate::http::handler::{Services, routes};
 use crate::http::{Edge, Server, Table, TrustedProxies};
 use crate::intake::Intake;
-use crate::store::Ids;
 use crate::model::Clock;
 use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, sweep_leftovers};
+use crate::store::Ids;
 use crate::store::records::{QueueCount, Records};
 use crate::store::{OpenError, SledOptions, SledStore, Store};
 use crate::telemetry::{Build, Metrics, logging};
@@ -191,6 +191,7 @@ impl Daemon {
         let (wake, queue) = (Arc::new(Notify::new()), Arc::new(QueueCount::default()));
         let shelf = Shelf::new(&config.runbooks.dir, records.clone(), Arc::clone(&clock), metrics.clone());
         let instance = instance_name();
+        let ids = Arc::new(Ids::after(latest.as_deref()));
         let (runner, world) = world(config, &dirs)?;
         let engine = Engine::new(Parts {
             records: records.clone(),
@@ -200,11 +201,14 @@ impl Daemon {
             wake: Arc::clone(&wake),
             queue: Arc::clone(&queue),
             max_running: config.automation.max_running,
+            runbooks: Arc::new(Shelved(Arc::clone(&shelf.library))),
+            ids: Arc::clone(&ids),
+            limits: build::engine_limits(config),
         });
         let intake = Intake::new(
             Arc::clone(&store),
             Arc::clone(&clock),
-            Arc::new(Ids::after(latest.as_deref())),
+            ids,
             Arc::clone(&shelf.library),
             build::intake_options(config, &instance),
             queue,
@@ -320,6 +324,7 @@ impl Daemon {
                     tracing::warn!("{warning}");
                 }
                 self.services.intake.reconfigure(build::intake_options(&config, &self.services.instance));
+                self.services.engine.reconfigure(build::engine_limits(&config));
                 self.edge.replace_auth(auth);
                 *self.services.config.write().unwrap_or_else(PoisonError::into_inner) =
                     build::config_items(&config);
@@ -349,8 +354,9 @@ fn world(config: &Config, dirs: &Arc<Dirs>) -> Result<(Arc<Runner>, RealWorld), 
         tracing::warn!(problem, "https cannot be verified");
     }
     let outgoing = build::outgoing(config).map_err(|error| ("config", error))?;
-    let prometheus = build::prometheus(config, &client).map_err(|error| ("config", error))?;
-    let runner = Arc::new(Runner::new(Arc::clone(dirs), client, Arc::new(outgoing)));
+    let ways = build::ways(config, &client).map_err(|error| ("config", error))?;
+    let prometheus = ways.prometheus.clone();
+    let runner = Arc::new(Runner::new(Arc::clone(dirs), client, Arc::new(outgoing), ways));
     Ok((Arc::clone(&runner), RealWorld { runner, prometheus }))
 }
 

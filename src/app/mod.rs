@@ -10,6 +10,7 @@ mod clock;
 mod library;
 mod lifecycle;
 mod oneshot;
+mod siblings;
 mod world;
 
 pub use check::{CheckOptions, check};

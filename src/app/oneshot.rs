@@ -2,18 +2,20 @@
 //!
 //! What it prints is for the person at the terminal: output as it comes, then how it ended.
 
+use super::siblings::Siblings;
 use super::world::RealWorld;
 use super::{Environment, SystemClock, build, load_config};
 use crate::admit::{self, Request};
 use crate::auth::install_crypto;
 use crate::config::{Config, Overrides};
 use crate::document::Problems;
-use crate::engine::{Engine, Parts};
-use crate::store::Ids;
+use crate::engine::verb::Actor;
+use crate::engine::{Engine, Limits, Parts};
 use crate::journal::{AttemptResult, Event, State, Trigger, TriggerKind};
-use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, RunbookId, StepStatus};
+use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, Part, RunbookId, StepStatus};
 use crate::runbook::{self, Pinned};
 use crate::step::{Dirs, HttpClient, LiveOutput, OutputStream, Runner, prepare_daemon};
+use crate::store::Ids;
 use crate::store::MemoryStore;
 use crate::store::records::{self, QueueCount, Records, transact};
 use crate::telemetry::{Build, Metrics};
@@ -72,15 +74,16 @@ fn try_execute(options: &ExecuteOptions, out: &mut dyn Write, err: &mut dyn Writ
         _ => PathBuf::from(&options.runbook),
     };
     let (pinned, text) = read(&path)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
     prepare_daemon().map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let code = runtime.block_on(run(options, config.as_ref(), pinned, &text, out, err));
+    let code = runtime.block_on(run(options, config.as_ref(), pinned, &text, directory, out, err));
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
 }
 
-fn read(path: &Path) -> Result<(Pinned, String), String> {
+pub(super) fn read(path: &Path) -> Result<(Pinned, String), String> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
@@ -108,11 +111,13 @@ impl Drop for Scratch {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "called once, right above")]
 async fn run(
     options: &ExecuteOptions,
     config: Option<&Config>,
     pinned: Pinned,
     text: &str,
+    directory: &Path,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<i32, String> {
@@ -140,17 +145,19 @@ async fn run(
     let scratch = Scratch::new(&ids)?;
     let dirs = Arc::new(Dirs::prepare(&scratch.0).map_err(|error| error.to_string())?);
     let client = HttpClient::build().map_err(|error| error.to_string())?;
-    let (outgoing, prometheus) = match config {
+    let (outgoing, ways) = match config {
         Some(config) => (
             build::outgoing(config).map_err(|error| error.to_string())?,
-            build::prometheus(config, &client).map_err(|error| error.to_string())?,
+            build::ways(config, &client).map_err(|error| error.to_string())?,
         ),
-        None => (crate::step::OutgoingPolicy::new(Vec::new()), None),
+        None => (crate::step::OutgoingPolicy::default(), crate::step::Ways::none(Arc::clone(&clock))),
     };
-    let runner = Arc::new(Runner::new(Arc::clone(&dirs), client, Arc::new(outgoing)));
+    let prometheus = ways.prometheus.clone();
+    let runner = Arc::new(Runner::new(Arc::clone(&dirs), client, Arc::new(outgoing), ways));
     let records = Records::new(Arc::new(MemoryStore::new()));
     let stored = records.version_of(&pinned.runbook.id, &pinned.hash, &pinned.file_name, text, now).await;
     stored.map_err(|error| error.to_string())?;
+    let siblings = Siblings::read(directory, &pinned, &records, now).await?;
     let id = created.id.clone();
     let first = created.clone();
     let queue = Arc::new(QueueCount::default());
@@ -165,6 +172,9 @@ async fn run(
         wake: Arc::new(Notify::new()),
         queue,
         max_running: 1,
+        runbooks: Arc::new(siblings),
+        ids: Arc::new(ids),
+        limits: Limits { queue_deadline: Duration::from_secs(60), queue_limit: 1 },
     });
     let news = engine.news();
     let scheduler = tokio::spawn(engine.clone().schedule(None));
@@ -186,6 +196,7 @@ fn trigger(options: &ExecuteOptions) -> Trigger {
         annotations: options.annotations.clone(),
         by: "command line".to_owned(),
         reason: None,
+        of: None,
     }
 }
 
@@ -250,7 +261,8 @@ impl Shown {
                 _ = tokio::signal::ctrl_c(), if !stopping => {
                     stopping = true;
                     let (engine, id) = (self.engine.clone(), self.id.clone());
-                    tokio::spawn(async move { engine.stop(&id, "command line", "interrupted").await.map(|_| ()) });
+                    let you = Actor { subject: "command line".to_owned(), ..Actor::default() };
+                    tokio::spawn(async move { engine.stop(&id, you, "interrupted").await.map(|_| ()) });
                 }
             }
         }
@@ -258,7 +270,7 @@ impl Shown {
 
     fn running(&self, event: &Event) -> Option<LiveOutput> {
         let Event::StepIntended { step, attempt, .. } = event else { return None };
-        self.runner.live(&self.id, step, *attempt)
+        self.runner.live(&self.id, step, Part::MAIN, *attempt)
     }
 
     fn show(&self, event: &Event, live: &mut Live, out: &mut dyn Write, err: &mut dyn Write) {
@@ -284,10 +296,10 @@ impl Shown {
                     say(err, &format!("    {error}\n"));
                 }
             }
-            Event::StepSkipped { step, why } => {
+            Event::StepSkipped { step, why, .. } => {
                 say(err, &format!("==> {step}: skipped ({})\n", why.as_str()))
             }
-            Event::StepFinished { step, status, error } => {
+            Event::StepFinished { step, status, error, .. } => {
                 let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
                 say(err, &format!("    {step} {status}{error}\n"));
             }
@@ -326,7 +338,7 @@ struct Live {
 impl Live {
     fn find(&mut self, runner: &Runner, id: &ExecutionId) {
         if let (None, Some((step, attempt))) = (&self.output, &self.wanted) {
-            self.output = runner.live(id, step, *attempt);
+            self.output = runner.live(id, step, Part::MAIN, *attempt);
         }
     }
 

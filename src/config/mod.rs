@@ -5,6 +5,7 @@
 //! New key: a field and a read in its section, a line in `schema::KEYS`, a line in `config/runbookd.toml`.
 //! May import: `model`, `document`. Must never: read the process environment, start anything, show a secret.
 
+mod alertmanager;
 mod auth;
 mod automation;
 mod mapping;
@@ -19,6 +20,7 @@ mod source;
 mod store;
 mod webhook;
 
+pub use alertmanager::{Alertmanager, AlertmanagerAuth};
 pub use auth::{Auth, BUILT_IN_ROLES, Jwt, JwtKey, MIN_JWT_SECRET};
 pub use automation::{Automation, MappingSource};
 pub use mapping::Mapping;
@@ -60,6 +62,8 @@ pub struct Config {
     pub mappings: Vec<Mapping>,
     /// `[outgoing]`
     pub outgoing: Outgoing,
+    /// `[alertmanager]`, when a URL is given.
+    pub alertmanager: Option<Alertmanager>,
     /// `[prometheus]`, when its URL is given.
     pub prometheus: Option<Prometheus>,
     /// `[secrets.NAME]`, by name.
@@ -182,6 +186,7 @@ impl Config {
             automation: Automation::read(sources, root),
             mappings: mapping::read(sources, root),
             outgoing: Outgoing::read(sources, root),
+            alertmanager: Alertmanager::read(sources, root, &named),
             prometheus: Prometheus::read(sources, root),
             secrets: named.into_iter().filter_map(|(name, secret)| Some((name, secret?))).collect(),
             items: Vec::new(),

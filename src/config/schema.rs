@@ -63,6 +63,9 @@ pub(super) const KEYS: &[Key] = &[
     key("automation.episode_ttl", Shape::Text),
     in_file("mappings"),
     key("outgoing.allow", Shape::List),
+    key("alertmanager.urls", Shape::List),
+    in_file("alertmanager.auth"),
+    in_file("alertmanager.headers"),
     key("prometheus.url", Shape::Text),
     in_file("secrets"),
 ];

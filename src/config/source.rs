@@ -290,7 +290,9 @@ impl<'s, 'd> Section<'s, 'd> {
     /// Notes every key nobody asked for.
     pub(super) fn finish(self) {
         match self.table {
-            Some(table) if matches!(self.name, "webhook" | "auth") => self.sources.finish_hidden(table),
+            Some(table) if matches!(self.name, "webhook" | "auth" | "alertmanager") => {
+                self.sources.finish_hidden(table)
+            }
             Some(table) => table.finish(),
             None => {}
         }

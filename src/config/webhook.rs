@@ -74,7 +74,8 @@ fn one_or_more<'d, T>(value: Option<Value<'d>>, read: impl Fn(Value<'d>) -> Opti
     values.into_iter().map(read).collect()
 }
 
-fn read_basic<'d>(sources: &Sources<'d>, value: Value<'d>, named: &Named) -> Option<Basic> {
+/// Reads `{ user = …, password = { … } }`.
+pub(super) fn read_basic<'d>(sources: &Sources<'d>, value: Value<'d>, named: &Named) -> Option<Basic> {
     if !value.is_table() {
         // Perhaps "user:password", so it is not shown again.
         sources.mask(value.span());

@@ -3,11 +3,13 @@
 //! Pure. May import: `model`, `runbook`, `journal`, `step` (its plain call types), `engine::view`.
 
 use super::view;
-use crate::journal::State;
+use crate::journal::{State, TriggerKind};
 use crate::model::{Part, Role};
 use crate::runbook::template::render_json;
-use crate::runbook::{Body, Command, Context, Kind, Question, Runbook, Script, Template, TemplateError};
-use crate::step::{Call, CommandCall, HttpCall, ScriptCall, StatusRange};
+use crate::runbook::{Body, Command, Context, Kind, Question, Runbook, Script, Ssh, Template, TemplateError};
+use crate::step::{
+    Call, CommandCall, ExpireSilenceCall, HttpCall, PromqlCall, ScriptCall, SilenceCall, SshCall, StatusRange,
+};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -41,6 +43,9 @@ impl Work {
             Self::Call(Call::Command(call)) => Some(call.program.clone()),
             Self::Call(Call::Script(call)) => Some(call.shell.join(" ")),
             Self::Call(Call::Http(call)) => Some(authority(&call.url).to_owned()),
+            Self::Call(Call::Promql(_)) => Some("prometheus".to_owned()),
+            Self::Call(Call::Silence(_) | Call::ExpireSilence(_)) => Some("alertmanager".to_owned()),
+            Self::Call(Call::Ssh(call)) => Some(call.host.clone()),
             Self::FileExists(_) | Self::Answer(_) | Self::Text(_) => None,
         }
     }
@@ -72,10 +77,12 @@ pub(super) fn work(
     };
     let kind = kind.ok_or_else(|| format!("the step has no {part}"))?;
     let args = state.steps[index].args.as_deref().filter(|_| part.role == Role::Main);
-    let work = render(kind, &context, args).map_err(|error| match error.help.is_empty() {
-        true => format!("the step cannot be rendered: {error}"),
-        false => format!("the step cannot be rendered: {error} ({})", error.help),
-    })?;
+    let work = render(kind, &context, &Given { args, silence: &silence_key(state, index, part) }).map_err(
+        |error| match error.help.is_empty() {
+            true => format!("the step cannot be rendered: {error}"),
+            false => format!("the step cannot be rendered: {error} ({})", error.help),
+        },
+    )?;
     let plan = plan(&work);
     Ok((work, plan))
 }
@@ -117,8 +124,30 @@ pub(super) fn consent(runbook: &Runbook, state: &State, index: usize) -> Result<
     Ok((text, hash))
 }
 
-/// What `kind` does with everything filled in; `args` stand instead of the arguments written in the file.
-pub(super) fn render(kind: &Kind, context: &Context, args: Option<&[String]>) -> Result<Work, TemplateError> {
+/// What a step is told beside its templates.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Given<'g> {
+    /// Arguments that stand instead of those written in the file.
+    pub(super) args: Option<&'g [String]>,
+    /// What its silence is known by.
+    pub(super) silence: &'g str,
+}
+
+/// What a silence is known by: the same for all attempts and for its undo, so that each finds what was made.
+fn silence_key(state: &State, index: usize, part: Part) -> String {
+    let created = &state.created;
+    // A rollback ends the silences of the execution it takes back.
+    let of = created.trigger.of.as_ref().filter(|_| created.trigger.kind == TriggerKind::Rollback);
+    let (id, step) = (of.unwrap_or(&created.id), &created.steps[index].id);
+    match part.with(Role::Main) {
+        Part::MAIN => format!("{id}.{step}"),
+        item => format!("{id}.{step}.{item}"),
+    }
+}
+
+/// What `kind` does with everything filled in.
+pub(super) fn render(kind: &Kind, context: &Context, given: &Given<'_>) -> Result<Work, TemplateError> {
+    let Given { args, silence } = *given;
     Ok(match kind {
         Kind::Command(command) => {
             let mut call = command_call(command, context)?;
@@ -139,22 +168,36 @@ pub(super) fn render(kind: &Kind, context: &Context, args: Option<&[String]>) ->
             Work::Answer(expression.evaluate(context)?)
         }
         Kind::Instruct { text, .. } => Work::Text(text.render(context)?),
-        // The machine starts a timer for it and never asks for its work.
-        Kind::Wait { .. }
-        | Kind::Promql { .. }
-        | Kind::Until(_)
-        | Kind::Approve(_)
-        | Kind::Runbook { .. }
-        | Kind::Silence(_)
-        | Kind::ExpireSilence
-        | Kind::Ssh(_) => Work::Text(String::new()),
+        Kind::Promql { query, expect, range } => Work::Call(Call::Promql(PromqlCall {
+            query: query.render(context)?,
+            expect: *expect,
+            range: *range,
+        })),
+        Kind::Silence(silenced) => Work::Call(Call::Silence(SilenceCall {
+            matchers: rendered(&silenced.matchers, context)?,
+            duration: silenced.duration,
+            comment: silenced.comment.render(context)?,
+            key: silence.to_owned(),
+        })),
+        Kind::ExpireSilence => Work::Call(Call::ExpireSilence(ExpireSilenceCall { key: silence.to_owned() })),
+        Kind::Ssh(ssh) => {
+            let mut call = ssh_call(ssh, context)?;
+            if let Some(args) = args {
+                call.args = args.to_vec();
+            }
+            Work::Call(Call::Ssh(call))
+        }
+        // The machine waits for these by itself and never asks for their work.
+        Kind::Wait { .. } | Kind::Until(_) | Kind::Approve(_) | Kind::Runbook { .. } => {
+            Work::Text(String::new())
+        }
     })
 }
 
 fn command_call(command: &Command, context: &Context) -> Result<CommandCall, TemplateError> {
     Ok(CommandCall {
         program: command.program.clone(),
-        args: command.args.iter().map(|arg| arg.render(context)).collect::<Result<_, _>>()?,
+        args: rendered(&command.args, context)?,
         env: env(command, context)?,
         cwd: optional(command.cwd.as_ref(), context)?.map(PathBuf::from),
         stdin: optional(command.stdin.as_ref(), context)?.map(String::into_bytes),
@@ -178,6 +221,25 @@ fn script_call(script: &Script, context: &Context) -> Result<ScriptCall, Templat
 
 fn env(command: &Command, context: &Context) -> Result<BTreeMap<String, String>, TemplateError> {
     command.env.iter().map(|(name, value)| Ok((name.clone(), value.render(context)?))).collect()
+}
+
+fn rendered(templates: &[Template], context: &Context) -> Result<Vec<String>, TemplateError> {
+    templates.iter().map(|template| template.render(context)).collect()
+}
+
+fn ssh_call(ssh: &Ssh, context: &Context) -> Result<SshCall, TemplateError> {
+    Ok(SshCall {
+        host: ssh.host.render(context)?,
+        templated_host: ssh.host.has_tags(),
+        port: ssh.port.unwrap_or(22),
+        user: ssh.user.render(context)?,
+        program: ssh.program.clone(),
+        args: rendered(&ssh.args, context)?,
+        key: ssh.key.clone(),
+        known_hosts: ssh.known_hosts.clone().into(),
+        ok_exit: ssh.ok_exit.clone(),
+        max_output: ssh.max_output,
+    })
 }
 
 fn optional(template: Option<&Template>, context: &Context) -> Result<Option<String>, TemplateError> {
@@ -223,6 +285,18 @@ fn plan(work: &Work) -> String {
             format!("{} <script of {} bytes>", call.shell.join(" "), call.text.len())
         }
         Work::Call(Call::Http(call)) => format!("{} {}", call.method, call.url),
+        Work::Call(Call::Promql(call)) => {
+            let range = call.range.map(|range| format!(" over {}", humantime::format_duration(range)));
+            format!("{}{} {}?", call.query, range.unwrap_or_default(), call.expect)
+        }
+        Work::Call(Call::Silence(call)) => {
+            let lasts = humantime::format_duration(call.duration);
+            format!("silences {{{}}} for {lasts}", call.matchers.join(", "))
+        }
+        Work::Call(Call::ExpireSilence(call)) => format!("ends the silence {}", call.key),
+        Work::Call(Call::Ssh(call)) => {
+            format!("on {}@{}: {}", call.user, call.host, argv(&call.program, &call.args))
+        }
         Work::FileExists(path) => format!("does {path:?} exist?"),
         Work::Answer(answer) => format!("the expression is {answer}"),
         Work::Text(text) => text.clone(),

@@ -1,8 +1,8 @@
 //! A person's word to an execution, from the request to the durable answer.
 
+use super::Engine;
 use super::registry::Input;
 use super::verb::{self, Actor, Anew, Answer, Ask, Verb};
-use super::Engine;
 use crate::journal::State;
 use crate::model::{ExecutionId, ExecutionStatus};
 use crate::runbook::Runbook;
@@ -148,7 +148,8 @@ impl Engine {
             let ulid = ids.next(now);
             let id = ExecutionId::of(&runbook.id, ulid);
             let seed = ulid.random() as u64;
-            let created = verb::created(&runbook, &state, what, &ask, id.clone(), seed, now, limits.queue_deadline);
+            let created =
+                verb::created(&runbook, &state, what, &ask, id.clone(), seed, now, limits.queue_deadline);
             create(txn, created, now)?;
             Ok(id)
         });
@@ -172,4 +173,3 @@ impl Engine {
         *self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 }
-

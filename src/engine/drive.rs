@@ -163,9 +163,7 @@ impl Drive {
         let killed = result.outcome == AttemptOutcome::Stopped;
         if killed && self.interrupting && self.state.stop.is_none() {
             let step = &self.state.created.steps[index].id;
-            let of_this = |event: &Event| {
-                matches!(event, Event::AttemptFinished { step: id, part: of, .. } if id == step && *of == part)
-            };
+            let of_this = |event: &Event| matches!(event, Event::AttemptFinished { step: id, part: of, .. } if id == step && *of == part);
             return transition::resume(&self.runbook, &self.state).into_iter().filter(of_this).collect();
         }
         let outcome = match result.outcome {
@@ -334,9 +332,4 @@ pub(super) fn header_of(state: &State, wake: Option<Timestamp>) -> Header {
         wake,
         seq: state.seq,
     }
-}
-
-/// Whether a status is one of a live execution that has begun.
-pub(super) fn has_begun(status: ExecutionStatus) -> bool {
-    !status.is_final() && status != ExecutionStatus::Queued
 }

@@ -21,7 +21,7 @@ pub use call::preview;
 pub use registry::Counts;
 
 use crate::journal::{Entry, Event, State};
-use crate::model::{Clock, ExecutionId, ExecutionStatus, Reason, RunbookId, StepId, between};
+use crate::model::{Clock, ExecutionId, ExecutionStatus, Reason, RunbookId, between};
 use crate::runbook::{self, Pinned, Runbook};
 use crate::step::{AttemptContext, Call, Finished, KillSignal, QueryAnswer};
 use crate::store::records::{QueueCount, Records, Signal, append, transact};

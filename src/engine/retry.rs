@@ -50,7 +50,11 @@ pub(super) fn decide(asked: &Asked<'_>) -> Again {
     let at = after(*now, pause);
     match limit {
         Some(limit) if at >= *limit => {
-            let whose = if wished.is_some_and(|wished| wished == pause) { "the far side asks for" } else { "it would take" };
+            let whose = if wished.is_some_and(|wished| wished == pause) {
+                "the far side asks for"
+            } else {
+                "it would take"
+            };
             let pause = humantime::format_duration(Duration::from_millis(millis(pause)));
             Again::No(Some(format!("not tried again: {whose} a pause of {pause}, and the time is up before")))
         }
@@ -234,7 +238,10 @@ mod tests {
     fn retry_after_is_honoured_up_to_the_deadline() {
         let result = AttemptResult { retry_after_ms: Some(7000), http_status: Some(503), ..failed() };
         let in_seconds = |seconds| Some(after(now(), Duration::from_secs(seconds)));
-        assert_eq!(ask(policy(3), &result, 1, in_seconds(60)), Again::At(after(now(), Duration::from_secs(7))));
+        assert_eq!(
+            ask(policy(3), &result, 1, in_seconds(60)),
+            Again::At(after(now(), Duration::from_secs(7)))
+        );
         let Again::No(Some(why)) = ask(policy(3), &result, 1, in_seconds(5)) else { panic!("it fits") };
         assert!(why.contains("the far side asks for a pause of 7s"), "{why}");
     }

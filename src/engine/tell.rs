@@ -16,7 +16,7 @@ pub(super) fn tell(shared: &Shared, runbook: &Runbook, before: &State, state: &S
                 tracing::info!(execution_id = %id, runbook = %runbook.id, "execution started");
             }
             Event::StepIntended { step, attempt, plan, .. } => {
-                let first = before.steps.iter().all(|step| step.open.is_none() && step.attempts.is_empty());
+                let first = before.steps.iter().all(|step| step.open.is_empty() && step.attempts.is_empty());
                 if first && *attempt == 1 && state.index_of(step) == first_begun(state) {
                     shared.metrics.reacted(between(state.created_at, shared.clock.now()));
                 }
@@ -28,7 +28,7 @@ pub(super) fn tell(shared: &Shared, runbook: &Runbook, before: &State, state: &S
             Event::StepFinished { step, status, .. } => {
                 step_over(shared, runbook, state, step.as_str(), *status)
             }
-            Event::StopRequested { actor, reason } => {
+            Event::StopRequested { actor, reason, .. } => {
                 tracing::warn!(execution_id = %state.created.id, runbook = %runbook.id, user = actor, reason, "stop requested");
             }
             Event::Finished { .. } => over(shared, runbook, state),
@@ -38,7 +38,7 @@ pub(super) fn tell(shared: &Shared, runbook: &Runbook, before: &State, state: &S
 }
 
 fn first_begun(state: &State) -> Option<usize> {
-    state.steps.iter().position(|step| step.open.is_some() || !step.attempts.is_empty())
+    state.steps.iter().position(|step| !step.open.is_empty() || !step.attempts.is_empty())
 }
 
 fn step_over(shared: &Shared, runbook: &Runbook, state: &State, step: &str, status: StepStatus) {

@@ -62,6 +62,7 @@ impl World for Arc<Stage> {
                 exit_code: Some(0),
                 signal: None,
                 http_status: None,
+                retry_after: None,
                 stdout,
                 stderr,
                 error: None,

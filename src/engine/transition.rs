@@ -15,7 +15,7 @@ pub use crash::resume;
 
 use super::view;
 use crate::journal::{Event, State, StepState, TriggerKind};
-use crate::model::{ExecutionStatus, Part, Reason, Role, StepId, StepStatus, Timestamp, after};
+use crate::model::{ExecutionStatus, Part, Reason, StepId, StepStatus, Timestamp, after};
 use crate::runbook::{Condition, OnFailure, OnResolved, Runbook, Step};
 use std::cell::Cell;
 

@@ -2,7 +2,7 @@
 
 use crate::admit::{Subject, context_with};
 use crate::journal::{Attempt, State, StepState};
-use crate::model::{Part, Role};
+use crate::model::Part;
 use crate::runbook::{Context, Items, Runbook};
 use serde_json::{Map, Value, json};
 

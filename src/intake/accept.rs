@@ -2,10 +2,10 @@
 
 use super::announcement::Announcement;
 use super::decode::{self, Element, MalformedBody};
-use crate::store::Ids;
 use super::ruling::{Ground, rule};
 use crate::model::{Clock, ExecutionId, RunbookId, Timestamp};
 use crate::routing::{Library, Rules};
+use crate::store::Ids;
 use crate::store::records::{QueueCount, transact};
 use crate::store::{CommitError, Store};
 use crate::telemetry::Metrics;

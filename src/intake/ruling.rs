@@ -2,13 +2,13 @@
 
 use super::announcement::Announcement;
 use super::decode::Element;
-use crate::store::Ids;
 use crate::admit::{self, Case, Denial, Request, Ruling};
 use crate::journal::{Created, Trigger, TriggerKind};
 use crate::model::{
     Alert, AlertStatus, Decision, DecisionId, Episode, EpisodeKey, ExecutionId, Reason, Timestamp, Verdict,
 };
 use crate::routing::{self, Library, Route, Rules};
+use crate::store::Ids;
 use crate::store::records::{self, Header, Rejected, Signal, key, read, to_bytes};
 use crate::store::{CommitError, Txn};
 use std::time::Duration;
@@ -274,5 +274,6 @@ fn trigger(alert: &Alert) -> Trigger {
         annotations: alert.annotations.clone(),
         by: format!("alert:{}", alert.alertname()),
         reason: None,
+        of: None,
     }
 }

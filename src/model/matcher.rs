@@ -79,6 +79,26 @@ impl Matcher {
         }
     }
 
+    /// The label it looks at.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it compares with: a text or a regular expression, as written.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// Whether the value is a regular expression.
+    pub fn is_regex(&self) -> bool {
+        matches!(self.test, Test::Match(_) | Test::NotMatch(_))
+    }
+
+    /// Whether it wants the label to be like the value, not unlike it.
+    pub fn is_equal(&self) -> bool {
+        matches!(self.test, Test::Equal | Test::Match(_))
+    }
+
     /// The value it demands of `label`, if it demands one exactly; for the status' alert-to-runbook map.
     pub fn demands(&self, label: &str) -> Option<&str> {
         (self.name == label && matches!(self.test, Test::Equal)).then_some(self.value.as_str())

@@ -33,17 +33,25 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 /// One read from a pipe; as much as a pipe holds.
 const READ: usize = 64 * 1024;
 
-/// What `command` and `script` have in common.
-struct Plan<'a> {
-    program: &'a str,
-    args: &'a [String],
+/// What all kinds that start a process have in common.
+pub(super) struct Plan<'a> {
+    pub(super) program: &'a str,
+    pub(super) args: &'a [String],
     /// The script's text, written to a file whose path is the last argument.
-    script: Option<&'a str>,
-    env: &'a BTreeMap<String, String>,
-    cwd: Option<&'a Path>,
-    stdin: Option<&'a [u8]>,
-    ok_exit: &'a [i32],
-    max_output: u64,
+    pub(super) script: Option<&'a str>,
+    /// Files of the private directory.
+    pub(super) files: &'a [HomeFile],
+    pub(super) env: &'a BTreeMap<String, String>,
+    pub(super) cwd: Option<&'a Path>,
+    pub(super) stdin: Option<&'a [u8]>,
+    pub(super) ok_exit: &'a [i32],
+    pub(super) max_output: u64,
+}
+
+/// A file that lies in the private directory before the process starts, readable by nobody else. Perhaps a secret.
+pub(super) struct HomeFile {
+    pub(super) name: &'static str,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// Runs a `command`.
@@ -57,6 +65,7 @@ pub(super) async fn run_command(
         program: &call.program,
         args: &call.args,
         script: None,
+        files: &[],
         env: &call.env,
         cwd: call.cwd.as_deref(),
         stdin: call.stdin.as_deref(),
@@ -80,6 +89,7 @@ pub(super) async fn run_script(
         program,
         args,
         script: Some(&call.text),
+        files: &[],
         env: &call.env,
         cwd: call.cwd.as_deref(),
         stdin: call.stdin.as_deref(),
@@ -89,7 +99,13 @@ pub(super) async fn run_script(
     run(runner, context, &plan, kill).await
 }
 
-async fn run(runner: &Runner, context: &AttemptContext, plan: &Plan<'_>, kill: KillSignal) -> Finished {
+/// Carries a plan out.
+pub(super) async fn run(
+    runner: &Runner,
+    context: &AttemptContext,
+    plan: &Plan<'_>,
+    kill: KillSignal,
+) -> Finished {
     let started = match begin(runner, context, plan) {
         Ok(started) => started,
         Err(sentence) => return Finished::refused(sentence),
@@ -133,8 +149,13 @@ fn begin(runner: &Runner, context: &AttemptContext, plan: &Plan<'_>) -> Result<S
     }
     if let Some(text) = plan.script {
         let path = home.path().join("script");
-        write_script(&path, text).map_err(|cause| format!("the script could not be written: {cause}"))?;
+        write(&path, text.as_bytes(), 0o700)
+            .map_err(|cause| format!("the script could not be written: {cause}"))?;
         argv.push(c_string("the script's path", path.as_os_str().as_bytes())?);
+    }
+    for file in plan.files {
+        let written = write(&home.path().join(file.name), &file.bytes, 0o600);
+        written.map_err(|cause| format!("the file {} could not be written: {cause}", file.name))?;
     }
     let start = Start {
         program: c_string("the program", program.as_os_str().as_bytes())?,
@@ -142,7 +163,7 @@ fn begin(runner: &Runner, context: &AttemptContext, plan: &Plan<'_>) -> Result<S
         env: environment(context, plan, home.path())?,
         cwd: c_string("the working directory", plan.cwd.unwrap_or(home.path()).as_os_str().as_bytes())?,
         stdin: plan.stdin.map(input).transpose().map_err(|cause| format!("no standard input: {cause}"))?,
-        variables: context.variables().into_iter().take(3).collect(),
+        variables: context.variables().into(),
     };
     let could_not = |cause: io::Error| match cause.raw_os_error() {
         Some(libc::E2BIG) => format!(
@@ -224,9 +245,9 @@ fn environment(context: &AttemptContext, plan: &Plan<'_>, home: &Path) -> Result
         .collect()
 }
 
-fn write_script(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o700).open(path)?;
-    file.write_all(text.as_bytes())
+fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)
 }
 
 /// A file that exists in memory only, so that writing never waits for the child to read.
@@ -299,6 +320,7 @@ async fn finished(
         exit_code: code,
         signal,
         http_status: None,
+        retry_after: None,
         stdout,
         stderr,
         error: (!error.is_empty()).then_some(error),

@@ -1,18 +1,29 @@
 //! Effects in the world: one attempt of one step, from finished strings to a finished outcome.
 //!
 //! The engine gives a [`Runner`] a [`Call`] whose templates are rendered, and gets a [`Finished`] back; what is
-//! tried again, undone or recorded is the engine's. `process` owns children, `output` keeps what they print, `http`
-//! and `promql` ask other programs, `outgoing` says where a templated address may lead.
-//! May import: `model`. Must never: read the runbook, the store or the clock, or render a template.
+//! tried again, undone or recorded is the engine's. `process` owns children, `output` keeps what they print, `http`,
+//! `promql` and `silence` ask other programs, `outgoing` says where a templated address may lead.
+//! May import: `model`. Must never: read the runbook or the store, render a template, or take the time from
+//! anywhere but the clock in its [`Ways`].
 
+mod alertmanager;
+mod ask;
+mod call;
 mod command;
 mod http;
 mod kill;
+mod lookup;
 mod outgoing;
 mod output;
 mod process;
 mod promql;
+mod silence;
+mod ssh;
 
+pub use alertmanager::{AlertmanagerClient, AlertmanagerError, AlertmanagerUrlError, Credential};
+pub use call::{
+    Call, CommandCall, ExpireSilenceCall, HttpCall, PromqlCall, ScriptCall, SilenceCall, SshCall,
+};
 pub use command::SEARCH_PATH;
 pub use http::{HttpClient, HttpClientError, StatusRange};
 pub use kill::{KillSignal, Killer, kill_pair};
@@ -21,9 +32,10 @@ pub use output::{Captured, INLINE, Piece};
 pub use process::{Swept, TIMEOUT_GRACE, prepare_daemon, sweep_leftovers};
 pub use promql::{Observation, PromClient, PromUrlError, QueryAnswer, QueryError, Sample, judge};
 
-use crate::model::{AttemptOutcome, ExecutionId, Secret, StepId};
+use crate::model::{AttemptOutcome, Clock, ExecutionId, Part, Secret, StepId};
 use output::Stream;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -38,9 +50,11 @@ pub struct AttemptContext {
     pub execution: ExecutionId,
     /// The step.
     pub step: StepId,
-    /// The number of the try, from 1.
+    /// Which part of the step; two parts may be under way at once.
+    pub part: Part,
+    /// The number of the try, from 1, counted per part.
     pub attempt: u32,
-    /// The same for every run of this attempt, also after a crash.
+    /// The same for every run of this attempt, also after a crash; no attempt of another part has it.
     pub idempotency_key: String,
     /// How long the attempt may take; the grace of its end comes on top.
     pub timeout: Duration,
@@ -49,12 +63,17 @@ pub struct AttemptContext {
 }
 
 impl AttemptContext {
-    /// The name of everything this attempt has on disk; ids are checked words, so it is a plain file name.
+    /// The name of everything this attempt has on disk: `execution.step.attempt`, with the word of its part before
+    /// the number where it has one. Ids are checked words, so it is a plain file name.
     fn name(&self) -> String {
-        format!("{}.{}.{}", self.execution, self.step, self.attempt)
+        match self.part {
+            Part::MAIN => format!("{}.{}.{}", self.execution, self.step, self.attempt),
+            part => format!("{}.{}.{part}.{}", self.execution, self.step, self.attempt),
+        }
     }
 
-    /// The daemon's own variables; the first three name the attempt and are how its processes are known.
+    /// The daemon's own variables. Together they are how the attempt's processes are known: the first three are
+    /// those of every part of the step, the key is that of one.
     fn variables(&self) -> [(&'static str, String); 4] {
         [
             ("RUNBOOKD_EXECUTION_ID", self.execution.to_string()),
@@ -91,89 +110,6 @@ impl Dirs {
     }
 }
 
-/// A program with its arguments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandCall {
-    /// An absolute path, or a name found in [`SEARCH_PATH`].
-    pub program: String,
-    /// Its arguments, each passed on byte for byte.
-    pub args: Vec<String>,
-    /// Variables beside the standard ones; see [`crate::model::env_name_problem`].
-    pub env: BTreeMap<String, String>,
-    /// An absolute directory; the private one when absent.
-    pub cwd: Option<PathBuf>,
-    /// Standard input; `/dev/null` when absent.
-    pub stdin: Option<Vec<u8>>,
-    /// Exit codes that mean success beside 0.
-    pub ok_exit: Vec<i32>,
-    /// Bytes kept of each stream.
-    pub max_output: u64,
-}
-
-/// A script: a literal text run by a shell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScriptCall {
-    /// The shell and its options; the script's path comes after them.
-    pub shell: Vec<String>,
-    /// The text, never a template.
-    pub text: String,
-    /// As in [`CommandCall`]; the only way for values to get in.
-    pub env: BTreeMap<String, String>,
-    /// As in [`CommandCall`].
-    pub cwd: Option<PathBuf>,
-    /// As in [`CommandCall`].
-    pub stdin: Option<Vec<u8>>,
-    /// As in [`CommandCall`].
-    pub ok_exit: Vec<i32>,
-    /// As in [`CommandCall`].
-    pub max_output: u64,
-}
-
-impl ScriptCall {
-    /// The shell of a script that names none: `/bin/sh -eu`.
-    pub fn default_shell() -> Vec<String> {
-        ["/bin/sh", "-eu"].map(String::from).into()
-    }
-}
-
-/// One HTTP request.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HttpCall {
-    /// The method, in capitals.
-    pub method: String,
-    /// The whole address, `http` or `https`.
-    pub url: String,
-    /// Whether host or port came out of a template, so that [`OutgoingPolicy`] has a say.
-    pub templated_authority: bool,
-    /// Further headers.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Option<Vec<u8>>,
-    /// Statuses that mean success; 2xx when empty.
-    pub expect_status: Vec<StatusRange>,
-    /// What the body must contain as JSON: every key named must be there with that value.
-    pub expect_json: Option<serde_json::Value>,
-    /// A credential for `Authorization: Bearer`.
-    pub bearer: Option<Secret>,
-    /// Whether redirects are followed, within the same authority only.
-    pub follow_redirects: bool,
-    /// Whether it can change something, so that it carries an `Idempotency-Key`.
-    pub changing: bool,
-    /// Bytes kept of the body.
-    pub max_output: u64,
-}
-
-/// What to do in one attempt.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Call {
-    /// Run a program.
-    Command(CommandCall),
-    /// Run a script.
-    Script(ScriptCall),
-    /// Send a request.
-    Http(HttpCall),
-}
-
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
@@ -185,6 +121,8 @@ pub struct Finished {
     pub signal: Option<i32>,
     /// The status of an answer.
     pub http_status: Option<u16>,
+    /// How long an answer that was no success asks to wait before the next try; at most a day.
+    pub retry_after: Option<Duration>,
     /// Standard output, or the body of an answer.
     pub stdout: Captured,
     /// Standard error.
@@ -201,6 +139,7 @@ impl Finished {
             exit_code: None,
             signal: None,
             http_status: None,
+            retry_after: None,
             stdout: Captured::default(),
             stderr: Captured::default(),
             error: Some(sentence),
@@ -208,7 +147,44 @@ impl Finished {
     }
 }
 
-type LiveKey = (ExecutionId, StepId, u32);
+type LiveKey = (ExecutionId, StepId, Part, u32);
+
+/// What steps reach beside processes and plain requests, and the time.
+#[derive(Clone)]
+pub struct Ways {
+    /// What time it is: for the age of samples, the end of a silence, a date in `Retry-After`.
+    pub clock: Arc<dyn Clock>,
+    /// The Prometheus of `promql`.
+    pub prometheus: Option<PromClient>,
+    /// The Alertmanager of `silence`.
+    pub alertmanager: Option<AlertmanagerClient>,
+    /// Secrets by name, for what names one.
+    pub secrets: Arc<BTreeMap<String, Secret>>,
+}
+
+impl Ways {
+    /// Nothing but the time.
+    pub fn none(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, prometheus: None, alertmanager: None, secrets: Arc::default() }
+    }
+
+    /// The secret of this name.
+    ///
+    /// # Errors
+    /// A sentence, when there is none.
+    fn secret(&self, name: &str) -> Result<&Secret, String> {
+        self.secrets.get(name).ok_or_else(|| {
+            format!("there is no secret {name:?}: add a section [secrets.{name}] to the config")
+        })
+    }
+}
+
+impl fmt::Debug for Ways {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secrets: Vec<&String> = self.secrets.keys().collect();
+        f.debug_struct("Ways").field("secrets", &secrets).finish_non_exhaustive()
+    }
+}
 
 /// Carries attempts out. One for the whole daemon.
 #[derive(Debug)]
@@ -216,13 +192,14 @@ pub struct Runner {
     dirs: Arc<Dirs>,
     http: HttpClient,
     outgoing: Arc<OutgoingPolicy>,
+    ways: Ways,
     live: Arc<Mutex<HashMap<LiveKey, LiveOutput>>>,
 }
 
 impl Runner {
     /// A runner that works below `dirs`.
-    pub fn new(dirs: Arc<Dirs>, http: HttpClient, outgoing: Arc<OutgoingPolicy>) -> Self {
-        Self { dirs, http, outgoing, live: Arc::default() }
+    pub fn new(dirs: Arc<Dirs>, http: HttpClient, outgoing: Arc<OutgoingPolicy>, ways: Ways) -> Self {
+        Self { dirs, http, outgoing, ways, live: Arc::default() }
     }
 
     /// Carries `call` out and tells how it ended; when it returns, nothing of it runs and its output is durable.
@@ -235,12 +212,22 @@ impl Runner {
             Call::Command(call) => Box::pin(command::run_command(self, context, call, kill)).await,
             Call::Script(call) => Box::pin(command::run_script(self, context, call, kill)).await,
             Call::Http(call) => Box::pin(http::run(self, context, call, kill)).await,
+            Call::Promql(call) => Box::pin(promql::run(self, context, call, kill)).await,
+            Call::Silence(call) => Box::pin(silence::run(self, context, call, kill)).await,
+            Call::ExpireSilence(call) => Box::pin(silence::run_expire(self, context, call, kill)).await,
+            Call::Ssh(call) => Box::pin(ssh::run(self, context, call, kill)).await,
         }
     }
 
     /// The output of an attempt that runs right now.
-    pub fn live(&self, execution: &ExecutionId, step: &StepId, attempt: u32) -> Option<LiveOutput> {
-        lock(&self.live).get(&(execution.clone(), step.clone(), attempt)).cloned()
+    pub fn live(
+        &self,
+        execution: &ExecutionId,
+        step: &StepId,
+        part: Part,
+        attempt: u32,
+    ) -> Option<LiveOutput> {
+        lock(&self.live).get(&(execution.clone(), step.clone(), part, attempt)).cloned()
     }
 
     fn dirs(&self) -> &Dirs {
@@ -253,7 +240,7 @@ impl Runner {
             Arc::new(Stream::new(&self.dirs.outputs, format!("{}.{name}", context.name()), limit))
         };
         let output = LiveOutput { stdout: stream("stdout"), stderr: stream("stderr") };
-        let key = (context.execution.clone(), context.step.clone(), context.attempt);
+        let key = (context.execution.clone(), context.step.clone(), context.part, context.attempt);
         lock(&self.live).insert(key.clone(), output.clone());
         Streams { stdout: output.stdout, stderr: output.stderr, key, live: Arc::clone(&self.live) }
     }

@@ -1,10 +1,17 @@
 //! Asks Prometheus, and judges what it says.
 //!
-//! [`PromClient`] asks an instant query; [`judge`] is pure. Unknown is never yes: no data, an old sample or NaN
-//! satisfies nothing. May import: `model`. Must never: read an unbounded body, or take a clock.
+//! [`PromClient`] asks a query for now or for a range; `judge` holds the pure judges, `kind` makes an attempt of
+//! both. Unknown is never yes: no data, an old sample or NaN satisfies nothing.
+//! May import: `model`. Must never: read an unbounded body, or take the time from the other side.
 
-use super::http::{HttpClient, describe};
-use crate::model::{Expect, Timestamp};
+mod judge;
+mod kind;
+
+pub use judge::{Observation, judge};
+pub(super) use kind::run;
+
+use super::http::{HttpClient, describe, retry_after};
+use crate::model::Timestamp;
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
@@ -14,8 +21,8 @@ use std::time::Duration;
 /// The largest answer that is read, in bytes.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;
 
-/// A sample older than this says nothing about now, in seconds.
-const STALE_AFTER: f64 = 300.0;
+/// A range is asked at so many points, but never closer than one a second.
+const POINTS: u64 = 100;
 
 /// One series' value at one time.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +42,21 @@ pub struct QueryAnswer {
     pub samples: Vec<Sample>,
     /// Its warnings, for instance that a part could not be asked.
     pub warnings: Vec<String>,
+}
+
+/// One series over time.
+#[derive(Debug, Clone, PartialEq)]
+struct Series {
+    labels: BTreeMap<String, String>,
+    /// Time in seconds since 1970, and value; in the order of time.
+    points: Vec<(f64, f64)>,
+}
+
+/// An answer before it is read, with what its head says.
+struct Reply {
+    status: u16,
+    retry_after: Option<Duration>,
+    body: Vec<u8>,
 }
 
 /// Why there is no answer.
@@ -64,6 +86,7 @@ pub struct PromUrlError(String);
 pub struct PromClient {
     client: HttpClient,
     query: Url,
+    range: Url,
 }
 
 impl PromClient {
@@ -82,8 +105,11 @@ impl PromClient {
         {
             return Err(wrong());
         }
-        let query = format!("{}/api/v1/query", base.as_str().trim_end_matches('/'));
-        Ok(Self { client, query: Url::parse(&query).map_err(|_| wrong())? })
+        let below = |path: &str| {
+            let base = base.as_str().trim_end_matches('/');
+            Url::parse(&format!("{base}/api/v1/{path}")).map_err(|_| wrong())
+        };
+        Ok(Self { client, query: below("query")?, range: below("query_range")? })
     }
 
     /// Evaluates `expression` now. Prometheus is told the same `timeout`.
@@ -91,23 +117,58 @@ impl PromClient {
     /// # Errors
     /// [`QueryError`]; a matrix or string result is [`QueryError::Unusable`].
     pub async fn query(&self, expression: &str, timeout: Duration) -> Result<QueryAnswer, QueryError> {
-        tokio::time::timeout(timeout, self.ask(expression, timeout))
-            .await
-            .unwrap_or(Err(QueryError::TimedOut(timeout)))
+        let asking = async {
+            let Reply { status, body, .. } = self.ask_now(expression, timeout, Timestamp::UNIX_EPOCH).await?;
+            parse(&body, status)
+        };
+        tokio::time::timeout(timeout, asking).await.unwrap_or(Err(QueryError::TimedOut(timeout)))
     }
 
-    async fn ask(&self, expression: &str, timeout: Duration) -> Result<QueryAnswer, QueryError> {
-        let unreachable = |cause| QueryError::Unreachable(describe(cause, &self.query));
-        let limit = format!("{}ms", timeout.as_millis().max(1));
+    /// Asks for now. `now` only tells how far off a date in `Retry-After` is.
+    async fn ask_now(
+        &self,
+        expression: &str,
+        timeout: Duration,
+        now: Timestamp,
+    ) -> Result<Reply, QueryError> {
+        self.ask(&self.query, &[("query", expression), ("timeout", &milliseconds(timeout))], now).await
+    }
+
+    /// Asks for the `range` before `now`, whose last point is `now` itself.
+    async fn ask_range(
+        &self,
+        expression: &str,
+        range: Duration,
+        timeout: Duration,
+        now: Timestamp,
+    ) -> Result<Reply, QueryError> {
+        let range = u64::try_from(range.as_millis()).unwrap_or(u64::MAX);
+        let step = range.div_ceil(POINTS).max(1000);
+        // A whole number of steps, so that the last one falls on the end and says how things are now.
+        let start = after_the_epoch(now).saturating_sub(range / step * step);
+        let second = |ms: u64| format!("{}.{:03}", ms / 1000, ms % 1000);
+        let pairs = [
+            ("query", expression),
+            ("start", &second(start)),
+            ("end", &second(after_the_epoch(now))),
+            ("step", &second(step)),
+            ("timeout", &milliseconds(timeout)),
+        ];
+        self.ask(&self.range, &pairs, now).await
+    }
+
+    async fn ask(&self, url: &Url, pairs: &[(&str, &str)], now: Timestamp) -> Result<Reply, QueryError> {
+        let unreachable = |cause| QueryError::Unreachable(describe(cause, url));
         let mut response = self
             .client
             .inner()
-            .post(self.query.clone())
+            .post(url.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form(&self.query, &[("query", expression), ("timeout", &limit)]))
+            .body(form(url, pairs))
             .send()
             .await
             .map_err(unreachable)?;
+        let (status, retry_after) = (response.status().as_u16(), retry_after::of(response.headers(), now));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             body.extend_from_slice(&chunk);
@@ -115,8 +176,17 @@ impl PromClient {
                 return Err(QueryError::Unusable(format!("it is longer than {ANSWER_MAX} bytes")));
             }
         }
-        parse(&body, response.status().as_u16())
+        Ok(Reply { status, retry_after, body })
     }
+}
+
+/// Milliseconds since 1970; nothing that is asked lies before.
+fn after_the_epoch(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millisecond()).unwrap_or_default()
+}
+
+fn milliseconds(timeout: Duration) -> String {
+    format!("{}ms", timeout.as_millis().max(1))
 }
 
 /// The pairs, encoded as a form; the query part of an address is encoded the same way.
@@ -146,88 +216,64 @@ struct Data {
 }
 
 #[derive(Deserialize)]
-struct Series {
+struct WireVector {
     metric: BTreeMap<String, String>,
     value: (f64, String),
 }
 
-fn parse(body: &[u8], status: u16) -> Result<QueryAnswer, QueryError> {
-    let unusable = |why: String| QueryError::Unusable(why);
+#[derive(Deserialize)]
+struct WireMatrix {
+    metric: BTreeMap<String, String>,
+    values: Vec<(f64, String)>,
+}
+
+fn unusable(why: impl std::fmt::Display) -> QueryError {
+    QueryError::Unusable(why.to_string())
+}
+
+/// The data of a successful answer, and its warnings.
+fn read(body: &[u8], status: u16) -> Result<(Data, Vec<String>), QueryError> {
     let wire: Wire = serde_json::from_slice(body)
         .map_err(|cause| unusable(format!("status {status}, and the body is not its JSON: {cause}")))?;
     if wire.status != "success" {
         return Err(QueryError::Refused(format!("{}: {}", wire.error_type, wire.error)));
     }
-    let data = wire.data.ok_or_else(|| unusable("it has no data".into()))?;
-    let wrong = |cause: serde_json::Error| QueryError::Unusable(cause.to_string());
-    let series = match data.kind.as_str() {
-        "vector" => serde_json::from_value::<Vec<Series>>(data.result).map_err(wrong)?,
+    Ok((wire.data.ok_or_else(|| unusable("it has no data"))?, wire.warnings))
+}
+
+fn number(text: &str) -> Result<f64, QueryError> {
+    text.parse().map_err(|_| unusable(format!("{text:?} is not a value")))
+}
+
+/// The answer for now.
+fn parse(body: &[u8], status: u16) -> Result<QueryAnswer, QueryError> {
+    let (data, warnings) = read(body, status)?;
+    let vector = match data.kind.as_str() {
+        "vector" => serde_json::from_value::<Vec<WireVector>>(data.result).map_err(unusable)?,
         "scalar" => {
-            let value = serde_json::from_value(data.result).map_err(wrong)?;
-            vec![Series { metric: BTreeMap::new(), value }]
+            let value = serde_json::from_value(data.result).map_err(unusable)?;
+            vec![WireVector { metric: BTreeMap::new(), value }]
         }
         other => return Err(unusable(format!("the result is a {other}; a vector or scalar is needed"))),
     };
-    let samples = series
-        .into_iter()
-        .map(|Series { metric, value: (at, text) }| {
-            let value = text.parse().map_err(|_| unusable(format!("{text:?} is not a value")))?;
-            Ok(Sample { labels: metric, at, value })
-        })
-        .collect::<Result<_, QueryError>>()?;
-    Ok(QueryAnswer { samples, warnings: wire.warnings })
+    let sample =
+        |WireVector { metric, value: (at, text) }| Ok(Sample { labels: metric, at, value: number(&text)? });
+    let samples = vector.into_iter().map(sample).collect::<Result<_, QueryError>>()?;
+    Ok(QueryAnswer { samples, warnings })
 }
 
-/// What an answer means for an expectation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Observation {
-    /// Whether it holds.
-    pub holds: bool,
-    /// `holds`, `violated`, `no_data`, `stale` or `present`.
-    pub reason: &'static str,
-    /// The values seen, for people.
-    pub value: String,
-}
-
-/// Judges `samples` at the time `now`: every one must satisfy `expect`, and none may be older than five minutes.
-pub fn judge(expect: Expect, samples: &[Sample], now: Timestamp) -> Observation {
-    let now = now.as_millisecond() as f64 / 1000.0;
-    let reason = match (expect.is_absent(), samples) {
-        (true, []) => "holds",
-        (true, _) => "present",
-        (false, []) => "no_data",
-        // Written so that a time that is no number counts as old.
-        _ if !samples.iter().all(|sample| now - sample.at <= STALE_AFTER) => "stale",
-        _ if samples.iter().all(|sample| expect.satisfied_by(sample.value)) => "holds",
-        _ => "violated",
+/// The answer for a range.
+fn parse_range(body: &[u8], status: u16) -> Result<Vec<Series>, QueryError> {
+    let (data, _) = read(body, status)?;
+    if data.kind != "matrix" {
+        return Err(unusable(format!("the result is a {}; a matrix is needed", data.kind)));
+    }
+    let matrix: Vec<WireMatrix> = serde_json::from_value(data.result).map_err(unusable)?;
+    let series = |WireMatrix { metric, values }| {
+        let points = values.into_iter().map(|(at, text)| Ok((at, number(&text)?)));
+        Ok(Series { labels: metric, points: points.collect::<Result<_, QueryError>>()? })
     };
-    Observation { holds: reason == "holds", reason, value: summary(samples) }
-}
-
-/// The first few samples, in at most a few hundred bytes.
-fn summary(samples: &[Sample]) -> String {
-    const SHOWN: usize = 3;
-    let mut words: Vec<String> = samples.iter().take(SHOWN).map(one).collect();
-    if samples.len() > SHOWN {
-        words.push(format!("and {} more", samples.len() - SHOWN));
-    }
-    if words.is_empty() { "no data".into() } else { words.join(", ") }
-}
-
-fn one(sample: &Sample) -> String {
-    if sample.labels.is_empty() {
-        return sample.value.to_string();
-    }
-    let name = sample.labels.get("__name__").map_or("", String::as_str);
-    let labels: Vec<String> = sample
-        .labels
-        .iter()
-        .filter(|(name, _)| *name != "__name__")
-        .map(|(name, value)| format!("{name}={value:?}"))
-        .collect();
-    let mut text: String = format!("{name}{{{}}}", labels.join(",")).chars().take(120).collect();
-    text.push_str(&format!(" {}", sample.value));
-    text
+    matrix.into_iter().map(series).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a step's process is given, and what is kept of it. Real processes; `process/tests.rs` is about their end.
 
 use super::*;
-use crate::model::RunbookId;
+use crate::model::{ManualClock, Role, RunbookId, Timestamp};
 use std::os::fd::AsFd;
 use std::sync::LazyLock;
 use tokio::sync::RwLock;
@@ -19,13 +19,23 @@ pub(super) struct Bench {
 }
 
 pub(super) fn bench() -> Bench {
+    bench_with(Ways::none(clock()))
+}
+
+/// A bench whose runner reaches these.
+pub(super) fn bench_with(ways: Ways) -> Bench {
     prepare_daemon().unwrap();
     let root = tempfile::tempdir().unwrap();
     let dirs = Arc::new(Dirs::prepare(root.path()).unwrap());
     let policy = OutgoingPolicy::new(vec![OutgoingPolicy::parse_entry("127.0.0.1").unwrap()]);
-    let runner = Runner::new(Arc::clone(&dirs), HttpClient::build().unwrap(), Arc::new(policy));
+    let runner = Runner::new(Arc::clone(&dirs), HttpClient::build().unwrap(), Arc::new(policy), ways);
     let execution = ExecutionId::of(&RunbookId::new("web_down").unwrap(), Ulid::generate());
     Bench { execution, root, runner, dirs }
+}
+
+/// A clock that stands still at a round time.
+pub(super) fn clock() -> Arc<dyn Clock> {
+    Arc::new(ManualClock::new(Timestamp::from_second(1_800_000_000).unwrap()))
 }
 
 pub(super) fn command(program: &str, args: &[&str]) -> CommandCall {
@@ -49,6 +59,7 @@ impl Bench {
         AttemptContext {
             execution: self.execution.clone(),
             step: StepId::new("restart").unwrap(),
+            part: Part::MAIN,
             attempt: 1,
             idempotency_key: "key-1".into(),
             timeout: Duration::from_secs(20),
@@ -427,13 +438,14 @@ async fn output_can_be_read_while_it_runs_and_small_output_leaves_no_file() {
     let mut seen = Vec::new();
     while seen.len() < 6 {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        let Some(live) = bench.runner.live(&execution, &step, 1) else { continue };
+        let Some(live) = bench.runner.live(&execution, &step, Part::MAIN, 1) else { continue };
         seen = live.read(OutputStream::Stdout, 0, 1000).unwrap().bytes;
     }
     assert_eq!(seen, b"first\n");
-    let live = bench.runner.live(&execution, &step, 1).unwrap();
+    let live = bench.runner.live(&execution, &step, Part::MAIN, 1).unwrap();
     assert_eq!(live.read(OutputStream::Stdout, 3, 2).unwrap().bytes, b"st");
-    assert!(bench.runner.live(&execution, &step, 2).is_none());
+    assert!(bench.runner.live(&execution, &step, Part::MAIN, 2).is_none());
+    assert!(bench.runner.live(&execution, &step, Part::item(0), 1).is_none());
     killer.kill(Duration::from_secs(1));
     let finished = running.await.unwrap();
     assert_eq!((finished.outcome, finished.signal), (AttemptOutcome::Stopped, Some(15)));
@@ -448,4 +460,14 @@ fn the_future_of_a_run_is_small() {
     let (context, call) = (bench.context(), sh("true"));
     let future = bench.runner.run(&context, &call, KillSignal::never());
     assert!(size_of_val(&future) < 512, "{}", size_of_val(&future));
+}
+
+#[test]
+fn every_part_has_a_name_of_its_own_and_that_of_the_step_itself_is_the_old_one() {
+    let bench = bench();
+    let name = |part| AttemptContext { part, ..bench.context() }.name();
+    let start = format!("{}.restart", bench.execution);
+    assert_eq!(name(Part::MAIN), format!("{start}.1"));
+    assert_eq!(name(Part::MAIN.with(Role::Undo)), format!("{start}.undo.1"));
+    assert_eq!(name(Part::item(3).with(Role::Probe)), format!("{start}.probe-item3.1"));
 }

@@ -28,8 +28,8 @@ impl Drive {
         let created = &self.state.created;
         let step = &self.runbook.steps[index];
         let deadline = self.state.steps[index].open_of(part).map(|open| open.deadline);
-        let timeout = deadline
-            .map_or(step.timeout, |deadline| think::time_left(deadline, self.shared.clock.now()));
+        let timeout =
+            deadline.map_or(step.timeout, |deadline| think::time_left(deadline, self.shared.clock.now()));
         let context = AttemptContext {
             execution: self.id.clone(),
             step: step.id.clone(),
@@ -44,7 +44,8 @@ impl Drive {
         // Those that have ended are let go of.
         while self.tasks.try_join_next().is_some() {}
         self.tasks.spawn(async move {
-            let doing = AssertUnwindSafe(perform(&shared, kind.as_ref(), context, work, signal)).catch_unwind();
+            let doing =
+                AssertUnwindSafe(perform(&shared, kind.as_ref(), context, work, signal)).catch_unwind();
             let result = doing.await.unwrap_or_else(|_| {
                 let why = "runbookd failed while this ran; it may or may not have happened".to_owned();
                 AttemptResult::plain(AttemptOutcome::Unknown, String::new(), Some(why))
@@ -80,7 +81,9 @@ pub(super) fn instant(kind: &Kind, work: Work) -> AttemptResult {
             let shown = text[..text.floor_char_boundary(crate::step::INLINE)].to_owned();
             AttemptResult::plain(AttemptOutcome::Succeeded, shown, None)
         }
-        Work::Call(_) | Work::FileExists(_) => AttemptResult::plain(AttemptOutcome::Unknown, String::new(), None),
+        Work::Call(_) | Work::FileExists(_) => {
+            AttemptResult::plain(AttemptOutcome::Unknown, String::new(), None)
+        }
     }
 }
 
@@ -97,7 +100,8 @@ pub(super) fn finished(
 
 /// What a finished attempt means for its kind: a check's command answers with its exit code.
 fn settle(kind: Option<&Kind>, finished: Finished) -> AttemptResult {
-    let Finished { mut outcome, exit_code, signal, http_status, stdout, stderr, mut error, retry_after } = finished;
+    let Finished { mut outcome, exit_code, signal, http_status, stdout, stderr, mut error, retry_after } =
+        finished;
     let mut answer = None;
     if let Some(Kind::Check { question: Question::Command(_), must }) = kind {
         let said_no = outcome == AttemptOutcome::Failed && exit_code.is_some();
@@ -111,7 +115,18 @@ fn settle(kind: Option<&Kind>, finished: Finished) -> AttemptResult {
     let (stdout, stderr) = (output(stdout), output(stderr));
     let retry_after_ms = retry_after.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
     let child = None;
-    AttemptResult { outcome, exit_code, signal, http_status, stdout, stderr, error, answer, child, retry_after_ms }
+    AttemptResult {
+        outcome,
+        exit_code,
+        signal,
+        http_status,
+        stdout,
+        stderr,
+        error,
+        answer,
+        child,
+        retry_after_ms,
+    }
 }
 
 fn judge_check(kind: Option<&Kind>, answer: bool) -> AttemptResult {

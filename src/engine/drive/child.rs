@@ -28,7 +28,9 @@ impl Drive {
         now: Timestamp,
     ) -> Result<Box<Created>, String> {
         let step = &self.runbook.steps[index];
-        let Kind::Runbook { id, inputs } = &step.kind else { return Err("the step is no runbook".to_owned()) };
+        let Kind::Runbook { id, inputs } = &step.kind else {
+            return Err("the step is no runbook".to_owned());
+        };
         let created = &state.created;
         let depth = created.parent.as_ref().map_or(0, |parent| parent.depth) + 1;
         if depth > MAX_DEPTH {
@@ -110,8 +112,10 @@ impl Drive {
         };
         let why = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
         let error = (outcome != AttemptOutcome::Succeeded).then(|| format!("{child} ended as {status}{why}"));
-        let result =
-            AttemptResult { child: Some(child.clone()), ..AttemptResult::plain(outcome, String::new(), error) };
+        let result = AttemptResult {
+            child: Some(child.clone()),
+            ..AttemptResult::plain(outcome, String::new(), error)
+        };
         Some(attempts::finished(&self.state, index, open.part, open.attempt, result))
     }
 }

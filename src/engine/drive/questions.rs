@@ -103,7 +103,7 @@ impl Drive {
                 });
             }
             UntilCondition::Http(http) => {
-                let rendered = call::render(&Kind::Http((**http).clone()), &context, None);
+                let rendered = call::render(&Kind::Http((**http).clone()), &context, &call::Given::default());
                 let attempt = AttemptContext {
                     execution: self.id.clone(),
                     step: self.runbook.steps[index].id.clone(),

@@ -1,7 +1,7 @@
 //! The asking: from what was heard to everything that follows from it, without touching the world.
 
-use super::attempts::{self, Start};
 use super::Drive;
+use super::attempts::{self, Start};
 use crate::engine::call::{self, Work};
 use crate::engine::transition::{self, Next};
 use crate::journal::{Created, Entry, Event, State};
@@ -107,7 +107,9 @@ impl Drive {
         }
         if let (Kind::Runbook { .. }, Role::Main) = (&step.kind, part.role) {
             return match self.child(state, index, part, attempt, now) {
-                Ok(child) => Begin::Child(self.intent_of_child(state, &child, index, part, attempt, now), child),
+                Ok(child) => {
+                    Begin::Child(self.intent_of_child(state, &child, index, part, attempt, now), child)
+                }
                 Err(why) => Begin::Event(transition::refusal(state, index, part, None, why)),
             };
         }
@@ -142,7 +144,8 @@ impl Drive {
         now: Timestamp,
     ) -> Event {
         let step = self.runbook.steps[index].id.clone();
-        let dependency = call::work(&self.runbook, state, index, part).ok().and_then(|(work, _)| work.dependency());
+        let dependency =
+            call::work(&self.runbook, state, index, part).ok().and_then(|(work, _)| work.dependency());
         if let Some(dependency) = dependency
             && !self.shared.budgets().take(&dependency, now)
         {
@@ -164,7 +167,9 @@ impl Drive {
                 let (step, status, reason) = (step.id.clone(), StepStatus::Failed, None);
                 Event::StepFinished { step, status, reason, error: Some(error) }
             }
-            (..) => transition::refusal(state, index, Part::MAIN, None, "the step asks for no consent".to_owned()),
+            (..) => {
+                transition::refusal(state, index, Part::MAIN, None, "the step asks for no consent".to_owned())
+            }
         }
     }
 

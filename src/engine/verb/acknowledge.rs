@@ -12,7 +12,8 @@ pub(super) fn answer(runbook: &Runbook, state: &State, ask: &Ask) -> Answer {
     if !is_open(state.status) {
         return Answer::conflict("it has not begun yet and asks for nothing");
     }
-    let instructs = |index: usize| matches!(runbook.steps[index].kind, Kind::Instruct { acknowledge: true, .. });
+    let instructs =
+        |index: usize| matches!(runbook.steps[index].kind, Kind::Instruct { acknowledge: true, .. });
     let waits = |index: usize| {
         let seen = &state.steps[index];
         instructs(index) && seen.status == StepStatus::Waiting && seen.until.is_some()

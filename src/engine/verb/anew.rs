@@ -32,11 +32,13 @@ pub fn created(
         Anew::Retry => TriggerKind::Retry,
         Anew::Rollback => TriggerKind::Rollback,
     };
+    // A rollback that failed is taken up again for the execution it was for.
+    let first = old.trigger.of.as_ref().filter(|_| old.trigger.kind == TriggerKind::Rollback);
     let trigger = Trigger {
         kind,
         by: ask.actor.subject.clone(),
         reason: Some(ask.reason.clone()),
-        of: Some(old.id.clone()),
+        of: Some(first.unwrap_or(&old.id).clone()),
         ..old.trigger.clone()
     };
     let lock = old.target.as_ref().filter(|_| runbook.is_changing()).map(ToString::to_string);

@@ -34,7 +34,9 @@ pub(super) fn asked<'s>(
     if !is_open(state.status) {
         return Err(Answer::conflict("it has not begun yet and asks for nothing"));
     }
-    let waits = |index: usize| state.steps[index].status == StepStatus::Waiting && state.steps[index].approval.is_some();
+    let waits = |index: usize| {
+        state.steps[index].status == StepStatus::Waiting && state.steps[index].approval.is_some()
+    };
     let index = named_or_only(state, ask, "waits for consent", waits)?;
     let Kind::Approve(terms) = &runbook.steps[index].kind else {
         return Err(Answer::Invalid(format!("step {} asks for no consent", runbook.steps[index].id)));
@@ -47,7 +49,10 @@ pub(super) fn asked<'s>(
         return Ok(None);
     }
     if !waits(index) || now >= approval.until {
-        return Err(Answer::conflict(format!("step {} no longer waits for consent", runbook.steps[index].id)));
+        return Err(Answer::conflict(format!(
+            "step {} no longer waits for consent",
+            runbook.steps[index].id
+        )));
     }
     may(state, &terms.approval, ask)?;
     if ask.hash.as_ref().is_some_and(|hash| *hash != approval.hash) {

@@ -171,7 +171,12 @@ fn position(state: &State, ask: &Ask) -> Result<usize, Answer> {
 }
 
 /// The step a request names, or the only one for which `fits` holds.
-fn named_or_only(state: &State, ask: &Ask, what: &str, fits: impl Fn(usize) -> bool) -> Result<usize, Answer> {
+fn named_or_only(
+    state: &State,
+    ask: &Ask,
+    what: &str,
+    fits: impl Fn(usize) -> bool,
+) -> Result<usize, Answer> {
     if ask.step.is_some() {
         return position(state, ask);
     }

@@ -56,7 +56,9 @@ fn change(runbook: &Runbook, state: &State, ask: &Ask) -> Result<Answer, Answer>
         return Err(Answer::Invalid("say what the step's arguments are to be".to_owned()));
     }
     if ask.inputs.is_empty() && ask.args.is_none() {
-        return Err(Answer::Invalid("say what is to be changed: inputs, or a step and its arguments".to_owned()));
+        return Err(Answer::Invalid(
+            "say what is to be changed: inputs, or a step and its arguments".to_owned(),
+        ));
     }
     if inputs.is_empty() && args.is_empty() {
         return Ok(Answer::AlreadySo);

@@ -39,7 +39,10 @@ fn step(runbook: &Runbook, state: &State, ask: &Ask) -> Answer {
     };
     let (seen, step) = (&state.steps[index], runbook.steps[index].id.clone());
     if !seen.has_failed() {
-        return Answer::conflict(format!("step {step} is {}: only a failed one can be tried again", seen.status));
+        return Answer::conflict(format!(
+            "step {step} is {}: only a failed one can be tried again",
+            seen.status
+        ));
     }
     let (actor, reason) = (ask.actor.subject.clone(), ask.reason.clone());
     let mut events = vec![Event::RetryRequested { step, actor, reason }];

@@ -59,6 +59,8 @@ fn is_undoable(runbook: &Runbook, state: &State) -> bool {
     state.begun().into_iter().any(|(index, part)| {
         let step = &runbook.steps[index];
         let ended = state.steps[index].ended.get(&part.with(Role::Undo));
-        !step.is_finally && step.undo.is_some() && ended.is_none_or(|(status, _)| *status != StepStatus::Succeeded)
+        !step.is_finally
+            && step.undo.is_some()
+            && ended.is_none_or(|(status, _)| *status != StepStatus::Succeeded)
     })
 }

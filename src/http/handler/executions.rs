@@ -3,9 +3,10 @@
 use super::{Services, claims_allow, decisions::cursor, unreadable};
 use crate::api::{self, ExecutionView};
 use crate::engine::VerbError;
+use crate::engine::verb::Actor;
 use crate::http::{ApiError, Event as SseEvent, Reply, Request};
 use crate::journal::{Entry, Event, Output, State};
-use crate::model::{ExecutionId, StepId};
+use crate::model::{ExecutionId, Part, StepId};
 use crate::runbook::{self, Runbook};
 use crate::step::OutputStream;
 use crate::store::records::{ExecutionFilter, Header};
@@ -115,16 +116,21 @@ async fn end(services: Arc<Services>, request: Request, reason: String) -> Resul
     let header = header(&services, &request).await?;
     check_claims(&services, &request, &header).await?;
     let reason: String = reason.chars().take(1000).collect();
-    let status =
-        services.engine.stop(&header.id, request.user(), &reason).await.map_err(|error| match error {
-            VerbError::Unknown(_) => not_found(),
-            VerbError::Conflict { .. } => ApiError::conflict("wrong_state", error.to_string()),
-            VerbError::NotDurable(_) => {
-                ApiError::unavailable("store_unavailable", error.to_string(), Duration::from_secs(5))
-            }
-            VerbError::Read(error) => unreadable(&error),
-        })?;
-    Ok(Reply::json(&json!({ "id": header.id, "status": status })).status(202))
+    let actor = Actor { subject: request.user().to_owned(), roles: Default::default() };
+    let done = services.engine.stop(&header.id, actor, &reason).await.map_err(|error| match error {
+        VerbError::Unknown(_) => not_found(),
+        VerbError::Conflict { .. } => ApiError::conflict("wrong_state", error.to_string()),
+        VerbError::NotDurable(_) => {
+            ApiError::unavailable("store_unavailable", error.to_string(), Duration::from_secs(5))
+        }
+        VerbError::Invalid(why) => ApiError::invalid_field("", why),
+        VerbError::Forbidden(why) => ApiError::forbidden(why),
+        VerbError::QueueFull => {
+            ApiError::unavailable("queue_full", error.to_string(), Duration::from_secs(5))
+        }
+        VerbError::Read(error) => unreadable(&error),
+    })?;
+    Ok(Reply::json(&json!({ "id": done.id, "status": done.status })).status(202))
 }
 
 /// The journal as a stream, from the start or behind `Last-Event-ID`, until the execution is over.
@@ -245,7 +251,7 @@ pub(super) async fn output(services: Arc<Services>, request: Request) -> Result<
         "stderr" => OutputStream::Stderr,
         _ => return Err(nothing()),
     };
-    if let Some(live) = services.runner.live(&header.id, &step, attempt) {
+    if let Some(live) = services.runner.live(&header.id, &step, Part::MAIN, attempt) {
         return Ok(Reply::stream("text/plain; charset=utf-8", while_it_runs(live, stream)));
     }
     let state = state(&services, &header.id).await?;

@@ -8,19 +8,20 @@ pub(super) use client::describe;
 
 mod client;
 mod expect;
+pub(super) mod retry_after;
 #[cfg(test)]
 mod tests;
 
 pub use client::{HttpClient, HttpClientError};
 pub use expect::StatusRange;
 
-use super::{AttemptContext, Finished, HttpCall, KillSignal, OutgoingPolicy, Runner, Streams};
+use super::{AttemptContext, Finished, HttpCall, KillSignal, OutgoingPolicy, Runner, Streams, lookup};
 use crate::model::AttemptOutcome;
 use client::Pin;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// More redirects than this are a loop.
 const REDIRECTS_MAX: usize = 5;
@@ -45,6 +46,7 @@ const RESERVED: &[&str] = &[
 struct Progress {
     phase: &'static str,
     status: Option<u16>,
+    retry_after: Option<Duration>,
 }
 
 struct Request {
@@ -65,7 +67,7 @@ pub(super) async fn run(
         Err(sentence) => return Finished::refused(sentence),
     };
     let streams = runner.streams(context, call.max_output);
-    let progress = Mutex::new(Progress { phase: "looking up the host", status: None });
+    let progress = Mutex::new(Progress { phase: "looking up the host", status: None, retry_after: None });
     let (outcome, error) = tokio::select! {
         biased;
         result = exchange(runner, request, call, &streams, &progress) => match result {
@@ -86,6 +88,8 @@ pub(super) async fn run(
         exit_code: None,
         signal: None,
         http_status: read(&progress, |progress| progress.status),
+        retry_after: read(&progress, |progress| progress.retry_after)
+            .filter(|_| outcome != AttemptOutcome::Succeeded),
         stdout,
         stderr,
         error: (!sentences.is_empty()).then(|| sentences.join("; ")),
@@ -164,9 +168,11 @@ async fn exchange(
     };
     let response = send(&runner.http, request, call, progress).await?;
     let status = response.status().as_u16();
+    let wait = retry_after::of(response.headers(), runner.ways.clock.now());
     read(progress, |progress| {
         progress.phase = "reading the body";
         progress.status = Some(status);
+        progress.retry_after = wait.filter(|_| !(200..300).contains(&status));
     });
     let (note, json) = receive(response, call, streams).await?;
     let expected = |pattern: &StatusRange| pattern.matches(status);
@@ -193,26 +199,8 @@ async fn exchange(
 async fn admit(policy: &OutgoingPolicy, client: &HttpClient, url: &Url) -> Result<Option<Pin>, String> {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or_default();
-    let refused = |address: &str| {
-        format!(
-            "{host}:{port}{address} is not in [outgoing] allow, and the url's authority comes from a template"
-        )
-    };
-    if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return if policy.allows_address(address, port, false) { Ok(None) } else { Err(refused("")) };
-    }
-    let by_name = policy.allows_name(host, port);
-    let found = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|cause| format!("the host {host} could not be looked up: {cause}"))?;
-    let addresses: Vec<IpAddr> = found.map(|socket| socket.ip()).collect();
-    if let Some(bad) = addresses.iter().find(|address| !policy.allows_address(**address, port, by_name)) {
-        return Err(refused(&format!(" ({bad})")));
-    }
-    if addresses.is_empty() {
-        return Err(format!("the host {host} has no address"));
-    }
-    Ok(Some(client.pin(host, addresses)))
+    let addresses = lookup::allowed(policy, host, port, "the url's authority").await?;
+    Ok(addresses.map(|addresses| client.pin(host, addresses)))
 }
 
 async fn send(

@@ -312,3 +312,25 @@ async fn a_failure_names_its_phase_and_no_secret() {
         assert!(!sentence.contains("s3cret"), "{sentence}");
     }
 }
+
+#[tokio::test]
+async fn what_an_answer_says_of_the_next_try_is_passed_on_unless_it_is_success() {
+    let bench = bench();
+    let ok = vec![StatusRange::new(200, 599)];
+    for (status, header, expect, wait) in [
+        ("503 Service Unavailable", "retry-after: 7\r\n", vec![], Some(7)),
+        // The bench's clock stands at 2027-01-15T08:00:00Z.
+        ("429 Too Many Requests", "retry-after: Fri, 15 Jan 2027 08:02:00 GMT\r\n", vec![], Some(120)),
+        ("302 Found", "location: /\r\nretry-after: 999999\r\n", vec![], Some(86_400)),
+        ("503 Service Unavailable", "retry-after: soon\r\n", vec![], None),
+        ("503 Service Unavailable", "", vec![], None),
+        ("503 Service Unavailable", "retry-after: 7\r\n", ok, None),
+        ("200 OK", "retry-after: 7\r\n", vec![StatusRange::new(204, 204)], None),
+    ] {
+        let (authority, served) = server(vec![answer(status, header, "")]).await;
+        let call = HttpCall { expect_status: expect, ..get(&format!("http://{authority}/")) };
+        let finished = run(&bench, call).await;
+        assert_eq!(finished.retry_after, wait.map(Duration::from_secs), "{status} {header}");
+        served.await.unwrap();
+    }
+}

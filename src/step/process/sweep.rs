@@ -100,8 +100,18 @@ fn is_ours(pid: i32, work: &Path, names: &[String]) -> bool {
     let word = |name| environ.get(name).map(String::from_utf8_lossy);
     match (word("RUNBOOKD_EXECUTION_ID"), word("RUNBOOKD_STEP"), word("RUNBOOKD_ATTEMPT")) {
         (Some(execution), Some(step), Some(attempt)) => {
-            names.contains(&format!("{execution}.{step}.{attempt}"))
+            let (start, end) = (format!("{execution}.{step}."), format!(".{attempt}"));
+            // Of whichever part: while a sweep runs no attempt does, so every part of that life is a leftover, and
+            // there is no other whose processes these could be.
+            names.iter().any(|name| is_of(name, &start, &end))
         }
         _ => false,
     }
+}
+
+/// Whether the directory `name` is of an attempt: `start` and the number, perhaps with a part's word between them.
+pub(super) fn is_of(name: &str, start: &str, end: &str) -> bool {
+    let Some(rest) = name.strip_prefix(start) else { return false };
+    let word = |part: &str| !part.is_empty() && !part.contains('.');
+    rest == &end[1..] || rest.strip_suffix(end).is_some_and(word)
 }

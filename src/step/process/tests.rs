@@ -3,7 +3,7 @@
 use super::super::tests::{Bench, WORLD, bench, command, sh};
 use super::super::{AttemptContext, Call, Finished, KillSignal, OutputStream, kill_pair};
 use super::*;
-use crate::model::AttemptOutcome;
+use crate::model::{AttemptOutcome, Part, Role};
 use std::sync::Arc;
 
 /// Processes that are alive and have `word` as an argument of their own.
@@ -33,7 +33,7 @@ async fn run_and_kill(bench: Bench, call: Call, grace: Duration) -> (Finished, D
     });
     let AttemptContext { execution, step, .. } = bench.context();
     until("it prints something", || {
-        let live = bench.runner.live(&execution, &step, 1);
+        let live = bench.runner.live(&execution, &step, Part::MAIN, 1);
         live.is_some_and(|live| live.read(OutputStream::Stdout, 0, 9).unwrap().total > 0)
     })
     .await;
@@ -187,6 +187,61 @@ async fn orphans_of_a_long_step_are_reaped_while_it_runs() {
         zombies = look => assert_eq!(zombies, 0),
     }
     assert_eq!(run.await.outcome, AttemptOutcome::Succeeded);
+}
+
+/// A part that starts a child in a session and directory of its own and then waits to be told to end.
+fn part_with_child(word: &str, last: &str) -> Call {
+    // Only the variables still say whose the child is.
+    sh(&format!("cd /; HOME=/ setsid -f sleep {word}; echo ready; {last}"))
+}
+
+#[tokio::test]
+async fn the_end_of_one_part_leaves_the_children_of_another_alone() {
+    let _world = WORLD.read().await;
+    let bench = Arc::new(bench());
+    let run = |part: Part, call: Call| {
+        let bench = Arc::clone(&bench);
+        let (killer, signal) = kill_pair();
+        let context = AttemptContext { part, idempotency_key: format!("key-{part}"), ..bench.context() };
+        let running = tokio::spawn(async move { bench.runner.run(&context, &call, signal).await });
+        (killer, running)
+    };
+    let (killer, stays) = run(Part::item(0), part_with_child("70021", "sleep 70020"));
+    until("the first part's child runs", || alive("70021").len() == 1).await;
+
+    let (_, ends) = run(Part::item(1), part_with_child("70022", "exit 3"));
+    let ended = ends.await.unwrap();
+    assert_eq!((ended.exit_code, alive("70022")), (Some(3), vec![]), "its own child goes with it");
+    let (undo, undone) = run(Part::item(0).with(Role::Undo), part_with_child("70023", "sleep 70024"));
+    until("the third part's child runs", || alive("70023").len() == 1).await;
+    undo.kill(Duration::ZERO);
+    assert_eq!(undone.await.unwrap().outcome, AttemptOutcome::Stopped);
+    assert_eq!((alive("70023"), alive("70024")), (vec![], vec![]));
+    assert_eq!((alive("70020").len(), alive("70021").len()), (1, 1), "the other part goes on");
+
+    killer.kill(Duration::ZERO);
+    let stopped = stays.await.unwrap();
+    assert_eq!((stopped.outcome, &stopped.stdout.head[..]), (AttemptOutcome::Stopped, &b"ready\n"[..]));
+    assert_eq!((alive("70020"), alive("70021")), (vec![], vec![]));
+    bench.check_nothing_left();
+}
+
+#[test]
+fn a_sweep_knows_the_directories_of_every_part_by_the_variables_of_its_processes() {
+    for (name, expected) in [
+        ("e_1.s.1", true),
+        ("e_1.s.undo.1", true),
+        ("e_1.s.probe-item3.1", true),
+        ("e_1.s.11", false),
+        ("e_1.s.undo.11", false),
+        ("e_1.s..1", false),
+        ("e_1.s.a.b.1", false),
+        ("e_1.t.1", false),
+        ("e_1.s.2", false),
+        ("e_1.s", false),
+    ] {
+        assert_eq!(sweep::is_of(name, "e_1.s.", ".1"), expected, "{name}");
+    }
 }
 
 #[tokio::test]
