@@ -13,6 +13,12 @@ pub(super) fn of(value: Option<&Value<'_>>, kind: &Kind) -> Option<Effect> {
     value.map_or_else(|| Some(default(kind)), |value| declared(value, kind))
 }
 
+/// The kind with its article: `an approve`.
+pub(super) fn named(kind: &str) -> String {
+    let vowel = kind.starts_with(['a', 'i']) || matches!(kind, "http" | "ssh");
+    format!("{} {kind}", if vowel { "an" } else { "a" })
+}
+
 /// Whether it waits for time, a condition or a person, instead of attempting something.
 pub(super) fn only_waits(kind: &Kind) -> bool {
     matches!(kind, Kind::Wait { .. } | Kind::Until(_) | Kind::Approve(_) | Kind::Instruct { .. })
@@ -41,7 +47,7 @@ fn default(kind: &Kind) -> Effect {
 /// What the author says. An author may know that a program only looks, but a step that never changes
 /// anything cannot be said to.
 fn declared(value: &Value<'_>, kind: &Kind) -> Option<Effect> {
-    let effect = value.one_of(&Effect::ALL.map(|effect| (effect.as_str(), effect)))?;
+    let effect = words(value)?;
     let looks = matches!(
         kind,
         Kind::Wait { .. }
@@ -52,12 +58,12 @@ fn declared(value: &Value<'_>, kind: &Kind) -> Option<Effect> {
             | Kind::Approve(_)
     );
     if looks && effect.is_changing() {
-        let message = format!("a {} changes nothing", kind.as_str());
+        let message = format!("{} changes nothing", named(kind.as_str()));
         value.error(message, "remove `effect`, or use a command for what changes something");
         return None;
     }
     if matches!(kind, Kind::Silence(_) | Kind::Runbook { .. }) && effect == Effect::ReadOnly {
-        value.error(format!("a {} changes something", kind.as_str()), "remove `effect`");
+        value.error(format!("{} changes something", named(kind.as_str())), "remove `effect`");
         return None;
     }
     Some(effect)
@@ -97,10 +103,22 @@ pub(super) fn undo_timeout(table: &mut Table<'_>) -> Duration {
     table.take("timeout").and_then(|value| value.duration(SHORTEST..=DAY)).unwrap_or(MINUTE)
 }
 
-/// The time of all attempts, which is at least that of one.
-pub(super) fn total_timeout(value: &Value<'_>, one: Duration) -> Option<Duration> {
+/// Reads the keys of a step of which nothing else is known.
+pub(super) fn alone(effect: Option<Value<'_>>, timeout: Option<Value<'_>>, total: Option<Value<'_>>) {
+    let _effect = effect.and_then(|value| words(&value));
+    for value in [timeout, total].into_iter().flatten() {
+        let _duration = value.duration(SHORTEST..=30 * DAY);
+    }
+}
+
+fn words(value: &Value<'_>) -> Option<Effect> {
+    value.one_of(&Effect::ALL.map(|effect| (effect.as_str(), effect)))
+}
+
+/// The time of all attempts, which is at least that of one, where that is known.
+pub(super) fn total_timeout(value: &Value<'_>, one: Option<Duration>) -> Option<Duration> {
     let total = value.duration(SHORTEST..=30 * DAY)?;
-    if total < one {
+    if let Some(one) = one.filter(|one| total < *one) {
         let one = humantime::format_duration(one);
         let message = format!("there is not the time for one attempt, which may take {one}");
         value.error(message, "make `total_timeout` longer or `timeout` shorter");

@@ -1,6 +1,6 @@
 //! The kinds of steps: which one it is, and those that run a program or ask a question.
 
-use super::{Around, approval, http, remote, templates, waits};
+use super::{Around, approval, effect, http, remote, templates, waits};
 use crate::document::{Table, Value};
 use crate::model::env_name_problem;
 use crate::runbook::definition::{Command, Kind, Question, Script};
@@ -65,7 +65,7 @@ pub(super) fn read(
         let value = table.take(name)?;
         if !fitting.contains(&name) {
             value.error(
-                format!("the {what} cannot be a {name}"),
+                format!("the {what} cannot be {}", effect::named(name)),
                 format!("use one of: {}", fitting.join(", ")),
             );
             return None;

@@ -1,6 +1,6 @@
 //! The key `retry`: whether and when a failed attempt is followed by another.
 
-use super::DAY;
+use super::{DAY, effect};
 use crate::document::{Table, Value};
 use crate::runbook::definition::{Kind, Question, Retry, RetryOn};
 use std::time::Duration;
@@ -52,7 +52,7 @@ fn causes(value: Value<'_>, kind: Option<&Kind>) -> Option<Vec<RetryOn>> {
             item.parsed(HELP, |text| cause(text).ok_or_else(|| format!("{text:?} is not a failure")));
         let Some(parsed) = parsed else { continue };
         if let Some(kind) = kind.filter(|kind| !can_fail(kind, parsed)) {
-            item.error(format!("a {} never fails like this", kind.as_str()), fitting(kind));
+            item.error(format!("{} never fails like this", effect::named(kind.as_str())), fitting(kind));
         } else if causes.contains(&parsed) {
             item.error("this is there twice", "remove one");
         }

@@ -124,11 +124,14 @@ fn step(id: Option<StepId>, table: &mut Table<'_>, place: &InOrder<'_>, around: 
     let irreversible = table.take("irreversible").map(|value| (value.place(), value.boolean()));
     let undo =
         table.take("undo").map(|value| (value.place(), undo::undo(value, &place.undoing(has_item), around)));
-    // Without a kind, the other keys are still read for their own problems.
-    let (id, kind) = (id?, kind?);
-    let effect = effect::of(effect.as_ref(), &kind)?;
-    let timeout = effect::timeout(&kind, timeout, around)?;
+    let (Some(id), Some(kind)) = (id, kind) else {
+        // Without a kind, the other keys are still read for their own problems.
+        effect::alone(effect, timeout, total_timeout);
+        return None;
+    };
+    let (effect, timeout) = (effect::of(effect.as_ref(), &kind), effect::timeout(&kind, timeout, around));
     let total_timeout = total_timeout.and_then(|value| total_of(&value, &kind, timeout));
+    let (effect, timeout) = (effect?, timeout?);
     let claims = Claims { probe, irreversible, undo };
     let (probe, irreversible, undo) = claims.settle(&kind, effect, place.is_finally, table);
     Some(Step {
@@ -170,15 +173,15 @@ fn on_failure(table: &mut Table<'_>, is_finally: bool) -> OnFailure {
 
 fn retry_of(value: Value<'_>, kind: Option<&Kind>) -> Option<Retry> {
     if let Some(kind) = kind.filter(|kind| effect::only_waits(kind)) {
-        let message = format!("a {} is not tried again", kind.as_str());
+        let message = format!("{} is not tried again", effect::named(kind.as_str()));
         value.error(message, "remove `retry`; how long it lasts is limited by its time");
     }
     value.table().map(|table| retry::read(table, kind))
 }
 
-fn total_of(value: &Value<'_>, kind: &Kind, timeout: Duration) -> Option<Duration> {
+fn total_of(value: &Value<'_>, kind: &Kind, timeout: Option<Duration>) -> Option<Duration> {
     if effect::only_waits(kind) {
-        let message = format!("a {} has one attempt", kind.as_str());
+        let message = format!("{} has one attempt", effect::named(kind.as_str()));
         value.error(message, "remove `total_timeout`");
         return None;
     }

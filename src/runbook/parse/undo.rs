@@ -46,7 +46,7 @@ pub(super) fn probe(value: Value<'_>, scope: &Scope, around: &Around<'_>) -> Opt
 pub(super) fn for_each(value: Value<'_>, kind: Option<&Kind>, scope: &Scope) -> Option<ForEach> {
     let once = |kind: &&Kind| effect::only_waits(kind) || matches!(kind, Kind::Check { .. });
     if let Some(kind) = kind.filter(once) {
-        let message = format!("a {} is not done for each item of a list", kind.as_str());
+        let message = format!("{} is not done for each item of a list", effect::named(kind.as_str()));
         value.error(
             message,
             "remove `for_each`, or use a command, script, http, promql, runbook, silence or ssh",
