@@ -4,7 +4,8 @@ use super::{Environment, load_config};
 use crate::config::Overrides;
 use crate::document::{Problem, Problems, Severity};
 use crate::model::RunbookId;
-use crate::runbook;
+use crate::runbook::links::{self, Calls};
+use crate::runbook::{self, Parsed};
 use std::io::Write;
 use std::path::Path;
 
@@ -43,9 +44,15 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> i32 {
                 Vec::new()
             }
         };
+        let mut read = Vec::new();
         for (id, path) in files {
             known.push(id.clone());
-            failed |= !report(&id, &path, &mut text).is_some_and(|problems| good(&problems));
+            read.push(read_one(&id, &path));
+        }
+        note_calls(&known, &mut read);
+        for file in &read {
+            text.push_str(&file.rendered());
+            failed |= !file.is_good();
         }
         let unknown = config.check_runbooks(|id| known.contains(id));
         failed |= !unknown.is_empty();
@@ -58,23 +65,46 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> i32 {
     i32::from(failed)
 }
 
-fn good(problems: &[Problem]) -> bool {
-    problems.iter().all(|problem| problem.severity != Severity::Error)
+/// One runbook, or why it cannot be read.
+struct Read {
+    text: String,
+    parsed: Result<Parsed, String>,
 }
 
-/// Adds what is wrong with one runbook to `text`; `None` when it cannot be read at all.
-fn report(id: &RunbookId, path: &Path, text: &mut String) -> Option<Vec<Problem>> {
+impl Read {
+    fn is_good(&self) -> bool {
+        let good = |problem: &Problem| problem.severity != Severity::Error;
+        self.parsed.as_ref().is_ok_and(|parsed| parsed.problems.iter().all(good))
+    }
+
+    fn rendered(&self) -> String {
+        match &self.parsed {
+            Ok(parsed) => Problems::render(&parsed.problems, &self.text),
+            Err(why) => why.clone(),
+        }
+    }
+}
+
+fn read_one(id: &RunbookId, path: &Path) -> Read {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(file) => {
-            let parsed = runbook::parse(id, &name, &file);
-            text.push_str(&Problems::render(&parsed.problems, &file));
-            Some(parsed.problems)
-        }
-        Err(error) => {
-            text.push_str(&format!("{name}: {error}\n"));
-            None
-        }
+        Ok(text) => Read { parsed: Ok(runbook::parse(id, &name, &text)), text },
+        Err(error) => Read { parsed: Err(format!("{name}: {error}\n")), text: String::new() },
+    }
+}
+
+/// Adds what is wrong with the calls among all the runbooks, each to the one that calls.
+fn note_calls(ids: &[RunbookId], read: &mut [Read]) {
+    let runbooks = ids.iter().zip(&*read).filter_map(|(id, file)| Some((id, file.parsed.as_ref().ok()?)));
+    let calls: Calls = runbooks
+        .filter_map(|(id, parsed)| Some((id.clone(), parsed.runbook.as_ref()?.calls().cloned().collect())))
+        .collect();
+    for fault in links::faults(&calls, &ids.iter().cloned().collect()) {
+        let Some(at) = ids.iter().position(|id| *id == fault.caller) else { continue };
+        let Ok(parsed) = &mut read[at].parsed else { continue };
+        let problem = parsed.links.calls.get(fault.call).map(|place| fault.problem(place));
+        parsed.problems.extend(problem);
+        parsed.problems.sort_by_key(|problem| (problem.span.start, problem.severity));
     }
 }
 

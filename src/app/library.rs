@@ -1,15 +1,16 @@
 //! Keeps the runbooks live: what the catalogue reads becomes the library that routing goes by.
 
-use crate::catalogue::{self, Catalogue, Change, ChangeKind, Live, Versions};
+use crate::catalogue::{self, Catalogue, Change, ChangeKind, Live, Snapshot, Versions};
 use crate::document::{Problem, Severity};
 use crate::model::{Clock, RunbookId};
 use crate::routing::{Library, Listed};
-use crate::runbook::{self, Pinned, Runbook};
+use crate::runbook::links::{self, Calls};
+use crate::runbook::{self, Links, Pinned, Runbook};
 use crate::store::records::Records;
 use crate::telemetry::{Metrics, StepKind};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -18,9 +19,15 @@ pub(super) struct Shelf {
     pub(super) library: Arc<RwLock<Arc<Library>>>,
     pub(super) broken: Arc<RwLock<BTreeMap<RunbookId, Vec<Problem>>>>,
     dir: PathBuf,
-    catalogue: Catalogue<Runbook>,
+    catalogue: Catalogue<Shelved>,
     numbers: Numbers,
     metrics: Metrics,
+}
+
+/// A runbook, and where its file speaks of others.
+struct Shelved {
+    runbook: Runbook,
+    links: Links,
 }
 
 /// The store numbers the versions.
@@ -44,7 +51,8 @@ impl Versions for Numbers {
 impl Shelf {
     pub(super) fn new(dir: &Path, records: Records, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
         let parse = |id: &RunbookId, file_name: &str, text: &str| {
-            let runbook::Parsed { runbook, problems, hash } = runbook::parse(id, file_name, text);
+            let runbook::Parsed { runbook, problems, hash, links } = runbook::parse(id, file_name, text);
+            let runbook = runbook.map(|runbook| Shelved { runbook, links });
             catalogue::Parsed { runbook, problems, hash }
         };
         Self {
@@ -84,12 +92,16 @@ impl Shelf {
     async fn put_in_force(&self) -> bool {
         let snapshot = self.catalogue.snapshot();
         let before = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
+        let mut broken = held(&snapshot);
+        self.tell_held(&broken);
         let mut listed: BTreeMap<RunbookId, Listed> = BTreeMap::new();
-        for (id, live) in snapshot.live() {
+        for (id, live) in snapshot.live().filter(|(id, _)| !broken.contains_key(*id)) {
             let same = before.get(id).filter(|listed| is_version(listed, live.version, &live.hash));
             listed.insert(id.clone(), same.cloned().unwrap_or_else(|| self.pin(id, live)));
         }
-        let mut broken = BTreeMap::new();
+        if !broken.is_empty() {
+            self.list_held(&snapshot, broken.keys(), &before, &mut listed).await;
+        }
         for (id, problems) in snapshot.broken() {
             if !listed.contains_key(id) {
                 let known = before.get(id).cloned();
@@ -97,7 +109,7 @@ impl Shelf {
                     id.clone(),
                     match known {
                         Some(known) => known,
-                        None => self.last_stored(id).await,
+                        None => self.last_stored(id, None).await,
                     },
                 );
             }
@@ -109,24 +121,71 @@ impl Shelf {
         all_good
     }
 
-    fn pin(&self, id: &RunbookId, live: &Live<Runbook>) -> Listed {
+    /// The last version of each `held` runbook whose calls can be made: the one in force, or one an earlier
+    /// life stored. Its newest version is the last choice, for those that others led into the circle.
+    async fn list_held(
+        &self,
+        snapshot: &Snapshot<Shelved>,
+        held: impl Iterator<Item = &RunbookId>,
+        before: &Library,
+        listed: &mut BTreeMap<RunbookId, Listed>,
+    ) {
+        let mut chosen = Vec::new();
+        for id in held {
+            let Some(live) = snapshot.get(id) else { continue };
+            let choice = match before.get(id) {
+                Some(known @ Listed::Good(_)) => known.clone(),
+                _ => match self.last_stored(id, Some(&live.hash)).await {
+                    Listed::Broken => Listed::Good(Arc::new(pinned(id, live))),
+                    stored @ Listed::Good(_) => stored,
+                },
+            };
+            chosen.push(id.clone());
+            listed.insert(id.clone(), choice);
+        }
+        let calls_of = |listed: &Listed| match listed {
+            Listed::Good(pinned) => Some(pinned.runbook.calls().cloned().collect()),
+            Listed::Broken => None,
+        };
+        let calls: Calls =
+            listed.iter().filter_map(|(id, listed)| Some((id.clone(), calls_of(listed)?))).collect();
+        for fault in links::faults(&calls, &known(snapshot)) {
+            if chosen.contains(&fault.caller) {
+                listed.insert(fault.caller, Listed::Broken);
+            }
+        }
+        for id in &chosen {
+            if let Some(Listed::Good(pinned)) = listed.get(id) {
+                self.register(pinned);
+            }
+        }
+    }
+
+    /// Says what is held now and was not before.
+    fn tell_held(&self, held: &BTreeMap<RunbookId, Vec<Problem>>) {
+        let before = self.broken.read().unwrap_or_else(PoisonError::into_inner);
+        for (id, problems) in held.iter().filter(|(id, problems)| before.get(*id) != Some(*problems)) {
+            for problem in problems {
+                tracing::error!(runbook = %id, "{problem}");
+            }
+            tracing::error!(runbook = %id, "the runbook's calls cannot be made; its last good version stays in force");
+        }
+    }
+
+    fn pin(&self, id: &RunbookId, live: &Live<Shelved>) -> Listed {
         for warning in &live.warnings {
             tracing::warn!(runbook = %id, "{warning}");
         }
-        let pinned = Pinned {
-            runbook: live.runbook.clone(),
-            version: live.version,
-            hash: live.hash.clone(),
-            file_name: format!("{id}.toml"),
-        };
+        let pinned = pinned(id, live);
         self.register(&pinned);
         Listed::Good(Arc::new(pinned))
     }
 
-    /// The last good version an earlier life stored of a file that is broken now.
-    async fn last_stored(&self, id: &RunbookId) -> Listed {
+    /// The last good version an earlier life stored of a file that is broken now, other than that of `but`.
+    async fn last_stored(&self, id: &RunbookId, but: Option<&str>) -> Listed {
         let Ok(versions) = self.numbers.records.versions(id).await else { return Listed::Broken };
-        let Some(stored) = versions.into_iter().next_back() else { return Listed::Broken };
+        let mut others = versions.into_iter().rev().filter(|stored| but != Some(stored.hash.as_str()));
+        let Some(stored) = others.next() else { return Listed::Broken };
         let Some(runbook) = runbook::parse(id, &stored.file_name, &stored.text).runbook else {
             return Listed::Broken;
         };
@@ -143,6 +202,37 @@ impl Shelf {
             self.metrics.register_step(id, kind);
         }
     }
+}
+
+fn pinned(id: &RunbookId, live: &Live<Shelved>) -> Pinned {
+    Pinned {
+        runbook: live.runbook.runbook.clone(),
+        version: live.version,
+        hash: live.hash.clone(),
+        file_name: format!("{id}.toml"),
+    }
+}
+
+/// Every runbook that has a file, also one that cannot be read.
+fn known(snapshot: &Snapshot<Shelved>) -> BTreeSet<RunbookId> {
+    let broken = snapshot.broken().map(|(id, _)| id);
+    snapshot.live().map(|(id, _)| id).chain(broken).cloned().collect()
+}
+
+/// The runbooks whose calls cannot be made: to themselves by others, to none, or too deep.
+fn held(snapshot: &Snapshot<Shelved>) -> BTreeMap<RunbookId, Vec<Problem>> {
+    let calls: Calls = snapshot
+        .live()
+        .map(|(id, live)| (id.clone(), live.runbook.runbook.calls().cloned().collect()))
+        .collect();
+    let mut held: BTreeMap<RunbookId, Vec<Problem>> = BTreeMap::new();
+    for fault in links::faults(&calls, &known(snapshot)) {
+        let live = snapshot.get(&fault.caller);
+        let Some(place) = live.and_then(|live| live.runbook.links.calls.get(fault.call)) else { continue };
+        let problem = fault.problem(place);
+        held.entry(fault.caller).or_default().push(problem);
+    }
+    held
 }
 
 fn is_version(listed: &Listed, version: u64, hash: &str) -> bool {

@@ -303,6 +303,24 @@ impl<'d> Value<'d> {
         None
     }
 
+    /// A number within `range`, whole or not.
+    pub fn number(&self, range: RangeInclusive<f64>) -> Option<f64> {
+        let number = match self.value.get_ref() {
+            DeValue::Integer(_) | DeValue::Float(_) => self.json().as_f64(),
+            _ => None,
+        };
+        let Some(number) = number else {
+            self.wrong_type("a finite number", "digits without quotes, such as 2.0");
+            return None;
+        };
+        if range.contains(&number) {
+            return Some(number);
+        }
+        let (low, high) = range.into_inner();
+        self.error(format!("{number} is out of range"), format!("write a number from {low} to {high}"));
+        None
+    }
+
     /// A duration such as `500ms` or `1h 30m`, within `range`.
     pub fn duration(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         if !self.is_string() {

@@ -44,6 +44,14 @@ impl Runbook {
         self.steps.iter().any(|step| step.effect.is_changing())
     }
 
+    /// The runbooks its steps call, in the order of the file.
+    pub fn calls(&self) -> impl Iterator<Item = &RunbookId> {
+        self.steps.iter().filter_map(|step| match &step.kind {
+            Kind::Runbook { id, .. } => Some(id),
+            _ => None,
+        })
+    }
+
     /// Where the step `id` stands.
     pub fn step_index(&self, id: &StepId) -> Option<usize> {
         self.steps.iter().position(|step| step.id == *id)
@@ -124,7 +132,8 @@ pub struct Step {
     pub effect: Effect,
     /// Runs only when this is true.
     pub when: Option<Expression>,
-    /// The positions of the steps that must be over before it begins.
+    /// The positions of the steps that must be over before it begins; of its own sort, since a step at the
+    /// end begins only when all others are over, or never will begin.
     pub after: Vec<usize>,
     /// Of one attempt; of a wait for a condition or for a person, its limit.
     pub timeout: Duration,

@@ -5,6 +5,7 @@
 
 mod definition;
 pub mod inputs;
+pub mod links;
 mod parse;
 mod pinned;
 pub mod template;
@@ -15,7 +16,8 @@ pub use definition::{
     UntilCondition, Verify,
 };
 pub use inputs::InputProblem;
-pub use parse::{MAX_FILE, Parsed, parse};
+pub use links::Links;
+pub use parse::{MAX_FILE, MAX_STEPS, Parsed, parse};
 pub use pinned::Pinned;
 pub use template::{Context, Expression, Template, TemplateError};
 

@@ -4,23 +4,37 @@
 //! an error gives a runbook. May import: `model`, `document`. Must never: stop at the first problem,
 //! accept a key and ignore it, touch the disk.
 
+mod approval;
+mod effect;
 mod head;
 mod http;
 mod inputs;
 mod kinds;
+mod order;
+mod query;
+mod remote;
+mod retry;
 mod steps;
 mod templates;
+mod undo;
 mod verify;
+mod waits;
 
-use super::definition::Runbook;
+use super::definition::{Approval, Kind, Runbook};
+use super::links::Links;
 use super::template::Scope;
-use crate::document::{Problem, Problems, Severity, Table, Value};
+use crate::document::{Place, Problem, Problems, Severity, Table, Value};
 use crate::model::RunbookId;
+use order::Order;
 use sha2::{Digest, Sha256};
+use std::cell::RefCell;
 use std::time::Duration;
 
 /// The longest runbook file, in bytes.
 pub const MAX_FILE: usize = 1 << 20;
+
+/// The most steps of a runbook.
+pub const MAX_STEPS: usize = 1000;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,6 +48,18 @@ pub struct Parsed {
     pub problems: Vec<Problem>,
     /// The SHA-256 of the text, in hexadecimal: what a version is bound to.
     pub hash: String,
+    /// Where the runbook speaks of things outside of its file.
+    pub links: Links,
+}
+
+/// What a step must know of its runbook.
+struct Around<'r> {
+    id: &'r RunbookId,
+    timeout: Duration,
+    /// The terms of an approval unless its step says otherwise.
+    approval: Approval,
+    /// Where other runbooks are called, in the order of reading.
+    calls: RefCell<Vec<Place>>,
 }
 
 impl Parsed {
@@ -50,36 +76,52 @@ pub fn parse(id: &RunbookId, file_name: &str, text: &str) -> Parsed {
     if text.len() > MAX_FILE {
         let message = format!("a runbook of {} bytes is too long", text.len());
         problems.error(0..0, "", message, format!("at most {MAX_FILE} bytes"));
-        return Parsed { runbook: None, problems: problems.into_list(), hash };
+        return Parsed { runbook: None, problems: problems.into_list(), hash, links: Links::default() };
     }
     let mut root = crate::document::parse(&problems);
-    let runbook = if problems.has_errors() {
+    let (runbook, links) = if problems.has_errors() {
         // What can be read of a broken text says nothing about what its author meant.
-        None
+        (None, Links::default())
     } else {
-        let runbook = runbook(id, &mut root);
+        let (runbook, links) = runbook(id, &mut root);
         root.finish();
-        runbook
+        (Some(runbook), links)
     };
     let problems = problems.into_list();
     let broken = problems.iter().any(|problem| problem.severity == Severity::Error);
-    Parsed { runbook: runbook.filter(|_| !broken), problems, hash }
+    Parsed { runbook: runbook.filter(|_| !broken), problems, hash, links }
 }
 
-fn runbook(id: &RunbookId, root: &mut Table<'_>) -> Option<Runbook> {
+fn runbook(id: &RunbookId, root: &mut Table<'_>) -> (Runbook, Links) {
     let head = head::read(id, root);
+    let approval = root.take("approval").map(|value| (value.place(), value));
+    let (approval_place, approval) = approval.unzip();
+    let terms = approval.and_then(Value::table).map(approval::section).unwrap_or_default();
+    let calls = RefCell::default();
+    let around = Around { id, timeout: head.timeout, approval: terms, calls };
     let inputs = root.take("inputs").and_then(Value::table).map(inputs::read).unwrap_or_default();
-    let drafts = steps::drafts(root);
+    let mut drafts = steps::drafts(root);
     let mut scope = Scope {
         inputs: inputs.iter().map(|input| input.name.clone()).collect(),
         steps: drafts.iter().map(|draft| draft.name().to_owned()).collect(),
-        ended: None,
+        turns: None,
+        has_item: false,
     };
     let has_target = root.has("target");
     let target = root.take("target").and_then(|value| head::target(&value, &scope));
-    let steps = steps::read(drafts, &mut scope, has_target);
+    let order = Order::read(&mut drafts, root.problems());
+    let steps = steps::read(drafts, &order, &scope, &around, has_target);
+    if let Some(place) =
+        approval_place.filter(|_| !steps.iter().any(|step| matches!(step.kind, Kind::Approve(_))))
+    {
+        let message = "no step asks for an approval";
+        root.problems().add(place.problem(Severity::Warning, message, "add a step `approve`, or remove it"));
+    }
+    scope.turns = Some(order.verifying());
     let verify = root.take("verify").and_then(Value::table).and_then(|table| verify::read(table, &scope));
-    Some(Runbook {
+    let breaker_place = head.breaker.as_ref().map(|name| root.problems().place(name.span.clone(), "breaker"));
+    let links = Links { calls: around.calls.into_inner(), breaker: breaker_place };
+    let runbook = Runbook {
         id: id.clone(),
         title: head.title,
         description: head.description,
@@ -88,11 +130,12 @@ fn runbook(id: &RunbookId, root: &mut Table<'_>) -> Option<Runbook> {
         target,
         timeout: head.timeout,
         on_resolved: head.on_resolved,
-        breaker: "default".to_owned(),
+        breaker: head.breaker.map_or_else(|| "default".to_owned(), |name| name.value),
         allow: head.allow,
         required_claims: head.required_claims,
         inputs,
         steps,
         verify,
-    })
+    };
+    (runbook, links)
 }

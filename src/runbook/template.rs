@@ -11,7 +11,7 @@ mod scan;
 mod scope;
 
 pub use context::{Context, ContextBuilder};
-pub use scope::Scope;
+pub use scope::{Scope, Turn};
 
 use scan::Reference;
 use std::fmt;

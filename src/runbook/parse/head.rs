@@ -1,7 +1,7 @@
 //! The keys at the top of the file, `[allow]` and `[required_claims]`.
 
 use super::{DAY, MINUTE, templates};
-use crate::document::{Table, Value};
+use crate::document::{Sited, Table, Value};
 use crate::model::{Matcher, RunbookId, Target};
 use crate::runbook::definition::{Mode, OnResolved};
 use crate::runbook::template::{Scope, Template};
@@ -16,6 +16,7 @@ pub(super) struct Head {
     pub(super) alerts: Vec<String>,
     pub(super) timeout: Duration,
     pub(super) on_resolved: OnResolved,
+    pub(super) breaker: Option<Sited<String>>,
     pub(super) allow: Option<Vec<Matcher>>,
     pub(super) required_claims: BTreeMap<String, Vec<String>>,
 }
@@ -39,9 +40,11 @@ pub(super) fn read(id: &RunbookId, root: &mut Table<'_>) -> Head {
                     ("finish", OnResolved::Finish),
                     ("continue", OnResolved::Continue),
                     ("stop", OnResolved::Stop),
+                    ("rollback", OnResolved::Rollback),
                 ])
             })
             .unwrap_or(OnResolved::Finish),
+        breaker: root.take("breaker").and_then(|value| breaker(&value)),
         allow: root.take("allow").and_then(Value::table).and_then(allow),
         required_claims: root.take("required_claims").and_then(Value::table).map(claims).unwrap_or_default(),
     }
@@ -55,6 +58,18 @@ pub(super) fn one_line(value: &Value<'_>) -> Option<String> {
         return None;
     }
     Some(text)
+}
+
+/// The name of a profile. Whether there is one of this name is known only with the config.
+fn breaker(value: &Value<'_>) -> Option<Sited<String>> {
+    let help = "write default, aggressive, tolerant or the name of a section [breakers.NAME] of the config";
+    let name = templates::literal(value, help)?;
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.value.is_empty() || name.value.len() > 64 || !name.value.bytes().all(fits) {
+        value.error("this is not the name of a breaker profile", help);
+        return None;
+    }
+    Some(name)
 }
 
 fn mode(root: &mut Table<'_>) -> Mode {

@@ -55,6 +55,18 @@ pub(super) fn read(mut table: Table<'_>, scope: &Scope) -> Option<Http> {
     })
 }
 
+/// A request that only looks, for what is asked again and again.
+pub(super) fn read_look(table: Table<'_>, scope: &Scope) -> Option<Http> {
+    let (site, path, problems) = (table.site(), table.path().to_owned(), table.problems());
+    let http = read(table, scope)?;
+    if !matches!(http.method.as_str(), "GET" | "HEAD") {
+        let message = format!("a {} may change something, and this only looks", http.method);
+        problems.error(site, &format!("{path}.method"), message, "write method = \"GET\" or \"HEAD\"");
+        return None;
+    }
+    Some(http)
+}
+
 /// The address, and whether a template can decide where it leads. A scheme that a template gives is
 /// checked when the request is made.
 fn url(value: &Value<'_>, scope: &Scope) -> Option<(Template, bool)> {
@@ -189,7 +201,8 @@ fn statuses(value: Value<'_>) -> Option<Vec<(u16, u16)>> {
     Some(items.iter().filter_map(range).collect())
 }
 
-fn status_range(text: &str) -> Option<(u16, u16)> {
+/// `503`, `5xx` or `500-504`, as an inclusive range.
+pub(super) fn status_range(text: &str) -> Option<(u16, u16)> {
     let status = |text: &str| {
         let digits = text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
         text.parse().ok().filter(|status| digits && (100..=599).contains(status))

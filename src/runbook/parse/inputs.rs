@@ -62,7 +62,8 @@ fn source(value: &Value<'_>) -> Option<InputSource> {
     source
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether an input can be called this.
+pub(super) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')

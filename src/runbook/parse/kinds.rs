@@ -1,58 +1,92 @@
-//! The kinds of steps, but for `http`.
+//! The kinds of steps: which one it is, and those that run a program or ask a question.
 
-use super::{DAY, http, templates};
+use super::{Around, approval, effect, http, remote, templates, waits};
 use crate::document::{Table, Value};
 use crate::model::env_name_problem;
 use crate::runbook::definition::{Command, Kind, Question, Script};
 use crate::runbook::template::{Scope, Template};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-const KINDS: [&str; 6] = ["command", "script", "http", "wait", "check", "instruct"];
+const KINDS: [&str; 11] = [
+    "command", "script", "http", "promql", "wait", "check", "approve", "instruct", "runbook", "silence",
+    "ssh",
+];
 const PROGRAM_HELP: &str = "write an absolute path, or the bare name of a program";
 const DEFAULT_OUTPUT: u64 = 10 << 20;
 
-/// Reads the one kind of a step.
-pub(super) fn read(table: &mut Table<'_>, scope: &Scope) -> Option<Kind> {
+/// What has a kind, and so which kinds it can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Any of them.
+    Step,
+    /// What takes a step back waits for nobody and starts no execution.
+    Undo,
+    /// What looks whether a step happened.
+    Probe,
+}
+
+impl Holder {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Undo => "undo",
+            Self::Probe => "probe",
+        }
+    }
+
+    fn kinds(self) -> &'static [&'static str] {
+        match self {
+            Self::Step => &KINDS,
+            Self::Undo => &["command", "script", "http", "promql", "check", "silence", "ssh"],
+            Self::Probe => &["command", "http"],
+        }
+    }
+}
+
+/// Reads the one kind of a step, an undo or a probe.
+pub(super) fn read(
+    table: &mut Table<'_>,
+    scope: &Scope,
+    around: &Around<'_>,
+    holder: Holder,
+) -> Option<Kind> {
+    let (what, fitting) = (holder.as_str(), holder.kinds());
     let given: Vec<&str> = KINDS.into_iter().filter(|kind| table.has(kind)).collect();
     if given.is_empty() {
-        table.error("the step has no kind", format!("give it one of: {}", KINDS.join(", ")));
+        table.error(format!("the {what} has no kind"), format!("give it one of: {}", fitting.join(", ")));
     } else if given.len() > 1 {
-        table.error(format!("the step has several kinds: {}", given.join(", ")), "make one step of each");
+        table.error(
+            format!("the {what} has several kinds: {}", given.join(", ")),
+            format!("give the {what} one"),
+        );
     }
     // All are read: two kinds are no reason to hide what is wrong within them.
     let kinds = KINDS.map(|name| {
-        let inner = table.take(name).and_then(Value::table)?;
+        let value = table.take(name)?;
+        if !fitting.contains(&name) {
+            value.error(
+                format!("the {what} cannot be {}", effect::named(name)),
+                format!("use one of: {}", fitting.join(", ")),
+            );
+            return None;
+        }
+        let inner = value.table()?;
         match name {
             "command" => command(inner, scope).map(Kind::Command),
             "script" => script(inner, scope).map(Kind::Script),
+            "http" if holder == Holder::Probe => http::read_look(inner, scope).map(Kind::Http),
             "http" => http::read(inner, scope).map(Kind::Http),
-            "wait" => wait(inner),
+            "promql" => remote::promql(inner, scope),
+            "wait" => waits::wait(inner, scope),
             "check" => check(inner, scope),
-            _ => instruct(inner, scope),
+            "approve" => approval::approve(inner, scope, &around.approval).map(Kind::Approve),
+            "instruct" => waits::instruct(inner, scope),
+            "runbook" => remote::runbook(inner, scope, around),
+            "silence" => remote::silence(inner, scope),
+            _ => remote::ssh(inner, scope),
         }
     });
     kinds.into_iter().flatten().next()
-}
-
-fn wait(mut table: Table<'_>) -> Option<Kind> {
-    let duration = table.require("for", "write for = \"30s\"");
-    let duration = duration.and_then(|value| value.duration(Duration::from_millis(1)..=DAY));
-    table.finish();
-    duration.map(|duration| Kind::Wait { duration })
-}
-
-fn instruct(mut table: Table<'_>, scope: &Scope) -> Option<Kind> {
-    let text = table.require("text", "write what people should do").and_then(|value| {
-        let text = templates::template(&value, scope)?;
-        if text.source().trim().is_empty() {
-            value.error("the text is blank", "write what people should do");
-            return None;
-        }
-        Some(text)
-    });
-    table.finish();
-    text.map(|text| Kind::Instruct { text, acknowledge: false })
 }
 
 fn check(mut table: Table<'_>, scope: &Scope) -> Option<Kind> {
@@ -86,12 +120,17 @@ fn path(value: &Value<'_>, scope: &Scope) -> Option<Template> {
 }
 
 fn command(mut table: Table<'_>, scope: &Scope) -> Option<Command> {
-    let name = table.require("program", PROGRAM_HELP).and_then(|value| program(&value));
-    let args = table.take("args").and_then(Value::array).unwrap_or_default();
-    let args = args.iter().filter_map(|value| templates::template(value, scope)).collect();
+    let (name, args) = program_and_args(&mut table, scope);
     let settings = settings(&mut table, scope);
     table.finish();
     Some(Command { program: name?, args, ..settings })
+}
+
+/// The keys `program`, which is literal, and `args`, which are not.
+pub(super) fn program_and_args(table: &mut Table<'_>, scope: &Scope) -> (Option<String>, Vec<Template>) {
+    let name = table.require("program", PROGRAM_HELP).and_then(|value| program(&value));
+    let args = table.take("args").and_then(Value::array).unwrap_or_default();
+    (name, args.iter().filter_map(|value| templates::template(value, scope)).collect())
 }
 
 fn script(mut table: Table<'_>, scope: &Scope) -> Option<Script> {
@@ -174,8 +213,7 @@ fn settings(table: &mut Table<'_>, scope: &Scope) -> Command {
     let env = table.take("env").and_then(Value::table).map(|env| environment(env, scope));
     let cwd = table.take("cwd").and_then(|value| path(&value, scope));
     let stdin = table.take("stdin").and_then(|value| templates::template(&value, scope));
-    let ok_exit = table.take("ok_exit").map_or_else(|| vec![0], exit_codes);
-    let max_output = table.take("max_output").and_then(|value| value.size(1 << 10..=1 << 30));
+    let (ok_exit, max_output) = limits(table);
     Command {
         program: String::new(),
         args: Vec::new(),
@@ -183,8 +221,15 @@ fn settings(table: &mut Table<'_>, scope: &Scope) -> Command {
         cwd,
         stdin,
         ok_exit,
-        max_output: max_output.unwrap_or(DEFAULT_OUTPUT),
+        max_output,
     }
+}
+
+/// The keys `ok_exit` and `max_output`.
+pub(super) fn limits(table: &mut Table<'_>) -> (Vec<i32>, u64) {
+    let ok_exit = table.take("ok_exit").map_or_else(|| vec![0], exit_codes);
+    let max_output = table.take("max_output").and_then(|value| value.size(1 << 10..=1 << 30));
+    (ok_exit, max_output.unwrap_or(DEFAULT_OUTPUT))
 }
 
 fn environment(mut table: Table<'_>, scope: &Scope) -> BTreeMap<String, Template> {

@@ -3,19 +3,20 @@
 //! An id is `[A-Za-z0-9_-]{1,64}`. One that is a plain name is written `steps.ID` in templates, any
 //! other one `steps["ID"]`.
 
-use super::{DAY, MINUTE, head, kinds, templates};
-use crate::document::{Table, Value};
+use super::kinds::{self, Holder};
+use super::order::Order;
+use super::{Around, MAX_STEPS, effect, head, retry, templates, undo};
+use crate::document::{Place, Severity, Table, Value};
 use crate::model::{Effect, StepId};
-use crate::runbook::definition::{Kind, OnFailure, Retry, Step};
+use crate::runbook::definition::{Kind, OnFailure, Retry, Step, Undo};
 use crate::runbook::template::Scope;
-use std::ops::Range;
 use std::time::Duration;
 
-const SHORTEST: Duration = Duration::from_millis(10);
-
-/// A step of which only the id was read, because templates of other steps may name it.
+/// A step of which only its name and place were read, because templates of other steps may name it.
 pub(super) struct Draft<'d> {
     id: Option<StepId>,
+    pub(super) is_finally: bool,
+    pub(super) after: Option<Value<'d>>,
     table: Table<'d>,
 }
 
@@ -26,7 +27,7 @@ impl Draft<'_> {
     }
 }
 
-/// Reads the ids, which must differ.
+/// Reads the ids, which must differ, and what says when each runs.
 pub(super) fn drafts<'d>(root: &mut Table<'d>) -> Vec<Draft<'d>> {
     let help = "write at least one [[steps]]";
     let Some(value) = root.require("steps", help) else { return Vec::new() };
@@ -34,6 +35,10 @@ pub(super) fn drafts<'d>(root: &mut Table<'d>) -> Vec<Draft<'d>> {
     let Some(items) = value.array() else { return Vec::new() };
     if items.is_empty() {
         problems.error(site, "steps", "a runbook needs a step", help);
+    } else if items.len() > MAX_STEPS {
+        let message = format!("{} steps are too many", items.len());
+        problems.error(site, "steps", message, format!("at most {MAX_STEPS}; call another runbook"));
+        return Vec::new();
     }
     let mut drafts: Vec<Draft<'d>> = Vec::new();
     for mut table in items.into_iter().filter_map(Value::table) {
@@ -44,20 +49,28 @@ pub(super) fn drafts<'d>(root: &mut Table<'d>) -> Vec<Draft<'d>> {
             }
             Some(id)
         });
-        drafts.push(Draft { id, table });
+        let is_finally = table.take("finally").and_then(|value| value.boolean()).unwrap_or(false);
+        let after = table.take("after");
+        drafts.push(Draft { id, is_finally, after, table });
     }
     drafts
 }
 
-/// Reads the rest of every step; afterwards `scope` knows them all.
-pub(super) fn read(drafts: Vec<Draft<'_>>, scope: &mut Scope, has_target: bool) -> Vec<Step> {
+/// Reads the rest of every step.
+pub(super) fn read(
+    drafts: Vec<Draft<'_>>,
+    order: &Order,
+    scope: &Scope,
+    around: &Around<'_>,
+    has_target: bool,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut targetless = has_target;
-    for (index, Draft { id, mut table }) in drafts.into_iter().enumerate() {
-        scope.ended = Some(index);
+    for (index, Draft { id, is_finally, mut table, .. }) in drafts.into_iter().enumerate() {
         let site = table.site();
         let (path, problems) = (table.path().to_owned(), table.problems());
-        let step = step(id, &mut table, scope);
+        let place = InOrder { index, is_finally, order, scope };
+        let step = step(id, &mut table, &place, around);
         table.finish();
         let Some(step) = step else { continue };
         if step.effect.is_changing() && !targetless {
@@ -69,109 +82,156 @@ pub(super) fn read(drafts: Vec<Draft<'_>>, scope: &mut Scope, has_target: bool) 
         }
         steps.push(step);
     }
-    scope.ended = Some(scope.steps.len());
     steps
 }
 
-fn step(id: Option<StepId>, table: &mut Table<'_>, scope: &Scope) -> Option<Step> {
+/// Where a step stands among the others.
+pub(super) struct InOrder<'o> {
+    index: usize,
+    is_finally: bool,
+    order: &'o Order,
+    scope: &'o Scope,
+}
+
+impl InOrder<'_> {
+    /// The names known while the step runs.
+    fn running(&self, has_item: bool) -> Scope {
+        Scope { turns: Some(self.order.running(self.index)), has_item, ..self.scope.clone() }
+    }
+
+    /// The names known while it is undone.
+    fn undoing(&self, has_item: bool) -> Scope {
+        Scope { turns: Some(self.order.undoing(self.index)), has_item, ..self.scope.clone() }
+    }
+}
+
+fn step(id: Option<StepId>, table: &mut Table<'_>, place: &InOrder<'_>, around: &Around<'_>) -> Option<Step> {
     let title = table.take("title").and_then(|value| head::one_line(&value));
-    let kind = kinds::read(table, scope);
+    let has_item = table.has("for_each");
+    let (once, each) = (place.running(false), place.running(has_item));
+    let kind = kinds::read(table, &each, around, Holder::Step);
     let effect = table.take("effect");
-    let when = table.take("when").and_then(|value| templates::expression(&value, scope));
-    let timeout = table.take("timeout");
-    let on_failure = table.take("on_failure").and_then(|value| {
-        value.one_of(&[
-            ("continue", OnFailure::Continue),
-            ("stop", OnFailure::Stop),
-            ("rollback", OnFailure::Rollback),
-        ])
+    let when = table.take("when").and_then(|value| templates::expression(&value, &once));
+    let breaker = table.take("breaker").and_then(|value| {
+        templates::filled(&value, &once, "the key of the breaker is blank", "write breaker = \"restart\"")
     });
-    let effect_of = |kind: &Kind| match &effect {
-        Some(value) => declared_effect(value, kind),
-        None => Some(default_effect(kind)),
+    let for_each = table.take("for_each").and_then(|value| undo::for_each(value, kind.as_ref(), &once));
+    let retry = table.take("retry").and_then(|value| retry_of(value, kind.as_ref()));
+    let timeout = table.take("timeout");
+    let total_timeout = table.take("total_timeout");
+    let on_failure = on_failure(table, place.is_finally);
+    let probe = table.take("probe").map(|value| (value.place(), undo::probe(value, &each, around)));
+    let irreversible = table.take("irreversible").map(|value| (value.place(), value.boolean()));
+    let undo =
+        table.take("undo").map(|value| (value.place(), undo::undo(value, &place.undoing(has_item), around)));
+    let (Some(id), Some(kind)) = (id, kind) else {
+        // Without a kind, the other keys are still read for their own problems.
+        effect::alone(effect, timeout, total_timeout);
+        return None;
     };
-    // Without a kind, the other keys are still read for their own problems.
-    let timeout = timeout.as_ref().map(|value| (value.duration(SHORTEST..=DAY), value.span()));
-    let (id, kind) = (id?, kind?);
+    let (effect, timeout) = (effect::of(effect.as_ref(), &kind), effect::timeout(&kind, timeout, around));
+    let total_timeout = total_timeout.and_then(|value| total_of(&value, &kind, timeout));
+    let (effect, timeout) = (effect?, timeout?);
+    let claims = Claims { probe, irreversible, undo };
+    let (probe, irreversible, undo) = claims.settle(&kind, effect, place.is_finally, table);
     Some(Step {
         title: title.unwrap_or_else(|| id.to_string()),
-        effect: effect_of(&kind)?,
-        timeout: timeout_of(&kind, timeout, table)?,
+        after: place.order.after(place.index),
+        retry: retry.unwrap_or_default(),
+        is_finally: place.is_finally,
         id,
         kind,
+        effect,
         when,
-        after: scope.ended.and_then(|index| index.checked_sub(1)).into_iter().collect(),
-        total_timeout: None,
-        retry: Retry::default(),
-        on_failure: on_failure.unwrap_or(OnFailure::Rollback),
-        probe: None,
-        breaker: None,
-        irreversible: false,
-        is_finally: false,
-        for_each: None,
-        undo: None,
+        timeout,
+        total_timeout,
+        on_failure,
+        probe,
+        breaker,
+        irreversible,
+        for_each,
+        undo,
     })
 }
 
-/// The time of one attempt. A wait without one may last as long as it says, and a minute.
-fn timeout_of(
-    kind: &Kind,
-    given: Option<(Option<Duration>, Range<usize>)>,
-    table: &Table<'_>,
-) -> Option<Duration> {
-    let wait = match kind {
-        Kind::Wait { duration } => *duration,
-        _ => Duration::ZERO,
-    };
-    let Some((timeout, span)) = given else {
-        return Some(if wait.is_zero() { MINUTE } else { wait + MINUTE });
-    };
-    let timeout = timeout?;
-    if timeout <= wait {
-        let path = format!("{}.timeout", table.path());
-        let message = "the wait is as long as its timeout, so it would always time out";
-        table.problems().error(span, &path, message, "make the timeout longer, or remove it");
+fn on_failure(table: &mut Table<'_>, is_finally: bool) -> OnFailure {
+    // What runs after the rollback cannot begin one.
+    let unless_given = if is_finally { OnFailure::Stop } else { OnFailure::Rollback };
+    let Some(value) = table.take("on_failure") else { return unless_given };
+    let known = value.one_of(&[
+        ("continue", OnFailure::Continue),
+        ("stop", OnFailure::Stop),
+        ("rollback", OnFailure::Rollback),
+        ("pause", OnFailure::Pause),
+    ]);
+    if is_finally && known == Some(OnFailure::Rollback) {
+        let message = "a step at the end runs after the rollback, so it cannot begin one";
+        value.error(message, "write \"stop\", or \"continue\" if its failure does not matter");
     }
-    Some(timeout)
+    known.unwrap_or(unless_given)
 }
 
-fn default_effect(kind: &Kind) -> Effect {
-    match kind {
-        Kind::Wait { .. }
-        | Kind::Check { .. }
-        | Kind::Instruct { .. }
-        | Kind::Promql { .. }
-        | Kind::Until(_)
-        | Kind::Approve(_) => Effect::ReadOnly,
-        Kind::Http(http) => match http.method.as_str() {
-            "GET" | "HEAD" => Effect::ReadOnly,
-            "PUT" | "DELETE" => Effect::Idempotent,
-            _ => Effect::AtMostOnce,
-        },
-        // It is looked for before it is made or ended, so twice is the same as once. A child execution has
-        // a journal of its own and is found again by its id.
-        Kind::Silence(_) | Kind::ExpireSilence | Kind::Runbook { .. } => Effect::Idempotent,
-        Kind::Command(_) | Kind::Script(_) | Kind::Ssh(_) => Effect::AtMostOnce,
+fn retry_of(value: Value<'_>, kind: Option<&Kind>) -> Option<Retry> {
+    if let Some(kind) = kind.filter(|kind| effect::only_waits(kind)) {
+        let message = format!("{} is not tried again", effect::named(kind.as_str()));
+        value.error(message, "remove `retry`; how long it lasts is limited by its time");
     }
+    value.table().map(|table| retry::read(table, kind))
 }
 
-/// What the author says. An author may know that a program only looks, but a step that never changes
-/// anything cannot be said to.
-fn declared_effect(value: &Value<'_>, kind: &Kind) -> Option<Effect> {
-    let effect = value.one_of(&Effect::ALL.map(|effect| (effect.as_str(), effect)))?;
-    let looks = matches!(
-        kind,
-        Kind::Wait { .. }
-            | Kind::Check { .. }
-            | Kind::Instruct { .. }
-            | Kind::Promql { .. }
-            | Kind::Until(_)
-            | Kind::Approve(_)
-    );
-    if looks && effect.is_changing() {
-        let message = format!("a {} changes nothing", kind.as_str());
-        value.error(message, "remove `effect`, or use a command for what changes something");
+fn total_of(value: &Value<'_>, kind: &Kind, timeout: Option<Duration>) -> Option<Duration> {
+    if effect::only_waits(kind) {
+        let message = format!("{} has one attempt", effect::named(kind.as_str()));
+        value.error(message, "remove `total_timeout`");
         return None;
     }
-    Some(effect)
+    effect::total_timeout(value, timeout)
+}
+
+/// What a step says of its being undone, before it is known whether that can be.
+struct Claims {
+    probe: Option<(Place, Option<Kind>)>,
+    irreversible: Option<(Place, Option<bool>)>,
+    undo: Option<(Place, Option<Undo>)>,
+}
+
+impl Claims {
+    /// Notes what contradicts each other. A silence is ended by its undo unless the file says otherwise.
+    fn settle(
+        self,
+        kind: &Kind,
+        effect: Effect,
+        is_finally: bool,
+        table: &Table<'_>,
+    ) -> (Option<Kind>, bool, Option<Undo>) {
+        let refuse = |place: &Place, message: String, help: &str| {
+            table.problems().add(place.problem(Severity::Error, message, help));
+        };
+        let irreversible = self.irreversible.as_ref().filter(|(_, flag)| *flag == Some(true));
+        if let Some((place, _)) = irreversible.filter(|_| self.undo.is_some()) {
+            refuse(place, "the step is irreversible and has an undo".to_owned(), "remove one of them");
+        }
+        for (key, place) in [
+            ("probe", self.probe.as_ref().map(|(place, _)| place)),
+            ("undo", self.undo.as_ref().map(|(place, _)| place)),
+        ] {
+            let Some(place) = place.filter(|_| !effect.is_changing()) else { continue };
+            let message = format!("the step changes nothing, so it needs no {key}");
+            refuse(place, message, "remove it, or correct `effect`");
+        }
+        let never = "it runs at the end, after the rollback, so it is never undone".to_owned();
+        for place in [self.undo.as_ref().map(|it| &it.0), irreversible.map(|it| &it.0)].into_iter().flatten()
+        {
+            if is_finally {
+                refuse(place, never.clone(), "remove it");
+            }
+        }
+        let irreversible = irreversible.is_some();
+        let ends_itself = matches!(kind, Kind::Silence(_)) && !irreversible && !is_finally;
+        let undo = match self.undo {
+            Some((_, undo)) => undo,
+            None => ends_itself.then(undo::expire_silence),
+        };
+        (self.probe.and_then(|(_, probe)| probe), irreversible, undo)
+    }
 }

@@ -13,6 +13,17 @@ pub(super) fn template(value: &Value<'_>, scope: &Scope) -> Option<Template> {
     fine.then_some(template)
 }
 
+/// A template that is not blank.
+pub(super) fn filled(value: &Value<'_>, scope: &Scope, message: &str, help: &str) -> Option<Template> {
+    let template = template(value, scope)?;
+    let literal = template.literal_parts().all(|part| template.source()[part].trim().is_empty());
+    if literal && !template.has_tags() {
+        value.error(message, help);
+        return None;
+    }
+    Some(template)
+}
+
 /// A condition whose names are known at its place.
 pub(super) fn expression(value: &Value<'_>, scope: &Scope) -> Option<Expression> {
     let text = clean(value)?;

@@ -1,4 +1,4 @@
-//! What a template can see: labels, annotations, inputs, steps, execution and alert.
+//! What a template can see: labels, annotations, inputs, steps, execution, alert and item.
 //!
 //! Pure data, cheap to clone. Must never: hold a secret or anything of the daemon's own environment.
 
@@ -69,7 +69,7 @@ impl ContextBuilder {
     }
 
     /// What is known of each step that has ended: an object of step id to
-    /// `{ok, status, exit_code, stdout, json}`. Texts should be bounded: one operation of a template may
+    /// `{ok, status, exit_code, http_status, stdout, json, items}`. Texts should be bounded: one operation of a template may
     /// read a whole text, and fuel counts operations.
     pub fn steps(mut self, steps: Json) -> Self {
         self.further.insert("steps", steps);
@@ -88,9 +88,9 @@ impl ContextBuilder {
         self
     }
 
-    /// The item of a list the step is done for.
+    /// The item of a `for_each` that is worked on.
     pub fn item(mut self, item: &str) -> Self {
-        self.further.insert("item", item.into());
+        self.further.insert("item", Json::String(item.to_owned()));
         self
     }
 

@@ -7,20 +7,35 @@ use super::scan::Reference;
 use super::{Expression, Template, TemplateError};
 use crate::document::nearest;
 
-const ROOTS: [&str; 6] = ["labels", "annotations", "inputs", "steps", "execution", "alert"];
-const STEP: [&str; 5] = ["ok", "status", "exit_code", "stdout", "json"];
+const ROOTS: [&str; 7] = ["labels", "annotations", "inputs", "steps", "execution", "alert", "item"];
+const STEP: [&str; 7] = ["ok", "status", "exit_code", "http_status", "stdout", "json", "items"];
 const EXECUTION: [&str; 5] = ["id", "target", "runbook", "version", "started_at"];
 const ALERT: [&str; 5] = ["name", "status", "starts_at", "fingerprint", "generator_url"];
+
+/// How a step of the runbook stands where a template is rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It is over by then, in one way or another.
+    Over,
+    /// It is the one the template belongs to.
+    Own,
+    /// It begins only afterwards.
+    Later,
+    /// Nothing says which of the two comes first.
+    Unordered,
+}
 
 /// The names that exist where a template stands.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
     /// The inputs of the runbook.
     pub inputs: Vec<String>,
-    /// The steps of the runbook, all of them, in order.
+    /// The steps of the runbook, all of them, in the order of the file.
     pub steps: Vec<String>,
-    /// How many of `steps` have ended by then; `None` before the execution exists.
-    pub ended: Option<usize>,
+    /// How each of `steps` stands; `None` before the execution exists.
+    pub turns: Option<Vec<Turn>>,
+    /// Whether there is an `item` of a list.
+    pub has_item: bool,
 }
 
 impl Scope {
@@ -36,10 +51,15 @@ impl Scope {
 
     fn problem(&self, reference: &Reference) -> Option<TemplateError> {
         let root = reference.path[0].as_str();
-        if !ROOTS.contains(&root) {
-            return Some(unknown(reference, 0, format!("`{root}` is not defined"), &ROOTS));
+        let roots = &ROOTS[..if self.has_item { ROOTS.len() } else { ROOTS.len() - 1 }];
+        if root == "item" && !self.has_item {
+            let help = "it is one of the list of `for_each`, in that step, its probe and its undo";
+            return Some(TemplateError::new("there is no `item` here", help, Some(reference.span())));
         }
-        if matches!(root, "steps" | "execution") && self.ended.is_none() {
+        if !roots.contains(&root) {
+            return Some(unknown(reference, 0, format!("`{root}` is not defined"), roots));
+        }
+        if matches!(root, "steps" | "execution") && self.turns.is_none() {
             let message = format!("`{root}` is not known before the execution exists");
             let help = "use labels, annotations, inputs or alert".to_owned();
             return Some(TemplateError::new(message, help, Some(reference.span())));
@@ -62,22 +82,23 @@ impl Scope {
     }
 
     fn step_problem(&self, reference: &Reference, name: &str) -> Option<TemplateError> {
-        let ended = self.ended.unwrap_or(0);
+        let turn = |index: usize| self.turns.as_ref().and_then(|turns| turns.get(index)).copied();
         let Some(index) = self.steps.iter().position(|step| step == name) else {
-            let known: Vec<&str> = self.steps.iter().take(ended).map(String::as_str).collect();
+            let steps = self.steps.iter().enumerate();
+            let known = steps.filter(|(index, _)| turn(*index) == Some(Turn::Over));
+            let known: Vec<&str> = known.map(|(_, step)| step.as_str()).collect();
             return Some(unknown(reference, 1, format!("there is no step `{name}`"), &known));
         };
-        if index >= ended {
-            let message = if index == ended {
-                format!("the step `{name}` refers to itself")
-            } else {
-                format!("the step `{name}` comes later")
-            };
-            return Some(TemplateError::new(
-                message,
-                "refer to an earlier step",
-                reference.spans.get(1).cloned(),
-            ));
+        let refused = match turn(index)? {
+            Turn::Over => None,
+            Turn::Own => Some((format!("the step `{name}` refers to itself"), "refer to an earlier step")),
+            Turn::Later => Some((format!("the step `{name}` comes later"), "refer to an earlier step")),
+            Turn::Unordered => {
+                Some((format!("the step `{name}` may not be over when this runs"), "add it to `after`"))
+            }
+        };
+        if let Some((message, help)) = refused {
+            return Some(TemplateError::new(message, help, reference.spans.get(1).cloned()));
         }
         let field = reference.path.get(2)?;
         (!STEP.contains(&field.as_str()))

@@ -261,8 +261,9 @@ fn errors_know_their_place() {
 fn names_are_checked_against_what_is_there() {
     let scope = Scope {
         inputs: vec!["unit".to_owned()],
-        steps: ["probe", "a-b", "now", "later"].map(str::to_owned).to_vec(),
-        ended: Some(2),
+        steps: ["probe", "a-b", "now", "later", "beside"].map(str::to_owned).to_vec(),
+        turns: Some(vec![Turn::Over, Turn::Over, Turn::Own, Turn::Later, Turn::Unordered]),
+        has_item: false,
     };
     let check = |scope: &Scope, source: &str, expected: &[(&str, &str, &str)]| {
         let found = scope.check(&Template::parse(source).unwrap());
@@ -305,7 +306,19 @@ fn names_are_checked_against_what_is_there() {
             ("nam", "`alert` has no `nam`", "did you mean `name`?"),
         ],
     );
-    let before = Scope { ended: None, ..scope };
+    check(
+        &scope,
+        "{{ steps.beside.ok }}",
+        &[("beside", "the step `beside` may not be over when this runs", "add it to `after`")],
+    );
+    check(&scope, "{{ steps.probe.items }} {{ steps.probe.http_status }}", &[]);
+    let help = "it is one of the list of `for_each`, in that step, its probe and its undo";
+    check(&scope, "{{ item }}", &[("item", "there is no `item` here", help)]);
+    check(&scope, "{% for item in labels %}{{ item }}{% endfor %}", &[]);
+    let of_list = Scope { has_item: true, ..scope.clone() };
+    check(&of_list, "{{ item | upper }}", &[]);
+    check(&of_list, "{{ itme }}", &[("itme", "`itme` is not defined", "did you mean `item`?")]);
+    let before = Scope { turns: None, ..scope };
     check(
         &before,
         "{{ execution.id }}",
