@@ -69,6 +69,7 @@ fn planned(route: &Route, alert: &Alert) -> Option<Result<Created, Denial>> {
             annotations: Labels::new(),
             by: "alert:Down".to_owned(),
             reason: None,
+            of: None,
         },
         given: BTreeMap::new(),
         env: BTreeMap::new(),

@@ -64,6 +64,7 @@ mod tests {
             annotations: Labels::new(),
             by: "alert:A".into(),
             reason: None,
+            of: None,
         }
     }
 

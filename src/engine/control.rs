@@ -101,11 +101,18 @@ impl Engine {
         self.control(id, Ask::new(Verb::Stop, actor, reason)).await
     }
 
+    /// Where `id` stands, as stored.
+    ///
+    /// # Errors
+    /// [`VerbError::Unknown`], or what the store says.
+    pub async fn status(&self, id: &ExecutionId) -> Result<ExecutionStatus, VerbError> {
+        let header = self.shared.records.header(id.ulid()).await?.filter(|header| header.id == *id);
+        header.map(|header| header.status).ok_or_else(|| VerbError::Unknown(id.clone()))
+    }
+
     /// One try; `None` when nobody was there to hear it, or its driver ended before it heard.
     async fn try_once(&self, id: &ExecutionId, ask: &Ask) -> Result<Option<Controlled>, VerbError> {
-        let header = self.shared.records.header(id.ulid()).await?.filter(|header| header.id == *id);
-        let Some(header) = header else { return Err(VerbError::Unknown(id.clone())) };
-        if header.status.is_final() {
+        if self.status(id).await?.is_final() {
             return self.of_finished(id, ask).await.map(Some);
         }
         let (reply, answered) = oneshot::channel();

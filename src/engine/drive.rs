@@ -15,7 +15,7 @@ use super::transition::{self, Consequence};
 use super::verb::{self, Answer, Ask, Verb};
 use super::{Shared, VerbError};
 use crate::journal::{AttemptResult, Entry, Event, State};
-use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, Part, Role, Timestamp};
+use crate::model::{AttemptOutcome, ExecutionId, Part, Role, Timestamp};
 use crate::runbook::Runbook;
 use crate::step::Killer;
 use crate::store::CommitError;

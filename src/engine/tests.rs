@@ -76,6 +76,14 @@ impl World for Arc<Stage> {
     }
 }
 
+struct NoRunbooks;
+
+impl Runbooks for NoRunbooks {
+    fn current(&self, _: &RunbookId) -> Option<Arc<Pinned>> {
+        None
+    }
+}
+
 struct Bench {
     engine: Engine,
     store: Arc<MemoryStore>,
@@ -107,6 +115,9 @@ impl Bench {
             wake: Arc::clone(&wake),
             queue: Arc::clone(&queue),
             max_running,
+            runbooks: Arc::new(NoRunbooks),
+            ids: Arc::new(Ids::after(None)),
+            limits: Limits { queue_deadline: LONG, queue_limit: 1000 },
         });
         tokio::spawn(engine.clone().schedule(None));
         Self { engine, store, stage, clock, wake, queue, created: 0 }
@@ -133,6 +144,7 @@ impl Bench {
                 annotations: Labels::new(),
                 by: "test".into(),
                 reason: None,
+                of: None,
             },
             target: Target::new(target).ok(),
             lock: Some(target.to_owned()),
@@ -147,6 +159,8 @@ impl Bench {
             timeout_ms: 60_000,
             queue_deadline: after(now, queue_deadline),
             seed: 0,
+            parent: None,
+            inherited: Vec::new(),
             instance: "i".into(),
         };
         transact(&*self.store, move |txn| create(txn, created.clone(), now)).await.unwrap();
@@ -219,10 +233,16 @@ async fn a_stop_ends_queued_and_running_executions_and_is_told_twice_without_har
     let running = bench.add("a", LONG).await;
     let queued = bench.add("b", LONG).await;
     bench.until(&running, ExecutionStatus::Running).await;
-    assert_eq!(bench.engine.stop(&queued, "me", "no").await.unwrap(), ExecutionStatus::Stopped);
-    bench.engine.stop(&running, "me", "no").await.unwrap();
+    assert_eq!(
+        bench.engine.stop(&queued, verb::Actor::default(), "no").await.unwrap().status,
+        ExecutionStatus::Stopped
+    );
+    bench.engine.stop(&running, verb::Actor::default(), "no").await.unwrap();
     bench.until(&running, ExecutionStatus::Stopped).await;
-    assert_eq!(bench.engine.stop(&running, "me", "again").await.unwrap(), ExecutionStatus::Stopped);
+    assert_eq!(
+        bench.engine.stop(&running, verb::Actor::default(), "again").await.unwrap().status,
+        ExecutionStatus::Stopped
+    );
     let next = bench.add("a", LONG).await;
     bench.until(&next, ExecutionStatus::Running).await;
 }

@@ -1,9 +1,12 @@
 //! The machine against every order of events a driver, a clock, a crash and people can make.
 
 use super::*;
-use crate::journal::{Created, Entry, IllegalEvent, StepHead, Trigger, TriggerKind, decode, encode};
+use crate::journal::{
+    AttemptResult, Created, Entry, IllegalEvent, Skip, StepHead, Trigger, TriggerKind, decode, encode,
+};
+use crate::model::{AttemptOutcome, Effect};
 use crate::model::{ExecutionId, Labels, RunbookId, Target};
-use crate::runbook;
+use crate::runbook::{self, Kind};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,6 +47,7 @@ impl Bench {
                 annotations: Labels::new(),
                 by: "alert:A".into(),
                 reason: None,
+                of: None,
             },
             target: Target::new("t").ok(),
             lock: Some("t".into()),
@@ -53,6 +57,8 @@ impl Bench {
             timeout_ms: u64::try_from(runbook.timeout.as_millis()).unwrap(),
             queue_deadline: after(now, Duration::from_secs(600)),
             seed: 0,
+            parent: None,
+            inherited: Vec::new(),
             instance: "i".into(),
         });
         let journal = vec![Entry { seq: 1, at: now, event: Event::Created(created.clone()) }];
@@ -71,11 +77,35 @@ impl Bench {
         for _ in 0..1000 {
             match next(&self.runbook, &self.state, self.now) {
                 Next::Record(event) => self.record(event).expect("the machine contradicts its own state"),
-                Next::Begin { index, attempt } => {
+                Next::Begin { index, part, attempt } => {
+                    let step = &self.runbook.steps[index];
+                    let deadline = after(self.now, step.timeout);
+                    let total = step.total_timeout.map(|total| after(self.now, total));
+                    let (step, plan) = (step.id.clone(), String::new());
+                    let (breaker, child) = (None, None);
+                    self.record(Event::StepIntended {
+                        step,
+                        part,
+                        attempt,
+                        deadline,
+                        total,
+                        plan,
+                        breaker,
+                        child,
+                    })
+                    .unwrap();
+                }
+                Next::Retry { index, part, attempt, at } => {
                     let step = self.runbook.steps[index].id.clone();
-                    let deadline = after(self.now, self.runbook.steps[index].timeout);
-                    self.record(Event::StepIntended { step, attempt, deadline, plan: String::new() })
-                        .unwrap();
+                    self.record(Event::RetryScheduled { step, part, attempt, at }).unwrap();
+                }
+                Next::Ask { index } => {
+                    let Kind::Approve(terms) = &self.runbook.steps[index].kind else {
+                        panic!("no approve step")
+                    };
+                    let until = after(self.now, terms.approval.expires);
+                    let (step, hash) = (self.runbook.steps[index].id.clone(), self.state.seq.to_string());
+                    self.record(Event::ApprovalRequested { step, plan: String::new(), hash, until }).unwrap();
                 }
                 other => return other,
             }
@@ -90,13 +120,18 @@ impl Bench {
     }
 
     fn end_attempt(&mut self, outcome: AttemptOutcome) {
-        let Some((index, open)) =
-            self.state.steps.iter().enumerate().find_map(|(index, step)| Some((index, step.open.clone()?)))
+        let Some((index, open)) = self
+            .state
+            .steps
+            .iter()
+            .enumerate()
+            .find_map(|(index, step)| Some((index, step.open.first()?.clone())))
         else {
             return;
         };
         let event = Event::AttemptFinished {
             step: self.state.created.steps[index].id.clone(),
+            part: open.part,
             attempt: open.attempt,
             result: Box::new(AttemptResult::plain(outcome, String::new(), None)),
         };
@@ -112,7 +147,7 @@ impl Bench {
     fn crash(&mut self) {
         // Nothing but the journal survives.
         self.state = State::replay(self.journal.clone()).unwrap();
-        for event in resume(&self.state) {
+        for event in resume(&self.runbook, &self.state) {
             self.record(event).unwrap();
         }
         self.settle();
@@ -192,7 +227,7 @@ fn a_crash_reruns_an_idempotent_step_with_the_same_number() {
     let mut bench = Bench::new(TWO_STEPS);
     bench.start();
     bench.crash();
-    assert_eq!(bench.state.steps[0].open.as_ref().unwrap().attempt, 1);
+    assert_eq!(bench.state.steps[0].open[0].attempt, 1);
     assert_eq!(bench.state.steps[0].last().unwrap().result.outcome, AttemptOutcome::Interrupted);
     bench.end_attempt(AttemptOutcome::Succeeded);
     assert_eq!(bench.statuses(), ["succeeded", "running"]);
@@ -211,8 +246,8 @@ fn a_crash_inside_an_at_most_once_step_runs_nothing_again() {
 fn a_stop_waits_for_the_kill_and_skips_the_rest() {
     let mut bench = Bench::new(TWO_STEPS);
     bench.start();
-    let stop = Event::StopRequested { actor: "me".into(), reason: "enough".into() };
-    assert_eq!(consequence(&bench.runbook, &stop), Some(Consequence::KillStopped));
+    let stop = Event::StopRequested { actor: "me".into(), reason: "enough".into(), rollback: false };
+    assert_eq!(consequence(&bench.runbook, &bench.state, &stop), Some(Consequence::KillStopped));
     bench.record(stop).unwrap();
     assert_eq!(bench.settle(), Next::Idle { wake: None });
     bench.end_attempt(AttemptOutcome::Stopped);
@@ -243,7 +278,10 @@ fn the_whole_timeout_ends_the_step_in_progress_as_timed_out() {
     bench.start();
     bench.advance(600);
     assert!(bench.state.deadline_passed);
-    assert_eq!(consequence(&bench.runbook, &Event::DeadlinePassed), Some(Consequence::KillTimedOut));
+    assert_eq!(
+        consequence(&bench.runbook, &bench.state, &Event::DeadlinePassed),
+        Some(Consequence::KillTimedOut)
+    );
     bench.end_attempt(AttemptOutcome::TimedOut);
     bench.check_end(ExecutionStatus::Failed, Some(Reason::Timeout), &["timed_out", "skipped"]);
 }
@@ -407,14 +445,14 @@ fn check_journal(bench: &Bench) {
         }
     }
     for (index, step) in bench.state.steps.iter().enumerate() {
-        let begun = step.attempts.len() + usize::from(step.open.is_some());
+        let begun = step.attempts.len() + step.open.len();
         if bench.state.effect(index) == Effect::AtMostOnce {
             assert!(begun <= 1, "an at_most_once step was begun {begun} times");
         }
         assert!(step.attempts.iter().all(|attempt| attempt.attempt == 1), "a re-run changed its number");
         // What expired or was stopped in the queue has steps that never were anything but pending.
         if bench.state.status.is_final() && bench.state.started_at.is_some() {
-            assert!(step.is_over() && step.open.is_none(), "a final execution has an open step");
+            assert!(step.is_over() && step.open.is_empty(), "a final execution has an open step");
         }
     }
 }
@@ -440,7 +478,7 @@ proptest! {
                 Act::Advance(seconds) => bench.advance(seconds),
                 Act::Resolve => { bench.record(Event::AlertResolved).unwrap(); bench.settle(); }
                 Act::Stop => {
-                    bench.record(Event::StopRequested { actor: "p".into(), reason: String::new() }).unwrap();
+                    bench.record(Event::StopRequested { actor: "p".into(), reason: String::new(), rollback: false }).unwrap();
                     bench.settle();
                 }
                 Act::Observe(holds) if bench.state.status == ExecutionStatus::Verifying => {
@@ -472,11 +510,15 @@ proptest! {
             let at = bench.now;
             let event = match pick {
                 0 => Event::Started { deadline: at },
-                1 => Event::StepSkipped { step, why: Skip::When },
-                2 => Event::StepIntended { step, attempt: u32::from(flag), deadline: at, plan: String::new() },
+                1 => Event::StepSkipped { step, why: Skip::When, actor: None, reason: None },
+                2 => Event::StepIntended {
+                    step, part: Part::MAIN, attempt: u32::from(flag), deadline: at, total: None,
+                    plan: String::new(), breaker: None, child: None,
+                },
                 3 => Event::TimerStarted { step, until: at },
                 4 | 5 => Event::AttemptFinished {
                     step,
+                    part: Part::MAIN,
                     attempt: u32::from(flag),
                     result: Box::new(AttemptResult::plain(
                         if pick == 4 { AttemptOutcome::Interrupted } else { AttemptOutcome::Failed },
@@ -484,7 +526,7 @@ proptest! {
                         None,
                     )),
                 },
-                6 => Event::StepFinished { step, status: StepStatus::Failed, error: None },
+                6 => Event::StepFinished { step, status: StepStatus::Failed, reason: None, error: None },
                 7 => Event::AlertResolved,
                 8 => Event::DeadlinePassed,
                 9 => Event::VerifyStarted { until: at },
