@@ -182,7 +182,7 @@ impl State {
                 step.end(*status);
                 step.reason = *reason;
                 step.error.clone_from(error);
-                self.settle_status();
+                self.settle_status(at);
             }
             Event::AlertResolved => self.resolved_at = self.resolved_at.or(Some(at)),
             Event::StopRequested { actor, reason, rollback } => {
@@ -280,7 +280,7 @@ impl State {
         step.skip = Some(why);
         let reason = reason.clone().unwrap_or_default();
         step.skipped_by = actor.clone().map(|actor| Saying { actor, reason, at });
-        self.settle_status();
+        self.settle_status(at);
         Ok(())
     }
 
@@ -347,7 +347,7 @@ impl State {
                 step.timer_started_at = Some(at);
                 step.approval =
                     Some(ApprovalState { plan, hash, asked_at: at, until, given: Vec::new(), refused: None });
-                self.settle_status();
+                self.settle_status(at);
             }
             Event::Approved { step, actor, reason, hash } => {
                 let approval = self.asking(kind, step)?;
@@ -380,6 +380,7 @@ impl State {
         let held = between(pause.at, now);
         self.status = pause.from;
         shift(&mut self.deadline, held);
+        shift(&mut self.awaiting_since, held);
         for step in &mut self.steps {
             shift(&mut step.until, held);
             shift(&mut step.deadline, held);
@@ -396,7 +397,7 @@ impl State {
             verify.holds_since = None;
             verify.detail = None;
         }
-        self.settle_status();
+        self.settle_status(now);
     }
 
     /// A consent was given to what was to be done then; what is to be done now needs another one.
@@ -426,10 +427,18 @@ impl State {
     }
 
     /// While a step waits for consent the whole execution shows it.
-    fn settle_status(&mut self) {
+    fn settle_status(&mut self, at: Timestamp) {
         match self.status {
-            Running if self.ending.is_none() && self.awaits_approval() => self.status = AwaitingApproval,
-            AwaitingApproval if !self.awaits_approval() => self.status = Running,
+            Running if self.ending.is_none() && self.awaits_approval() => {
+                self.status = AwaitingApproval;
+                self.awaiting_since = Some(at);
+            }
+            AwaitingApproval if !self.awaits_approval() => {
+                self.status = Running;
+                if let Some(since) = self.awaiting_since.take() {
+                    shift(&mut self.deadline, between(since, at));
+                }
+            }
             _ => {}
         }
     }

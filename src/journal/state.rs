@@ -40,6 +40,8 @@ pub struct State {
     pub cut_short: bool,
     /// Whether the whole timeout passed.
     pub deadline_passed: bool,
+    /// Since when it waits for consent, while it does: that time counts against no timeout of its own.
+    pub awaiting_since: Option<Timestamp>,
     /// Why it is held, while it is.
     pub pause: Option<Pause>,
     /// How it ends, once that is decided.
@@ -243,6 +245,7 @@ impl State {
             stop: None,
             cut_short: false,
             deadline_passed: false,
+            awaiting_since: None,
             pause: None,
             ending: None,
             seq: 1,
