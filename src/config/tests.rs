@@ -121,7 +121,9 @@ fn the_commented_examples_are_valid_too() {
     assert_eq!((config.mappings.len(), config.secrets.len()), (1, 1));
     let alertmanager = config.alertmanager.unwrap();
     assert_eq!(alertmanager.urls, ["http://127.0.0.1:9093"]);
-    assert!(matches!(alertmanager.auth, Some(AlertmanagerAuth::Basic(Basic { user, .. })) if user == "runbookd"));
+    assert!(
+        matches!(alertmanager.auth, Some(AlertmanagerAuth::Basic(Basic { user, .. })) if user == "runbookd")
+    );
     assert_eq!(alertmanager.headers, [("X-Scope-OrgID".to_owned(), "tenant".to_owned())]);
 }
 
