@@ -1,5 +1,6 @@
 //! What can be known before starting: `check`, for the config and every runbook.
 
+use super::needs::Given;
 use super::{Environment, load_config};
 use crate::config::Overrides;
 use crate::document::{Problem, Problems, Severity};
@@ -45,7 +46,7 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> i32 {
         };
         for (id, path) in files {
             known.push(id.clone());
-            failed |= !report(&id, &path, &mut text).is_some_and(|problems| good(&problems));
+            failed |= !report(&id, &path, &Given::of(&config), &mut text);
         }
         let unknown = config.check_runbooks(|id| known.contains(id));
         failed |= !unknown.is_empty();
@@ -62,18 +63,20 @@ fn good(problems: &[Problem]) -> bool {
     problems.iter().all(|problem| problem.severity != Severity::Error)
 }
 
-/// Adds what is wrong with one runbook to `text`; `None` when it cannot be read at all.
-fn report(id: &RunbookId, path: &Path, text: &mut String) -> Option<Vec<Problem>> {
+/// Adds what is wrong with one runbook to `text`, also with what it needs of the config; false when that is an error.
+fn report(id: &RunbookId, path: &Path, given: &Given<'_>, text: &mut String) -> bool {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(file) => {
             let parsed = runbook::parse(id, &name, &file);
             text.push_str(&Problems::render(&parsed.problems, &file));
-            Some(parsed.problems)
+            let lacking = parsed.runbook.map(|runbook| given.lacks(&runbook)).unwrap_or_default();
+            text.extend(lacking.iter().map(|lack| format!("{name}: {lack}\n")));
+            good(&parsed.problems) && lacking.is_empty()
         }
         Err(error) => {
             text.push_str(&format!("{name}: {error}\n"));
-            None
+            false
         }
     }
 }
