@@ -6,23 +6,16 @@
 mod silence;
 mod ssh;
 
-use runbookd::model::{Clock, ExecutionId, Part, RunbookId, StepId, Timestamp};
+use runbookd::app::SystemClock;
+use runbookd::model::{ExecutionId, Part, RunbookId, StepId};
 use runbookd::step::{
     AttemptContext, Call, Dirs, Finished, HttpClient, KillSignal, OutgoingPolicy, Runner, Ways,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tempfile::TempDir;
 use ulid::Ulid;
-
-struct RealClock;
-
-impl Clock for RealClock {
-    fn now(&self) -> Timestamp {
-        SystemTime::now().try_into().unwrap()
-    }
-}
 
 /// A runner with a directory of its own.
 struct Bench {
@@ -37,7 +30,7 @@ impl Bench {
         let dirs = Arc::new(Dirs::prepare(root.path()).unwrap());
         let allowed = OutgoingPolicy::parse_entry("127.0.0.1").unwrap();
         let policy = Arc::new(OutgoingPolicy::new(vec![allowed]));
-        let runner = Runner::new(dirs, client, policy, ways(Ways::none(Arc::new(RealClock))));
+        let runner = Runner::new(dirs, client, policy, ways(Ways::none(Arc::new(SystemClock))));
         let execution = ExecutionId::of(&RunbookId::new("kinds").unwrap(), Ulid::generate());
         Self { root, runner, execution }
     }
