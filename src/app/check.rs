@@ -1,5 +1,6 @@
 //! What can be known before starting: `check`, for the config and every runbook.
 
+use super::needs::Given;
 use super::{Environment, load_config};
 use crate::config::Overrides;
 use crate::document::{Problem, Problems, Severity};
@@ -47,7 +48,7 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> i32 {
         let mut read = Vec::new();
         for (id, path) in files {
             known.push(id.clone());
-            read.push(read_one(&id, &path));
+            read.push(read_one(&id, &path, &Given::of(&config)));
         }
         note_calls(&known, &mut read);
         for file in &read {
@@ -69,27 +70,37 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> i32 {
 struct Read {
     text: String,
     parsed: Result<Parsed, String>,
+    /// What it needs of the config that is not there, a line each.
+    lacking: Vec<String>,
 }
 
 impl Read {
     fn is_good(&self) -> bool {
         let good = |problem: &Problem| problem.severity != Severity::Error;
-        self.parsed.as_ref().is_ok_and(|parsed| parsed.problems.iter().all(good))
+        self.lacking.is_empty() && self.parsed.as_ref().is_ok_and(|parsed| parsed.problems.iter().all(good))
     }
 
     fn rendered(&self) -> String {
         match &self.parsed {
-            Ok(parsed) => Problems::render(&parsed.problems, &self.text),
+            Ok(parsed) => Problems::render(&parsed.problems, &self.text) + &self.lacking.concat(),
             Err(why) => why.clone(),
         }
     }
 }
 
-fn read_one(id: &RunbookId, path: &Path) -> Read {
+fn read_one(id: &RunbookId, path: &Path, given: &Given<'_>) -> Read {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => Read { parsed: Ok(runbook::parse(id, &name, &text)), text },
-        Err(error) => Read { parsed: Err(format!("{name}: {error}\n")), text: String::new() },
+        Ok(text) => {
+            let parsed = runbook::parse(id, &name, &text);
+            let lacking = parsed.runbook.as_ref().map(|runbook| given.lacks(runbook)).unwrap_or_default();
+            let lacking = lacking.iter().map(|lack| format!("{name}: {lack}\n")).collect();
+            Read { parsed: Ok(parsed), text, lacking }
+        }
+        Err(error) => {
+            let (parsed, lacking) = (Err(format!("{name}: {error}\n")), Vec::new());
+            Read { parsed, text: String::new(), lacking }
+        }
     }
 }
 

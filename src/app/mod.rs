@@ -9,6 +9,7 @@ mod check;
 mod clock;
 mod library;
 mod lifecycle;
+mod needs;
 mod oneshot;
 mod siblings;
 mod world;

@@ -90,6 +90,7 @@ fn read_headers<'d>(sources: &Sources<'d>, value: Value<'d>) -> Vec<(String, Str
         if name.value.is_empty() || !name.value.bytes().all(token) {
             refuse(format!("{:?} is not a header's name", name.value), "use letters, digits and -");
         } else if name.value.eq_ignore_ascii_case("authorization") {
+            sources.mask(value.span());
             refuse(
                 "a credential is not a plain header".to_owned(),
                 "use auth, whose secrets are not written here",

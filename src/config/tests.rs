@@ -109,12 +109,22 @@ fn the_commented_examples_are_valid_too() {
     let token = token.display().to_string();
     let text =
         uncommented.replace("/run/secrets/webhook-token", &token).replace("/run/secrets/pagerduty", &token);
-    let variables = [("RUNBOOKD_WEBHOOK_PASSWORD", CANARY), ("RUNBOOKD_JWT_SECRET", CANARY)];
+    let variables = [
+        ("RUNBOOKD_WEBHOOK_PASSWORD", CANARY),
+        ("RUNBOOKD_JWT_SECRET", CANARY),
+        ("RUNBOOKD_ALERTMANAGER_PASSWORD", CANARY),
+    ];
     check_problems(&text, &variables, &Overrides::default(), &[]);
     let config = loaded(&text, &variables, &Overrides::default());
     assert_eq!((config.webhook.bearer.len(), config.webhook.basic.len()), (1, 1));
     assert!(config.auth.jwt.is_some() && config.auth.roles.contains_key("oncall"));
     assert_eq!((config.mappings.len(), config.secrets.len()), (1, 1));
+    let alertmanager = config.alertmanager.unwrap();
+    assert_eq!(alertmanager.urls, ["http://127.0.0.1:9093"]);
+    assert!(
+        matches!(alertmanager.auth, Some(AlertmanagerAuth::Basic(Basic { user, .. })) if user == "runbookd")
+    );
+    assert_eq!(alertmanager.headers, [("X-Scope-OrgID".to_owned(), "tenant".to_owned())]);
 }
 
 #[test]

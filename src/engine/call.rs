@@ -330,3 +330,76 @@ pub fn preview(runbook: &Runbook, state: &State, index: usize) -> String {
         (_, Err(why)) => format!("known only when its turn comes ({why})"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Expect, Labels};
+    use crate::runbook::Silence;
+    use std::time::Duration;
+
+    fn word(text: &str) -> Template {
+        Template::parse(text).unwrap()
+    }
+
+    fn check(kind: &Kind, expected: &Call, shown: &str) {
+        let labels: Labels = [("instance".to_owned(), "db-1".to_owned())].into();
+        let context = Context::builder().labels(&labels).build();
+        let work = render(kind, &context, "e_1.hush").unwrap();
+        assert_eq!(plan(&work), shown);
+        let Work::Call(call) = work else { panic!("{work:?}") };
+        assert_eq!(call, *expected);
+    }
+
+    #[test]
+    fn kinds_that_reach_other_programs_are_rendered_and_shown_without_a_secret() {
+        let expect = Expect::parse("== 1").unwrap();
+        let range = Some(Duration::from_secs(600));
+        check(
+            &Kind::Promql { query: word("up{instance={{ labels.instance | promql }}}"), expect, range },
+            &Call::Promql(PromqlCall { query: "up{instance=\"db-1\"}".into(), expect, range }),
+            "up{instance=\"db-1\"} over 10m == 1?",
+        );
+        let duration = Duration::from_secs(3600);
+        check(
+            &Kind::Silence(Silence {
+                matchers: vec![word("instance=\"{{ labels.instance }}\""), word("job=\"db\"")],
+                duration,
+                comment: word("for {{ labels.instance }}"),
+            }),
+            &Call::Silence(SilenceCall {
+                matchers: vec!["instance=\"db-1\"".into(), "job=\"db\"".into()],
+                duration,
+                comment: "for db-1".into(),
+                key: "e_1.hush".into(),
+            }),
+            "silences {instance=\"db-1\", job=\"db\"} for 1h",
+        );
+        let ended = Call::ExpireSilence(ExpireSilenceCall { key: "e_1.hush".into() });
+        check(&Kind::ExpireSilence, &ended, "ends the silence e_1.hush");
+        let ssh = Ssh {
+            host: word("{{ labels.instance }}"),
+            port: None,
+            user: word("ops"),
+            program: "systemctl".into(),
+            args: vec![word("restart"), word("a b")],
+            key: "ops_key".into(),
+            known_hosts: "/etc/hosts.keys".into(),
+            ok_exit: vec![0],
+            max_output: 1024,
+        };
+        let call = SshCall {
+            host: "db-1".into(),
+            templated_host: true,
+            port: 22,
+            user: "ops".into(),
+            program: "systemctl".into(),
+            args: vec!["restart".into(), "a b".into()],
+            key: "ops_key".into(),
+            known_hosts: "/etc/hosts.keys".into(),
+            ok_exit: vec![0],
+            max_output: 1024,
+        };
+        check(&Kind::Ssh(ssh), &Call::Ssh(call), "on ops@db-1: systemctl restart \"a b\"");
+    }
+}

@@ -101,6 +101,11 @@ fn check_and_validate_say_every_problem_with_its_place() {
     fs::remove_file(dir.path().join("runbooks/broken.toml")).unwrap();
     let check = run(dir.path(), &["check", "--config.file=runbookd.toml"]);
     assert_eq!(check.status.code(), Some(0), "{}", text(&check.stdout));
+    let asking = format!("{GREET}[verify]\npromql = \"up\"\nexpect = \"== 1\"\n");
+    fs::write(dir.path().join("runbooks/asking.toml"), asking).unwrap();
+    let check = run(dir.path(), &["check", "--config.file=runbookd.toml"]);
+    assert_eq!(check.status.code(), Some(1), "{}", text(&check.stdout));
+    assert!(text(&check.stdout).contains("asking.toml: verify asks Prometheus, and the config names none"));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod demo;
 mod docs;
 mod e2e;
 mod intake;
+mod kinds;
 mod lifecycle;
 mod powercut;
 mod shipped;

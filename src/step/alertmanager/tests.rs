@@ -132,7 +132,8 @@ async fn one_that_any_member_knows_is_used_again_and_others_are_not_taken_for_it
     let (second, two) = member_that_says(vec![listed(&[("it", "runbookd", OURS, "pending")])]).await;
     let bench = bench_of(&[&first, GONE, &second], None, &[]);
     assert_eq!(stdout(&bench.run(&silence(&["a=\"b\""])).await), r#"{"silenceID":"it"}"#);
-    (one.await.unwrap(), two.await.unwrap());
+    one.await.unwrap();
+    two.await.unwrap();
     let (first, one) = member_that_says(vec![listed(&others), made("new")]).await;
     let bench = bench_of(&[GONE, &first], None, &[]);
     assert_eq!(stdout(&bench.run(&silence(&["a=\"b\""])).await), r#"{"silenceID":"new"}"#);
@@ -148,7 +149,8 @@ async fn an_answer_that_may_have_been_a_yes_is_not_asked_for_elsewhere() {
     assert_eq!((finished.outcome, finished.http_status), (AttemptOutcome::Failed, Some(502)));
     assert_eq!(finished.retry_after, Some(Duration::from_secs(5)));
     assert_eq!(finished.error.as_deref(), Some("Alertmanager answered 502: no"));
-    (one.await.unwrap(), two.await.unwrap());
+    one.await.unwrap();
+    two.await.unwrap();
 }
 
 #[tokio::test]

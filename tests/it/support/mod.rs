@@ -11,3 +11,4 @@ pub(crate) mod lives;
 pub(crate) mod powercut;
 pub(crate) mod process;
 pub(crate) mod prometheus;
+pub(crate) mod sshd;

@@ -104,7 +104,10 @@ fn open(path: &Path) -> File {
 /// The path of a program from a Debian package.
 pub(crate) fn program(name: &str, package: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file());
+    // Servers lie where only root's PATH leads.
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let mut all = std::env::split_paths(&path).chain(system);
+    let found = all.find_map(|dir| Some(dir.join(name)).filter(|path| path.is_file()));
     found.unwrap_or_else(|| {
         panic!("{name} is not installed: it is in the Debian package {package}, which `make test` installs")
     })
