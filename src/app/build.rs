@@ -89,6 +89,7 @@ pub(super) fn intake_options(config: &Config, instance: &str) -> intake::Options
         episode_ttl: config.automation.episode_ttl,
         queue_deadline: config.automation.queue_deadline,
         queue_limit: config.automation.queue_limit,
+        breakers: config.breakers.clone(),
         instance: instance.to_owned(),
     }
 }
