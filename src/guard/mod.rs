@@ -32,3 +32,16 @@ pub struct BreakerRecord {
     /// Where it stands.
     pub breaker: Breaker,
 }
+
+impl BreakerRecord {
+    /// The record of a breaker of which nothing is known: closed, without a failure.
+    pub fn blank(key: &BreakerKey, profile: &Profile) -> Self {
+        Self {
+            key: key.as_str().to_owned(),
+            profile: profile.name.to_string(),
+            runbook: key.runbook().cloned(),
+            templated: key.is_templated(),
+            breaker: Breaker::default(),
+        }
+    }
+}

@@ -10,7 +10,7 @@ use crate::model::{
     Alert, AlertStatus, Decision, DecisionId, Episode, EpisodeKey, ExecutionId, Reason, Timestamp, Verdict,
 };
 use crate::routing::{self, Library, Route, Rules};
-use crate::store::records::{self, Header, breaker, quarantine, Rejected, Signal, key, read, to_bytes};
+use crate::store::records::{self, Header, Rejected, Signal, breaker, key, quarantine, read, to_bytes};
 use crate::store::{CommitError, Txn};
 use std::time::Duration;
 

@@ -249,7 +249,10 @@ mod tests {
         let (records, _) = chain(2);
         assert_eq!(
             records.iter().map(|record| record.hash.as_str()).collect::<Vec<_>>(),
-            ["e496057070239502be19e3b46f57eabb5ad2fb18f88881d546229c394f32cbf1", "1ec10fc4dfb578c2f92a85ab6e2df72427fff020b247bbcf827b53d7fb665db6"]
+            [
+                "e496057070239502be19e3b46f57eabb5ad2fb18f88881d546229c394f32cbf1",
+                "1ec10fc4dfb578c2f92a85ab6e2df72427fff020b247bbcf827b53d7fb665db6"
+            ]
         );
         assert_eq!(records[0].prev, GENESIS);
     }
@@ -258,7 +261,8 @@ mod tests {
     fn text_that_moves_from_one_field_to_the_next_has_another_hash() {
         let head = AuditHead::default();
         let one = AuditRecord::seal(AuditEntry { user: "ab".into(), target: "c".into(), ..entry("") }, &head);
-        let other = AuditRecord::seal(AuditEntry { user: "a".into(), target: "bc".into(), ..entry("") }, &head);
+        let other =
+            AuditRecord::seal(AuditEntry { user: "a".into(), target: "bc".into(), ..entry("") }, &head);
         assert_ne!(one.hash, other.hash);
     }
 

@@ -45,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "app",
         &[
             "admit",
+            "api",
             "auth",
             "catalogue",
             "config",

@@ -19,8 +19,7 @@ pub fn append(txn: &mut dyn Txn, entry: AuditEntry) -> Result<AuditRecord, Commi
     let head: AuditHead = read(txn, &key::audit_head())?.unwrap_or_default();
     let AuditEntry { at, user, action, target, reason, detail } = entry;
     let detail = detail.into_iter().map(|(name, value)| (name, cut(value))).collect();
-    let entry =
-        AuditEntry { at, user: cut(user), action, target: cut(target), reason: cut(reason), detail };
+    let entry = AuditEntry { at, user: cut(user), action, target: cut(target), reason: cut(reason), detail };
     let record = AuditRecord::seal(entry, &head);
     txn.put(key::audit(record.seq), to_bytes(&record)?);
     txn.put(key::audit_head(), to_bytes(&record.head())?);
@@ -132,7 +131,8 @@ impl Records {
     /// A record behind the stored end, as it is left when the end is removed or put back.
     async fn beyond_head(&self) -> Result<Option<Broken>, ReadError> {
         let scan = Scan { prefix: key::AUDIT.to_vec(), after: None, reverse: true, limit: 1 };
-        let last = self.store.scan(scan).await?.pop().map_or(0, |(key, _)| last_part(&key).parse().unwrap_or(0));
+        let last =
+            self.store.scan(scan).await?.pop().map_or(0, |(key, _)| last_part(&key).parse().unwrap_or(0));
         // Read after the record: the two are written together, so the end cannot be behind by itself.
         let head: AuditHead = self.one(&key::audit_head()).await?.unwrap_or_default();
         Ok((last > head.seq).then_some(Broken::Beyond { last: head.seq, found: last }))

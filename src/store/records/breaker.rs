@@ -68,16 +68,8 @@ fn write(
     key: &BreakerKey,
     profile: &Profile,
     breaker: Breaker,
-) -> Result<BreakerRecord, CommitError> {
-    let record = BreakerRecord {
-        key: key.as_str().to_owned(),
-        profile: profile.name.to_string(),
-        runbook: key.runbook().cloned(),
-        templated: key.is_templated(),
-        breaker,
-    };
-    put(txn, &record)?;
-    Ok(record)
+) -> Result<(), CommitError> {
+    put(txn, &BreakerRecord { breaker, ..BreakerRecord::blank(key, profile) })
 }
 
 fn put(txn: &mut dyn Txn, record: &BreakerRecord) -> Result<(), CommitError> {
@@ -143,32 +135,23 @@ pub fn reset(
     Ok(Some(record))
 }
 
-/// Opens the breaker `key` until it is reset, and writes that into the audit log. `profile` is for one of which
-/// nothing is known yet.
+/// Opens the breaker `key` until it is reset, and writes that into the audit log. Where nothing is kept of it, it
+/// begins as `fresh`; without that the answer is `None`, and nothing is written.
 ///
 /// # Errors
 /// As [`audit::append`].
 pub fn force_open(
     txn: &mut dyn Txn,
-    key: &BreakerKey,
-    profile: &Profile,
+    key: &str,
+    fresh: Option<BreakerRecord>,
     person: &Person,
     now: Timestamp,
-) -> Result<BreakerRecord, CommitError> {
-    let mut record = match get(txn, key.as_str())? {
-        Some(record) => record,
-        None => BreakerRecord {
-            key: key.as_str().to_owned(),
-            profile: profile.name.to_string(),
-            runbook: key.runbook().cloned(),
-            templated: key.is_templated(),
-            breaker: Breaker::default(),
-        },
-    };
+) -> Result<Option<BreakerRecord>, CommitError> {
+    let Some(mut record) = get(txn, key)?.or(fresh) else { return Ok(None) };
     audited(txn, "breaker.open", &record, person, now)?;
     record.breaker.force_open(now);
     put(txn, &record)?;
-    Ok(record)
+    Ok(Some(record))
 }
 
 impl Records {
@@ -204,7 +187,8 @@ impl Records {
                 } else {
                     Some(from_bytes(&key, &bytes)?)
                 };
-                let wanted = record.filter(|record| state.is_none_or(|state| record.breaker.state() == state));
+                let wanted =
+                    record.filter(|record| state.is_none_or(|state| record.breaker.state() == state));
                 if !walk.take(&hash, wanted) {
                     break;
                 }
@@ -246,11 +230,12 @@ impl Records {
     /// As [`crate::store::Store::commit`].
     pub async fn open_breaker(
         &self,
-        key: BreakerKey,
-        profile: Profile,
+        key: &str,
+        fresh: Option<BreakerRecord>,
         person: Person,
         now: Timestamp,
-    ) -> Result<BreakerRecord, CommitError> {
-        transact(&*self.store, move |txn| force_open(txn, &key, &profile, &person, now)).await
+    ) -> Result<Option<BreakerRecord>, CommitError> {
+        let key = key.to_owned();
+        transact(&*self.store, move |txn| force_open(txn, &key, fresh.clone(), &person, now)).await
     }
 }

@@ -1,7 +1,9 @@
 //! Breakers, quarantine and audit in the store: what is kept, what is not, and what is bound together.
 
 use super::*;
-use crate::guard::{Admission, BreakerKey, BreakerState, Change, Outcome, Profile, Profiles, Quarantine};
+use crate::guard::{
+    Admission, BreakerKey, BreakerRecord, BreakerState, Change, Outcome, Profile, Profiles, Quarantine,
+};
 use crate::journal::{AuditEntry, Broken};
 use crate::store::MemoryStore;
 use std::collections::BTreeMap;
@@ -100,7 +102,10 @@ async fn a_person_opens_and_resets_and_both_are_audited_with_the_change() {
     let records = records();
     assert_eq!(records.reset_breaker("runbook:act:a", person(), at(1)).await.unwrap(), None);
     assert!(dump(&records).await.is_empty(), "a reset of nothing leaves nothing");
-    let opened = records.open_breaker(key_of("a"), aggressive(), person(), at(2)).await.unwrap();
+    assert_eq!(records.open_breaker("runbook:act:a", None, person(), at(1)).await.unwrap(), None);
+    assert!(dump(&records).await.is_empty(), "nor does opening what nobody knows");
+    let fresh = Some(BreakerRecord::blank(&key_of("a"), &aggressive()));
+    let opened = records.open_breaker("runbook:act:a", fresh, person(), at(2)).await.unwrap().unwrap();
     assert!(opened.breaker.is_forced());
     let key = key_of("a");
     let admission =
@@ -261,7 +266,8 @@ async fn a_change_whose_audit_record_cannot_be_written_does_not_happen() {
     })
     .await
     .unwrap();
-    let refused = records.open_breaker(key_of("a"), aggressive(), person(), at(1)).await;
+    let fresh = Some(BreakerRecord::blank(&key_of("a"), &aggressive()));
+    let refused = records.open_breaker("runbook:act:a", fresh, person(), at(1)).await;
     assert!(matches!(refused, Err(CommitError::Read(ReadError::Damaged { .. }))), "{refused:?}");
     assert_eq!(records.breaker("runbook:act:a").await.unwrap(), None);
 }

@@ -5,7 +5,7 @@
 
 use super::bench::{Bench, at, corpus, files, firing, library, options, read};
 use runbookd::admit::GATES;
-use runbookd::guard::{Admission, BreakerKey, BreakerState, Outcome, Profiles, Quarantine};
+use runbookd::guard::{Admission, BreakerKey, BreakerRecord, BreakerState, Outcome, Profiles, Quarantine};
 use runbookd::intake::Options;
 use runbookd::model::{Clock as _, Decision, GateVerdict, Matcher, Reason, RunbookId, Target, Verdict};
 use runbookd::routing::{Mapping, Rules, Source};
@@ -62,7 +62,8 @@ impl Given {
             }
             for key in &opened {
                 let person = Person { user: "ada".to_owned(), reason: "test".to_owned() };
-                breaker::force_open(txn, &key_of(key), &profile, &person, now)?;
+                let fresh = Some(BreakerRecord::blank(&key_of(key), &profile));
+                breaker::force_open(txn, key, fresh, &person, now)?;
             }
             Ok(())
         })
