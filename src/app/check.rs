@@ -3,8 +3,9 @@
 use super::{Environment, load_config};
 use crate::config::Overrides;
 use crate::document::{Problem, Problems, Severity};
+use crate::guard::Profiles;
 use crate::model::RunbookId;
-use crate::runbook;
+use crate::runbook::{self, Runbook};
 use std::io::Write;
 use std::path::Path;
 
@@ -45,7 +46,7 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> i32 {
         };
         for (id, path) in files {
             known.push(id.clone());
-            failed |= !report(&id, &path, &mut text).is_some_and(|problems| good(&problems));
+            failed |= !report(&id, &path, &config.breakers, &mut text);
         }
         let unknown = config.check_runbooks(|id| known.contains(id));
         failed |= !unknown.is_empty();
@@ -62,20 +63,31 @@ fn good(problems: &[Problem]) -> bool {
     problems.iter().all(|problem| problem.severity != Severity::Error)
 }
 
-/// Adds what is wrong with one runbook to `text`; `None` when it cannot be read at all.
-fn report(id: &RunbookId, path: &Path, text: &mut String) -> Option<Vec<Problem>> {
+/// Adds what is wrong with one runbook to `text`; whether it is good.
+fn report(id: &RunbookId, path: &Path, profiles: &Profiles, text: &mut String) -> bool {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(file) => {
             let parsed = runbook::parse(id, &name, &file);
             text.push_str(&Problems::render(&parsed.problems, &file));
-            Some(parsed.problems)
+            let profile = parsed.runbook.as_ref().and_then(|runbook| unknown_profile(runbook, profiles));
+            text.extend(profile.iter().map(|why| format!("{name}: {why}\n")));
+            good(&parsed.problems) && profile.is_none()
         }
         Err(error) => {
             text.push_str(&format!("{name}: {error}\n"));
-            None
+            false
         }
     }
+}
+
+/// What is wrong with the breaker profile a runbook names, if it is none of the config's.
+pub(super) fn unknown_profile(runbook: &Runbook, profiles: &Profiles) -> Option<String> {
+    let known: Vec<&str> = profiles.names().collect();
+    profiles.get(&runbook.breaker).is_none().then(|| {
+        let (name, known) = (&runbook.breaker, known.join(", "));
+        format!("there is no breaker profile {name:?} (known: {known}; add [breakers.{name}] to the config)")
+    })
 }
 
 fn runbook_files(dir: &Path) -> std::io::Result<Vec<(RunbookId, std::path::PathBuf)>> {
@@ -94,4 +106,25 @@ fn runbook_files(dir: &Path) -> std::io::Result<Vec<(RunbookId, std::path::PathB
 fn say(out: &mut dyn Write, text: &str) {
     // A reader that has gone has read enough.
     let _gone = out.write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_the_config_does_not_have_is_named_with_those_it_has() {
+        let id = RunbookId::new("act").unwrap();
+        let text = "title = \"T\"\nmode = \"auto\"\n[[steps]]\nid = \"a\"\nwait = { for = \"1s\" }\n";
+        let mut runbook = runbook::parse(&id, "act.toml", text).runbook.unwrap();
+        assert_eq!(unknown_profile(&runbook, &Profiles::default()), None);
+        runbook.breaker = "agressive".to_owned();
+        assert_eq!(
+            unknown_profile(&runbook, &Profiles::default()).as_deref(),
+            Some(
+                "there is no breaker profile \"agressive\" (known: default, aggressive, tolerant; \
+                 add [breakers.agressive] to the config)"
+            )
+        );
+    }
 }

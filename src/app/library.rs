@@ -1,7 +1,9 @@
 //! Keeps the runbooks live: what the catalogue reads becomes the library that routing goes by.
 
+use super::check::unknown_profile;
 use crate::catalogue::{self, Catalogue, Change, ChangeKind, Live, Versions};
 use crate::document::{Problem, Severity};
+use crate::guard::Profiles;
 use crate::model::{Clock, RunbookId};
 use crate::routing::{Library, Listed};
 use crate::runbook::{self, Pinned, Runbook};
@@ -21,6 +23,8 @@ pub(super) struct Shelf {
     catalogue: Catalogue<Runbook>,
     numbers: Numbers,
     metrics: Metrics,
+    /// The breaker profiles in force, to complain of a runbook that names another.
+    profiles: RwLock<Profiles>,
 }
 
 /// The store numbers the versions.
@@ -42,7 +46,13 @@ impl Versions for Numbers {
 }
 
 impl Shelf {
-    pub(super) fn new(dir: &Path, records: Records, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        dir: &Path,
+        records: Records,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+        profiles: Profiles,
+    ) -> Self {
         let parse = |id: &RunbookId, file_name: &str, text: &str| {
             let runbook::Parsed { runbook, problems, hash } = runbook::parse(id, file_name, text);
             catalogue::Parsed { runbook, problems, hash }
@@ -54,7 +64,13 @@ impl Shelf {
             catalogue: Catalogue::new(parse),
             numbers: Numbers { records, clock },
             metrics,
+            profiles: RwLock::new(profiles),
         }
+    }
+
+    /// Puts other breaker profiles in force.
+    pub(super) fn adopt(&self, profiles: &Profiles) {
+        *self.profiles.write().unwrap_or_else(PoisonError::into_inner) = profiles.clone();
     }
 
     /// Reads the directory and puts what is good in force. True when every file is good.
@@ -110,6 +126,10 @@ impl Shelf {
     }
 
     fn pin(&self, id: &RunbookId, live: &Live<Runbook>) -> Listed {
+        let profiles = self.profiles.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(why) = unknown_profile(&live.runbook, &profiles) {
+            tracing::warn!(runbook = %id, why, "the runbook's breaker goes by the profile default");
+        }
         for warning in &live.warnings {
             tracing::warn!(runbook = %id, "{warning}");
         }
