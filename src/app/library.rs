@@ -2,6 +2,7 @@
 
 use super::check::unknown_profile;
 use crate::catalogue::{self, Catalogue, Change, ChangeKind, Live, Versions};
+use crate::config::Config;
 use crate::document::{Problem, Severity};
 use crate::guard::Profiles;
 use crate::model::{Clock, RunbookId};
@@ -12,7 +13,7 @@ use crate::telemetry::{Metrics, StepKind};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The live runbooks and the files that could not be read.
@@ -46,13 +47,7 @@ impl Versions for Numbers {
 }
 
 impl Shelf {
-    pub(super) fn new(
-        dir: &Path,
-        records: Records,
-        clock: Arc<dyn Clock>,
-        metrics: Metrics,
-        profiles: Profiles,
-    ) -> Self {
+    pub(super) fn new(config: &Config, records: Records, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
         let parse = |id: &RunbookId, file_name: &str, text: &str| {
             let runbook::Parsed { runbook, problems, hash } = runbook::parse(id, file_name, text);
             catalogue::Parsed { runbook, problems, hash }
@@ -60,11 +55,11 @@ impl Shelf {
         Self {
             library: Arc::default(),
             broken: Arc::default(),
-            dir: dir.to_owned(),
+            dir: config.runbooks.dir.clone(),
             catalogue: Catalogue::new(parse),
             numbers: Numbers { records, clock },
             metrics,
-            profiles: RwLock::new(profiles),
+            profiles: RwLock::new(config.breakers.clone()),
         }
     }
 

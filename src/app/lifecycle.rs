@@ -188,8 +188,7 @@ impl Daemon {
         let records = Records::new(Arc::clone(&store));
         let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
         let (wake, queue) = (Arc::new(Notify::new()), Arc::new(QueueCount::default()));
-        let (dir, profiles) = (&config.runbooks.dir, config.breakers.clone());
-        let shelf = Shelf::new(dir, records.clone(), Arc::clone(&clock), metrics.clone(), profiles);
+        let shelf = Shelf::new(config, records.clone(), Arc::clone(&clock), metrics.clone());
         let instance = instance_name();
         let (runner, world) = world(config, &dirs)?;
         let engine = Engine::new(Parts {

@@ -4,7 +4,7 @@
 //! back never makes anybody wait longer than the wait itself: a time in the future is taken for now.
 
 use super::Profile;
-use crate::model::{Timestamp, after};
+use crate::model::{AttemptOutcome, ExecutionStatus, Reason, Timestamp, after};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -40,6 +40,42 @@ pub enum Outcome {
     Failure,
     /// It says nothing: a person's stop, a resolved alert, a gate's denial. Only gives the probe back.
     NotCounted,
+}
+
+impl Outcome {
+    /// What the end of an execution says to the breaker of its runbook and target.
+    pub fn of_execution(status: ExecutionStatus, reason: Option<Reason>) -> Self {
+        use ExecutionStatus as Status;
+        // Why it turned round, whatever that came to: nothing that the runbook or the target did.
+        let is_outside = matches!(
+            reason,
+            Some(
+                Reason::Stopped
+                    | Reason::Resolved
+                    | Reason::BreakerOpen
+                    | Reason::Quarantined
+                    | Reason::Unreadable
+            )
+        );
+        match status {
+            Status::Succeeded => Self::Success,
+            // Not even the way back was found: that is a failure, whoever asked for it.
+            Status::RollbackFailed => Self::Failure,
+            Status::Failed | Status::NotVerified | Status::RolledBack if !is_outside => Self::Failure,
+            _ => Self::NotCounted,
+        }
+    }
+
+    /// What the end of an attempt says to the breaker its step names; `None` for one that was interrupted, because it
+    /// runs again and is still waited for.
+    pub fn of_attempt(outcome: AttemptOutcome) -> Option<Self> {
+        Some(match outcome {
+            AttemptOutcome::Succeeded => Self::Success,
+            AttemptOutcome::Failed | AttemptOutcome::TimedOut | AttemptOutcome::Unknown => Self::Failure,
+            AttemptOutcome::Stopped => Self::NotCounted,
+            AttemptOutcome::Interrupted => return None,
+        })
+    }
 }
 
 /// A change of state worth telling people about.

@@ -111,7 +111,11 @@ fn a_breaker_that_a_person_opened_denies_until_it_is_reset_also_after_a_crash() 
     let started = decided(&daemon, "Down", target);
     assert_eq!(started["reason"], "matched");
     assert_eq!(finished(&daemon, started["execution_id"].as_str().unwrap())["status"], "succeeded");
+    check_log(&daemon);
+}
 
+/// Three changes, newest first, whole.
+fn check_log(daemon: &Daemon) {
     let log = daemon.json("/api/audit");
     let seen: Vec<_> = log["audit"].as_array().unwrap().iter().collect();
     let is = |at: usize, action: &str, target: &str, reason: &str| {

@@ -169,6 +169,31 @@ fn a_lower_threshold_counts_from_the_next_failure_on() {
 }
 
 #[test]
+fn only_what_the_runbook_or_its_target_did_is_a_failure() {
+    use ExecutionStatus as Status;
+    for status in ExecutionStatus::ALL {
+        let expected = match status {
+            Status::Succeeded => Success,
+            Status::Failed | Status::NotVerified | Status::RolledBack | Status::RollbackFailed => Failure,
+            _ => NotCounted,
+        };
+        assert_eq!(Outcome::of_execution(*status, None), expected, "{status}");
+        let by_a_person = if *status == Status::RollbackFailed { Failure } else { NotCounted };
+        if expected == Failure {
+            for reason in [Reason::StepFailed, Reason::Timeout, Reason::UnknownOutcome, Reason::NotVerified] {
+                assert_eq!(Outcome::of_execution(*status, Some(reason)), Failure, "{status} {reason}");
+            }
+            for reason in [Reason::Stopped, Reason::Resolved, Reason::BreakerOpen] {
+                assert_eq!(Outcome::of_execution(*status, Some(reason)), by_a_person, "{status} {reason}");
+            }
+        }
+    }
+    let counted: Vec<_> = AttemptOutcome::ALL.iter().map(|outcome| Outcome::of_attempt(*outcome)).collect();
+    let expected = [Some(Success), Some(Failure), Some(Failure), Some(NotCounted), Some(Failure), None];
+    assert_eq!(counted, expected);
+}
+
+#[test]
 fn what_is_stored_reads_back_equal() {
     let profile = profile(1, 10, 3);
     let mut breaker = Breaker::default();
