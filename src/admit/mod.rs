@@ -2,7 +2,7 @@
 //!
 //! In: a [`Case`], that is the alert, its episode and what routing selected. Out: a [`Ruling`] that holds
 //! the answer of *every* gate. Whatever decides about an alert calls [`decide`], so answers cannot differ.
-//! Pure. May import: `model`, `runbook`, `routing`, `journal`. Must never: read the store or the clock, or
+//! Pure. May import: `model`, `runbook`, `routing`, `journal`, `guard`. Must never: read the store or the clock, or
 //! start anything. New gate: one file, one line in [`GATES`], one reason code.
 
 mod context;
@@ -12,6 +12,7 @@ mod prepare;
 pub use context::{Subject, context, context_with};
 pub use prepare::{Denial, Request, plan};
 
+use crate::guard::{Breaker, Quarantine};
 use crate::journal::Created;
 use crate::model::{Alert, Episode, GateReport, GateVerdict, Reason, Timestamp, Verdict, after};
 use crate::routing::Route;
@@ -29,6 +30,10 @@ pub struct Case<'c> {
     pub route: &'c Route,
     /// The execution it would become, or why it cannot; `None` where routing selected nothing.
     pub plan: Option<&'c Result<Created, Denial>>,
+    /// The quarantine of the plan's target, if it is in one.
+    pub quarantine: Option<&'c Quarantine>,
+    /// The breaker of the plan's runbook and target; `None` while it is closed without a failure.
+    pub breaker: Option<&'c Breaker>,
     /// Now.
     pub now: Timestamp,
     /// An episode without a delivery for so long is over.
@@ -85,6 +90,8 @@ pub const GATES: &[Gate] = &[
     (Reason::UnknownRunbook, gate::unknown_runbook::ask),
     (Reason::NotAllowed, gate::not_allowed::ask),
     (Reason::Disabled, gate::disabled::ask),
+    (Reason::Quarantined, gate::quarantined::ask),
+    (Reason::BreakerOpen, gate::breaker_open::ask),
     (Reason::InvalidInput, gate::invalid_input::ask),
     (Reason::InvalidTarget, gate::invalid_target::ask),
     (Reason::Shadow, gate::shadow::ask),

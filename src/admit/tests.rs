@@ -84,7 +84,9 @@ fn planned(route: &Route, alert: &Alert) -> Option<Result<Created, Denial>> {
 
 fn ruled(alert: &Alert, episode: Option<&Episode>, route: &Route, now: i64) -> Ruling {
     let plan = planned(route, alert);
-    decide(&Case { alert, episode, route, plan: plan.as_ref(), now: at(now), episode_ttl: TTL })
+    let (quarantine, breaker) = (None, None);
+    let plan = plan.as_ref();
+    decide(&Case { alert, episode, route, plan, quarantine, breaker, now: at(now), episode_ttl: TTL })
 }
 
 /// What a firing that began at `starts_at` is decided to be at `now`.
@@ -138,7 +140,7 @@ fn without_a_runbook_the_gates_about_one_do_not_apply() {
     let ruling = ruled(&firing, None, &Route::Nothing, 100);
     let verdicts: Vec<GateVerdict> = ruling.gates.iter().map(|report| report.verdict).collect();
     use GateVerdict::{Deny, Off, Pass};
-    assert_eq!(verdicts, [Pass, Pass, Pass, Deny, Off, Off, Off, Off, Off, Off]);
+    assert_eq!(verdicts, [Pass, Pass, Pass, Deny, Off, Off, Off, Off, Off, Off, Off, Off]);
     assert_eq!(ruling.reason, Reason::NoRunbook);
 }
 

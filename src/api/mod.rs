@@ -1,11 +1,13 @@
 //! The JSON bodies of answers, made from journals, headers and decisions.
 //!
-//! May import: `model`, `journal`, `store::records` (plain types), `runbook`. Must never: know HTTP or ask
+//! May import: `model`, `journal`, `store::records` (plain types), `runbook`, `guard`. Must never: know HTTP or ask
 //! for anything; what is shown is what is given. Field names are a promise to scripts.
 
 mod execution;
+mod guard;
 
 pub use execution::{ExecutionView, summary};
+pub use guard::{audit_check, breaker, quarantine};
 
 use crate::model::ExecutionStatus;
 use crate::runbook::Pinned;
@@ -93,6 +95,10 @@ pub struct IntegrationStatus {
     pub runbook_alert_mappings: BTreeMap<String, String>,
     /// When this was answered.
     pub last_updated: String,
+    /// Breakers that are not closed, 500 at most.
+    pub open_breakers: Vec<Value>,
+    /// Targets that automation leaves alone, 500 at most.
+    pub quarantined: Vec<Value>,
     /// Runbook files whose last reading failed.
     pub broken_runbooks: Vec<Value>,
     /// When the last webhook was accepted.

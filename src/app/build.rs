@@ -78,6 +78,7 @@ pub(super) fn engine_limits(config: &Config) -> crate::engine::Limits {
     crate::engine::Limits {
         queue_deadline: config.automation.queue_deadline,
         queue_limit: config.automation.queue_limit,
+        breakers: config.breakers.clone(),
     }
 }
 
@@ -98,6 +99,7 @@ pub(super) fn intake_options(config: &Config, instance: &str) -> intake::Options
         episode_ttl: config.automation.episode_ttl,
         queue_deadline: config.automation.queue_deadline,
         queue_limit: config.automation.queue_limit,
+        breakers: config.breakers.clone(),
         instance: instance.to_owned(),
     }
 }

@@ -4,9 +4,10 @@ use super::needs::Given;
 use super::{Environment, load_config};
 use crate::config::Overrides;
 use crate::document::{Problem, Problems, Severity};
+use crate::guard::Profiles;
 use crate::model::RunbookId;
 use crate::runbook::links::{self, Calls};
-use crate::runbook::{self, Parsed};
+use crate::runbook::{self, Links, Parsed, Runbook};
 use std::io::Write;
 use std::path::Path;
 
@@ -48,7 +49,7 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> i32 {
         let mut read = Vec::new();
         for (id, path) in files {
             known.push(id.clone());
-            read.push(read_one(&id, &path, &Given::of(&config)));
+            read.push(read_one(&id, &path, &Given::of(&config), &config.breakers));
         }
         note_calls(&known, &mut read);
         for file in &read {
@@ -88,11 +89,14 @@ impl Read {
     }
 }
 
-fn read_one(id: &RunbookId, path: &Path, given: &Given<'_>) -> Read {
+fn read_one(id: &RunbookId, path: &Path, given: &Given<'_>, profiles: &Profiles) -> Read {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(text) => {
-            let parsed = runbook::parse(id, &name, &text);
+            let mut parsed = runbook::parse(id, &name, &text);
+            let profile =
+                parsed.runbook.as_ref().map(|runbook| unknown_profile(runbook, &parsed.links, profiles));
+            parsed.problems.extend(profile.flatten());
             let lacking = parsed.runbook.as_ref().map(|runbook| given.lacks(runbook)).unwrap_or_default();
             let lacking = lacking.iter().map(|lack| format!("{name}: {lack}\n")).collect();
             Read { parsed: Ok(parsed), text, lacking }
@@ -119,6 +123,11 @@ fn note_calls(ids: &[RunbookId], read: &mut [Read]) {
     }
 }
 
+/// What is wrong with the breaker profile a runbook names, if it is none of the config's.
+pub(super) fn unknown_profile(runbook: &Runbook, links: &Links, profiles: &Profiles) -> Option<Problem> {
+    links::unknown_breaker(&runbook.breaker, links, profiles.names())
+}
+
 fn runbook_files(dir: &Path) -> std::io::Result<Vec<(RunbookId, std::path::PathBuf)>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -135,4 +144,24 @@ fn runbook_files(dir: &Path) -> std::io::Result<Vec<(RunbookId, std::path::PathB
 fn say(out: &mut dyn Write, text: &str) {
     // A reader that has gone has read enough.
     let _gone = out.write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_the_config_does_not_have_is_named_with_those_it_has() {
+        let id = RunbookId::new("act").unwrap();
+        let problem = |profile: &str| {
+            let text = format!("breaker = \"{profile}\"\n[[steps]]\nid = \"a\"\nwait = {{ for = \"1s\" }}\n");
+            let parsed = runbook::parse(&id, "act.toml", &text);
+            unknown_profile(&parsed.runbook.unwrap(), &parsed.links, &Profiles::default())
+        };
+        assert_eq!(problem("tolerant"), None);
+        let problem = problem("agressive").unwrap();
+        assert_eq!((problem.line, problem.column), (1, 11));
+        assert_eq!(problem.message, "there is no breaker profile `agressive`");
+        assert_eq!(problem.help, "did you mean \"aggressive\"?");
+    }
 }

@@ -1,7 +1,10 @@
 //! Keeps the runbooks live: what the catalogue reads becomes the library that routing goes by.
 
+use super::check::unknown_profile;
 use crate::catalogue::{self, Catalogue, Change, ChangeKind, Live, Snapshot, Versions};
+use crate::config::Config;
 use crate::document::{Problem, Severity};
+use crate::guard::Profiles;
 use crate::model::{Clock, RunbookId};
 use crate::routing::{Library, Listed};
 use crate::runbook::links::{self, Calls};
@@ -11,7 +14,7 @@ use crate::telemetry::{Metrics, StepKind};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The live runbooks and the files that could not be read.
@@ -22,6 +25,8 @@ pub(super) struct Shelf {
     catalogue: Catalogue<Shelved>,
     numbers: Numbers,
     metrics: Metrics,
+    /// The breaker profiles in force, to complain of a runbook that names another.
+    profiles: RwLock<Profiles>,
 }
 
 /// A runbook, and where its file speaks of others.
@@ -49,7 +54,7 @@ impl Versions for Numbers {
 }
 
 impl Shelf {
-    pub(super) fn new(dir: &Path, records: Records, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+    pub(super) fn new(config: &Config, records: Records, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
         let parse = |id: &RunbookId, file_name: &str, text: &str| {
             let runbook::Parsed { runbook, problems, hash, links } = runbook::parse(id, file_name, text);
             let runbook = runbook.map(|runbook| Shelved { runbook, links });
@@ -58,11 +63,17 @@ impl Shelf {
         Self {
             library: Arc::default(),
             broken: Arc::default(),
-            dir: dir.to_owned(),
+            dir: config.runbooks.dir.clone(),
             catalogue: Catalogue::new(parse),
             numbers: Numbers { records, clock },
             metrics,
+            profiles: RwLock::new(config.breakers.clone()),
         }
+    }
+
+    /// Puts other breaker profiles in force.
+    pub(super) fn adopt(&self, profiles: &Profiles) {
+        *self.profiles.write().unwrap_or_else(PoisonError::into_inner) = profiles.clone();
     }
 
     /// Reads the directory and puts what is good in force. True when every file is good.
@@ -173,6 +184,10 @@ impl Shelf {
     }
 
     fn pin(&self, id: &RunbookId, live: &Live<Shelved>) -> Listed {
+        let profiles = self.profiles.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(problem) = unknown_profile(&live.runbook.runbook, &live.runbook.links, &profiles) {
+            tracing::warn!(runbook = %id, %problem, "the runbook's breaker goes by the profile default");
+        }
         for warning in &live.warnings {
             tracing::warn!(runbook = %id, "{warning}");
         }

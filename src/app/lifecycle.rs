@@ -189,7 +189,7 @@ impl Daemon {
         let records = Records::new(Arc::clone(&store));
         let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
         let (wake, queue) = (Arc::new(Notify::new()), Arc::new(QueueCount::default()));
-        let shelf = Shelf::new(&config.runbooks.dir, records.clone(), Arc::clone(&clock), metrics.clone());
+        let shelf = Shelf::new(config, records.clone(), Arc::clone(&clock), metrics.clone());
         let instance = instance_name();
         let ids = Arc::new(Ids::after(latest.as_deref()));
         let (runner, world) = world(config, &dirs)?;
@@ -325,13 +325,14 @@ impl Daemon {
                 }
                 self.services.intake.reconfigure(build::intake_options(&config, &self.services.instance));
                 self.services.engine.reconfigure(build::engine_limits(&config));
+                self.shelf.adopt(&config.breakers);
                 self.edge.replace_auth(auth);
                 *self.services.config.write().unwrap_or_else(PoisonError::into_inner) =
                     build::config_items(&config);
                 self.config_in_force.store(true, Ordering::SeqCst);
                 self.note_reload(all_good);
                 tracing::info!(
-                    "config reloaded: mappings, credentials and queue limits are in force; the rest needs a restart"
+                    "config reloaded: mappings, credentials, queue limits and breaker profiles are in force; the rest needs a restart"
                 );
             }
             (_, refused) => {

@@ -2,8 +2,10 @@
 //!
 //! May import everything but `cli`. Must never: decide anything a room should decide. `lifecycle` is the
 //! story of a process from start to end; `build` turns the config into rooms; `library` keeps the runbooks
-//! live; `oneshot` is one execution without a server; `check` is what can be known before starting.
+//! live; `oneshot` is one execution without a server; `check` is what can be known before starting,
+//! `audit` what can be checked of a stopped one.
 
+mod audit;
 mod build;
 mod check;
 mod clock;
@@ -14,6 +16,7 @@ mod oneshot;
 mod siblings;
 mod world;
 
+pub use audit::verify_audit;
 pub use check::{CheckOptions, check};
 pub use clock::SystemClock;
 pub use lifecycle::{ServeOptions, serve};

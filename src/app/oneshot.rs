@@ -11,6 +11,7 @@ use crate::config::{Config, Overrides};
 use crate::document::Problems;
 use crate::engine::verb::Actor;
 use crate::engine::{Engine, Limits, Parts};
+use crate::guard::Profiles;
 use crate::journal::{AttemptResult, Event, State, Trigger, TriggerKind};
 use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, Part, RunbookId, StepStatus};
 use crate::runbook::{self, Pinned};
@@ -174,7 +175,11 @@ async fn run(
         max_running: 1,
         runbooks: Arc::new(siblings),
         ids: Arc::new(ids),
-        limits: Limits { queue_deadline: Duration::from_secs(60), queue_limit: 1 },
+        limits: Limits {
+            queue_deadline: Duration::from_secs(60),
+            queue_limit: 1,
+            breakers: Profiles::default(),
+        },
     });
     let news = engine.news();
     let scheduler = tokio::spawn(engine.clone().schedule(None));

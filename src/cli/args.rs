@@ -73,6 +73,27 @@ pub(super) enum Verb {
         #[command(subcommand)]
         verb: DecisionsVerb,
     },
+    /// Show, reset and open the circuit breakers that keep runbooks from what they do not help
+    Breakers {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        verb: BreakersVerb,
+    },
+    /// Show and clear the targets that automation leaves alone
+    Quarantine {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        verb: QuarantineVerb,
+    },
+    /// Show who changed what, and check that the record of it is whole
+    Audit {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        verb: AuditVerb,
+    },
     /// Show every setting of the server with its source
     Config(Server),
     /// Make a token to use the API with, signed here; prints only the token
@@ -213,6 +234,80 @@ pub(super) struct DecisionFilter {
     /// Only of this runbook
     #[arg(long, value_name = "ID")]
     pub(super) runbook: Option<String>,
+    /// Only from then on: a time (2026-08-01T10:00:00Z) or a duration back from now (1h)
+    #[arg(long, value_name = "WHEN")]
+    pub(super) since: Option<String>,
+    #[command(flatten)]
+    pub(super) page: Page,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BreakersVerb {
+    /// List the breakers that failed since their last success, or are not closed
+    List {
+        /// Only in this state: closed, open or half_open
+        #[arg(long)]
+        state: Option<String>,
+        #[command(flatten)]
+        page: Page,
+    },
+    /// Close a breaker and forgive its failures
+    Reset(Breaker),
+    /// Open a breaker; it stays open until it is reset
+    Open(Breaker),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Breaker {
+    /// Its key, such as runbook:disk_full:db-1
+    #[arg(value_parser = not_blank)]
+    pub(super) key: String,
+    /// Why, for the record
+    #[arg(long, value_parser = not_blank)]
+    pub(super) reason: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum QuarantineVerb {
+    /// List the quarantined targets
+    List {
+        #[command(flatten)]
+        page: Page,
+    },
+    /// Let automation act on a target again
+    Clear {
+        /// The target, as the list shows it
+        #[arg(value_parser = not_blank)]
+        target: String,
+        /// Why, for the record
+        #[arg(long, value_parser = not_blank)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditVerb {
+    /// List what was changed, the newest first
+    List(AuditFilter),
+    /// Check every record against the one before it; exit code 1 when one was changed or is missing
+    Verify {
+        /// Check the storage of a stopped server here, without a server
+        #[arg(long = "storage.path", value_name = "DIR")]
+        storage_path: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AuditFilter {
+    /// Only by this person, or by runbookd for what automation did
+    #[arg(long)]
+    pub(super) user: Option<String>,
+    /// Only this action, such as breaker.reset
+    #[arg(long)]
+    pub(super) action: Option<String>,
+    /// Only on this
+    #[arg(long)]
+    pub(super) target: Option<String>,
     /// Only from then on: a time (2026-08-01T10:00:00Z) or a duration back from now (1h)
     #[arg(long, value_name = "WHEN")]
     pub(super) since: Option<String>,

@@ -100,7 +100,16 @@ impl Client {
 
     /// POSTs a JSON body.
     pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Answer, Quit> {
-        let request = self.request(Method::POST, path).timeout(ANSWER).body(body.to_string());
+        self.tell(Method::POST, path, body).await
+    }
+
+    /// DELETEs, with a JSON body that says why.
+    pub(super) async fn delete(&self, path: &[&str], body: &Value) -> Result<Answer, Quit> {
+        self.tell(Method::DELETE, path, body).await
+    }
+
+    async fn tell(&self, method: Method, path: &[&str], body: &Value) -> Result<Answer, Quit> {
+        let request = self.request(method, path).timeout(ANSWER).body(body.to_string());
         self.answer(request.header(ACCEPT, "application/json").header(CONTENT_TYPE, "application/json")).await
     }
 

@@ -6,6 +6,7 @@
 //! Must never: read the process environment or the time by itself once started, or follow a redirect with a token.
 
 mod args;
+mod audit;
 mod client;
 mod config;
 mod decisions;
@@ -13,6 +14,7 @@ mod escape;
 mod executions;
 mod field;
 mod follow;
+mod guard;
 mod json;
 mod options;
 mod program;
@@ -40,6 +42,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{IsTerminal as _, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What the composition root does for the verbs that need it. Each gives the exit code of the process.
@@ -50,6 +53,11 @@ pub trait Program {
     fn check(&self, options: CheckOptions) -> i32;
     /// Executes one runbook right here, without a server.
     fn execute(&self, options: ExecuteOptions) -> i32;
+    /// Checks the audit log in the storage of a stopped server; the answer is that of `GET /api/audit/verify`.
+    ///
+    /// # Errors
+    /// A sentence, when the storage cannot be read.
+    fn verify_audit(&self, storage: &Path) -> Result<serde_json::Value, String>;
 }
 
 /// What a verb may know of the process it runs in.
@@ -143,6 +151,18 @@ fn carry_out(
         Verb::Executions { server, verb } => ask(&server, env, screen, async |client, screen| {
             executions::run(client, &verb, env, screen).await
         }),
+        Verb::Breakers { server, verb } => {
+            ask(&server, env, screen, async |client, screen| guard::breakers(client, &verb, screen).await)
+        }
+        Verb::Quarantine { server, verb } => {
+            ask(&server, env, screen, async |client, screen| guard::quarantine(client, &verb, screen).await)
+        }
+        Verb::Audit { server, verb: args::AuditVerb::Verify { storage_path: Some(path) } } => {
+            audit::verify_here(&path, server.output, program, screen)
+        }
+        Verb::Audit { server, verb } => {
+            ask(&server, env, screen, async |client, screen| audit::run(client, &verb, env, screen).await)
+        }
         Verb::Decisions { server, verb } => {
             ask(&server, env, screen, async |client, screen| decisions::run(client, &verb, env, screen).await)
         }

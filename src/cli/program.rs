@@ -6,6 +6,7 @@ use super::{CheckOptions, ExecuteOptions, Program, ServeOptions, Settings};
 use crate::app;
 use crate::config::Overrides;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The program as it is linked: the whole daemon.
 #[derive(Debug)]
@@ -61,5 +62,9 @@ impl Program for Daemon {
             env: self.variables.clone(),
         };
         app::execute(&options, &mut std::io::stdout(), &mut std::io::stderr())
+    }
+
+    fn verify_audit(&self, storage: &Path) -> Result<serde_json::Value, String> {
+        app::verify_audit(storage)
     }
 }

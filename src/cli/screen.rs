@@ -69,12 +69,12 @@ fn color_of(status: &str) -> Option<u8> {
     const RED: u8 = 31;
     const YELLOW: u8 = 33;
     match status {
-        "succeeded" | "enabled" | "execute" | "pass" => Some(GREEN),
+        "succeeded" | "enabled" | "execute" | "pass" | "closed" => Some(GREEN),
         "failed" | "not_verified" | "rollback_failed" | "timed_out" | "unknown" | "halted" | "error"
-        | "deny" => Some(RED),
+        | "deny" | "open" => Some(RED),
         "queued" | "awaiting_approval" | "running" | "paused" | "verifying" | "rolling_back" | "waiting"
         | "interrupted" | "stopped" | "rejected" | "expired" | "rolled_back" | "draining" | "disabled"
-        | "approve" => Some(YELLOW),
+        | "approve" | "half_open" => Some(YELLOW),
         _ => None,
     }
 }

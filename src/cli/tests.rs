@@ -3,6 +3,7 @@
 mod args;
 mod codes;
 mod follow;
+mod guard;
 mod show;
 mod stub;
 mod token;
@@ -32,6 +33,17 @@ impl Program for Recorder {
     fn execute(&self, options: ExecuteOptions) -> i32 {
         self.0.borrow_mut().push(format!("{options:?}"));
         42
+    }
+    fn verify_audit(&self, storage: &Path) -> Result<serde_json::Value, String> {
+        match storage.to_str() {
+            Some("whole") => {
+                Ok(serde_json::json!({ "ok": true, "records": 3, "head": "00ff", "problem": null }))
+            }
+            Some("broken") => Ok(
+                serde_json::json!({ "ok": false, "records": 1, "head": "00", "problem": "record 2 is not what was written" }),
+            ),
+            other => Err(format!("{other:?} holds no store")),
+        }
     }
 }
 

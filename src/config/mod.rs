@@ -3,11 +3,12 @@
 //! [`load`] is a function of its arguments and the files that secrets and keys are read from. One file per
 //! section holds its type, defaults and checks; `source` layers the origins, `schema` lists every key.
 //! New key: a field and a read in its section, a line in `schema::KEYS`, a line in `config/runbookd.toml`.
-//! May import: `model`, `document`. Must never: read the process environment, start anything, show a secret.
+//! May import: `model`, `document`, `guard`. Must never: read the process environment, start anything, show a secret.
 
 mod alertmanager;
 mod auth;
 mod automation;
+mod breakers;
 mod mapping;
 mod network;
 mod outgoing;
@@ -33,6 +34,7 @@ pub use store::{Store, StoreKind};
 pub use webhook::{Basic, Webhook};
 
 use crate::document::{Place, Problem, Problems, Severity, Table, parse};
+use crate::guard::Profiles;
 use crate::model::{RunbookId, Secret};
 use source::{Setting, Sources};
 use std::collections::BTreeMap;
@@ -66,6 +68,8 @@ pub struct Config {
     pub alertmanager: Option<Alertmanager>,
     /// `[prometheus]`, when its URL is given.
     pub prometheus: Option<Prometheus>,
+    /// The built-in profiles and those of `[breakers.NAME]`.
+    pub breakers: Profiles,
     /// `[secrets.NAME]`, by name.
     pub secrets: BTreeMap<String, Secret>,
     items: Vec<Item>,
@@ -188,6 +192,7 @@ impl Config {
             outgoing: Outgoing::read(sources, root),
             alertmanager: Alertmanager::read(sources, root, &named),
             prometheus: Prometheus::read(sources, root),
+            breakers: breakers::read(sources, root),
             secrets: named.into_iter().filter_map(|(name, secret)| Some((name, secret?))).collect(),
             items: Vec::new(),
         }

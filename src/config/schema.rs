@@ -9,7 +9,7 @@ use crate::document::{Shape, nearest};
 /// One key.
 #[derive(Debug)]
 pub(super) struct Key {
-    /// Its path; `mappings` and `secrets` stand for whole tables.
+    /// Its path; `mappings`, `breakers` and `secrets` stand for whole tables.
     pub(super) name: &'static str,
     /// What its variable is read as; `None` where only the file can give it.
     pub(super) shape: Option<Shape>,
@@ -67,6 +67,7 @@ pub(super) const KEYS: &[Key] = &[
     in_file("alertmanager.auth"),
     in_file("alertmanager.headers"),
     key("prometheus.url", Shape::Text),
+    in_file("breakers"),
     in_file("secrets"),
 ];
 

@@ -345,7 +345,7 @@ mod tests {
     fn check(kind: &Kind, expected: &Call, shown: &str) {
         let labels: Labels = [("instance".to_owned(), "db-1".to_owned())].into();
         let context = Context::builder().labels(&labels).build();
-        let work = render(kind, &context, "e_1.hush").unwrap();
+        let work = render(kind, &context, &Given { args: None, silence: "e_1.hush" }).unwrap();
         assert_eq!(plan(&work), shown);
         let Work::Call(call) = work else { panic!("{work:?}") };
         assert_eq!(call, *expected);

@@ -7,6 +7,7 @@
 
 mod attempts;
 mod child;
+mod guards;
 mod questions;
 mod think;
 
@@ -20,8 +21,9 @@ use crate::runbook::Runbook;
 use crate::step::Killer;
 use crate::store::CommitError;
 use crate::store::records::{Header, append, create, transact};
+use guards::Denied;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use think::Round;
 use tokio::task::JoinSet;
@@ -44,6 +46,8 @@ pub(super) struct Drive {
     /// Their tasks: they end with the driver, and their processes with them.
     tasks: JoinSet<()>,
     questions: questions::Questions,
+    /// What the breakers did not allow in the round that is being thought.
+    denied: Vec<Denied>,
     /// A slot and its lock are its own, so it may leave the queue.
     may_start: bool,
     /// The daemon is going: outcomes are recorded as interrupted.
@@ -65,6 +69,7 @@ impl Drive {
             attempts: HashMap::new(),
             tasks: JoinSet::new(),
             questions: questions::Questions::default(),
+            denied: Vec::new(),
             may_start: false,
             interrupting: false,
         }
@@ -188,13 +193,20 @@ impl Drive {
     /// Adds what follows to `events`, commits, and carries out. False when the driver must go.
     async fn record(&mut self, events: Vec<Event>, replies: Vec<Reply>) -> bool {
         let now = self.shared.clock.now();
-        let Some((round, state)) = self.think(events, now) else { return false };
-        if !round.events.is_empty() {
-            let wake =
-                round.wake.filter(|_| !round.in_line && round.starts.is_empty() && self.attempts.is_empty());
-            if !self.commit(&round, header_of(&state, wake), now).await {
-                return false;
+        self.denied.clear();
+        let (round, state) = loop {
+            let Some((round, state)) = self.think(events.clone(), now) else { return false };
+            if round.events.is_empty() {
+                break (round, state);
             }
+            match self.commit(&round, &state, now).await {
+                Ok(()) => break (round, state),
+                // Another thought, in which that does not begin; every denial takes one more thing away.
+                Err(Some(denied)) => self.denied.push(denied),
+                Err(None) => return false,
+            }
+        };
+        if !round.events.is_empty() {
             let before = std::mem::replace(&mut self.state, state);
             self.obey(&before, &round.events);
             self.tell(&before, &round.events);
@@ -207,7 +219,11 @@ impl Drive {
         true
     }
 
-    async fn commit(&mut self, round: &Round, header: Header, now: Timestamp) -> bool {
+    /// Makes the round durable. What the breakers deny is given back; with nothing, the driver must go.
+    async fn commit(&mut self, round: &Round, state: &State, now: Timestamp) -> Result<(), Option<Denied>> {
+        let wake =
+            round.wake.filter(|_| !round.in_line && round.starts.is_empty() && self.attempts.is_empty());
+        let (header, guards) = (header_of(state, wake), self.guards(round, state, now));
         let entries: Vec<Entry> = round
             .events
             .iter()
@@ -217,16 +233,33 @@ impl Drive {
         let mut told = false;
         loop {
             let (id, batch, head) = (self.id.clone(), entries.clone(), header.clone());
-            let children = round.children.clone();
+            let (children, guards) = (round.children.clone(), guards.clone());
+            let denied = Arc::new(Mutex::new(None));
+            let told_denied = Arc::clone(&denied);
             let store = Arc::clone(self.shared.records.store());
             let work = move |txn: &mut dyn crate::store::Txn| {
+                let changes = match guards.apply(txn, now)? {
+                    Ok(changes) => changes,
+                    Err(why) => {
+                        *told_denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                        return Err(CommitError::Refused("a guard says no".to_owned()));
+                    }
+                };
                 for child in &children {
                     create(txn, child.clone(), now)?;
                 }
-                append(txn, &id, &batch, &head)
+                append(txn, &id, &batch, &head)?;
+                Ok(changes)
             };
-            match transact(&*store, work).await {
-                Ok(()) => return true,
+            let committed = transact(&*store, work).await;
+            if let Some(denied) = denied.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Err(Some(denied));
+            }
+            match committed {
+                Ok(changes) => {
+                    super::tell::breakers(&self.id, &self.runbook, &changes);
+                    return Ok(());
+                }
                 Err(error @ CommitError::Full { .. }) => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::error!(execution_id = %self.id, %error, "the execution waits for room on the disk");
@@ -236,17 +269,17 @@ impl Drive {
                     }
                     tokio::time::sleep(FULL_PAUSE).await;
                 }
-                Err(CommitError::Shut) => return false,
+                Err(CommitError::Shut) => return Err(None),
                 Err(error @ CommitError::Failed(_)) => {
                     self.kill(Duration::ZERO, false, true);
                     self.shared.fatal(&error.to_string());
-                    return false;
+                    return Err(None);
                 }
                 Err(error @ (CommitError::Refused(_) | CommitError::Read(_))) => {
                     self.kill(Duration::ZERO, false, true);
                     tracing::error!(execution_id = %self.id, %error, "the execution is left alone until a stop or the next start");
                     self.shared.registry().abandon(&self.id);
-                    return false;
+                    return Err(None);
                 }
             }
         }

@@ -20,6 +20,7 @@ mod view;
 pub use call::preview;
 pub use registry::Counts;
 
+use crate::guard::Profiles;
 use crate::journal::{Entry, Event, State};
 use crate::model::{Clock, ExecutionId, ExecutionStatus, Reason, RunbookId, between};
 use crate::runbook::{self, Pinned, Runbook};
@@ -65,6 +66,8 @@ pub struct Limits {
     pub queue_deadline: Duration,
     /// How many may wait.
     pub queue_limit: usize,
+    /// The breaker profiles.
+    pub breakers: Profiles,
 }
 
 /// What the engine is made of.

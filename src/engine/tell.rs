@@ -1,8 +1,9 @@
 //! What durable events mean for metrics and logs.
 
 use super::Shared;
+use crate::guard::Change;
 use crate::journal::{Event, State};
-use crate::model::{ExecutionStatus, StepStatus, between};
+use crate::model::{ExecutionId, ExecutionStatus, StepStatus, between};
 use crate::runbook::Runbook;
 use crate::telemetry::StepKind;
 use std::time::Duration;
@@ -33,6 +34,20 @@ pub(super) fn tell(shared: &Shared, runbook: &Runbook, before: &State, state: &S
             }
             Event::Finished { .. } => over(shared, runbook, state),
             _ => {}
+        }
+    }
+}
+
+/// Tells of breakers that opened or closed by an outcome of `id`.
+pub(super) fn breakers(id: &ExecutionId, runbook: &Runbook, changes: &[(String, Change)]) {
+    for (breaker, change) in changes {
+        match change {
+            Change::Opened { failures, retry_at } => tracing::warn!(
+                execution_id = %id, runbook = %runbook.id, breaker, failures, retry_at = %retry_at, "breaker opened"
+            ),
+            change => {
+                tracing::info!(execution_id = %id, runbook = %runbook.id, breaker, ?change, "breaker changed")
+            }
         }
     }
 }

@@ -117,7 +117,7 @@ impl Bench {
             max_running,
             runbooks: Arc::new(NoRunbooks),
             ids: Arc::new(Ids::after(None)),
-            limits: Limits { queue_deadline: LONG, queue_limit: 1000 },
+            limits: Limits { queue_deadline: LONG, queue_limit: 1000, breakers: Profiles::default() },
         });
         tokio::spawn(engine.clone().schedule(None));
         Self { engine, store, stage, clock, wake, queue, created: 0 }

@@ -3,6 +3,7 @@
 use super::announcement::Announcement;
 use super::decode::{self, Element, MalformedBody};
 use super::ruling::{Ground, rule};
+use crate::guard::Profiles;
 use crate::model::{Clock, ExecutionId, RunbookId, Timestamp};
 use crate::routing::{Library, Rules};
 use crate::store::Ids;
@@ -46,6 +47,8 @@ pub struct Options {
     pub queue_deadline: Duration,
     /// How many may wait.
     pub queue_limit: usize,
+    /// The profiles of breakers.
+    pub breakers: Profiles,
     /// This instance's name.
     pub instance: String,
 }
@@ -165,6 +168,7 @@ impl Intake {
             let ground = Ground {
                 rules: &options.rules,
                 library: &library,
+                breakers: &options.breakers,
                 ids: &ids,
                 now,
                 episode_ttl: options.episode_ttl,

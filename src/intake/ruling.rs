@@ -3,13 +3,14 @@
 use super::announcement::Announcement;
 use super::decode::Element;
 use crate::admit::{self, Case, Denial, Request, Ruling};
+use crate::guard::{BreakerKey, BreakerRecord, Profiles, Quarantine};
 use crate::journal::{Created, Trigger, TriggerKind};
 use crate::model::{
     Alert, AlertStatus, Decision, DecisionId, Episode, EpisodeKey, ExecutionId, Reason, Timestamp, Verdict,
 };
 use crate::routing::{self, Library, Route, Rules};
 use crate::store::Ids;
-use crate::store::records::{self, Header, Rejected, Signal, key, read, to_bytes};
+use crate::store::records::{self, Header, Rejected, Signal, breaker, key, quarantine, read, to_bytes};
 use crate::store::{CommitError, Txn};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub(super) struct Ground<'g> {
     pub(super) rules: &'g Rules,
     pub(super) library: &'g Library,
+    pub(super) breakers: &'g Profiles,
     pub(super) ids: &'g Ids,
     pub(super) now: Timestamp,
     pub(super) episode_ttl: Duration,
@@ -66,11 +68,14 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     let before: Option<Episode> = read(txn, &key)?;
     let route = routing::route(alert, ground.rules, ground.library);
     let plan = planned(ground, alert, &route);
+    let (quarantine, breaker) = standing(txn, plan.as_ref())?;
     let case = Case {
         alert,
         episode: before.as_ref(),
         route: &route,
         plan: plan.as_ref(),
+        quarantine: quarantine.as_ref(),
+        breaker: breaker.as_ref().map(|record| &record.breaker),
         now: ground.now,
         episode_ttl: ground.episode_ttl,
     };
@@ -114,9 +119,36 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     }
     txn.put(key, to_bytes(&after)?);
     if let Some(created) = started {
+        take_probe(txn, ground, &route, &created)?;
         records::create(txn, created, ground.now)?;
     }
     Ok(Announcement::of(&fresh, Some(alert)))
+}
+
+/// What stands against the plan's target: its quarantine, and the breaker of the runbook there.
+fn standing(
+    txn: &mut dyn Txn,
+    plan: Option<&Result<Created, Denial>>,
+) -> Result<(Option<Quarantine>, Option<BreakerRecord>), CommitError> {
+    let Some(Ok(created)) = plan else { return Ok((None, None)) };
+    let target = created.target.as_ref();
+    let quarantine = target.map(|target| quarantine::get(txn, target)).transpose()?.flatten();
+    let key = BreakerKey::of_runbook(&created.runbook, target);
+    Ok((quarantine, breaker::get(txn, key.as_str())?))
+}
+
+/// An execution that starts while its breaker is half-open is the one its breaker waits for, from this commit on.
+fn take_probe(
+    txn: &mut dyn Txn,
+    ground: &Ground<'_>,
+    route: &Route,
+    created: &Created,
+) -> Result<(), CommitError> {
+    let name = route.pinned().map_or("default", |pinned| pinned.runbook.breaker.as_str());
+    let key = BreakerKey::of_runbook(&created.runbook, created.target.as_ref());
+    let profile = ground.breakers.or_default(name);
+    // The gate has asked the same question of the same record.
+    breaker::admit(txn, &key, profile, created.id.as_str(), ground.now).map(drop)
 }
 
 /// The record of what was ruled.

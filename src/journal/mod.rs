@@ -3,11 +3,13 @@
 //! May import: `model`. Must never: decide what comes next (that is `engine::transition`), do I/O or ask
 //! for the time. Every event carries its time; replaying a journal gives the same state on every machine.
 
+mod audit;
 mod event;
 mod fold;
 mod record;
 mod state;
 
+pub use audit::{AuditEntry, AuditHead, AuditRecord, Broken, GENESIS, Verifier, verify};
 pub use event::{Change, DecodeError, Entry, Event, Skip, decode, encode};
 pub use fold::IllegalEvent;
 pub use record::{AttemptResult, Created, Inherited, Output, Parent, StepHead, Trigger, TriggerKind};

@@ -28,6 +28,10 @@ words! {
         NotAllowed = "not_allowed",
         /// The runbook's mode is `disabled`.
         Disabled = "disabled",
+        /// A rollback failed on the target, and nobody has cleared it since.
+        Quarantined = "quarantined",
+        /// The breaker of the runbook and the target is open.
+        BreakerOpen = "breaker_open",
         /// An input is missing or does not match its pattern.
         InvalidInput = "invalid_input",
         /// The target is missing, blank or a pattern.
@@ -69,6 +73,8 @@ impl Reason {
         Self::UnknownRunbook,
         Self::NotAllowed,
         Self::Disabled,
+        Self::Quarantined,
+        Self::BreakerOpen,
         Self::InvalidInput,
         Self::InvalidTarget,
         Self::Shadow,
@@ -87,6 +93,8 @@ impl Reason {
             Self::UnknownRunbook => "the selected runbook does not exist or cannot be read",
             Self::NotAllowed => "the runbook's [allow] does not let this alert select it",
             Self::Disabled => "the runbook's mode is disabled",
+            Self::Quarantined => "a rollback failed on the target, and nobody has cleared it since",
+            Self::BreakerOpen => "the runbook failed on the target too often, its breaker is open",
             Self::InvalidInput => "an input is missing or does not match its pattern",
             Self::InvalidTarget => "the target is missing, blank or a pattern",
             Self::Shadow => "the runbook's mode is shadow: it is shown, not run",

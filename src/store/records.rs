@@ -10,20 +10,32 @@
 //! | `e/` | fingerprint and label hash | [`Episode`] |
 //! | `b/` | hash of an element that is no alert | [`Rejected`] |
 //! | `d/` | ULID of a decision | [`Decision`] |
+//! | `k/` | hash of a breaker's key | [`BreakerRecord`](crate::guard::BreakerRecord); none while closed without a failure |
+//! | `ko/` | the same hash | empty: the breaker is not closed |
+//! | `q/` | hash of a target | [`Quarantine`](crate::guard::Quarantine) |
+//! | `a/` | sequence | one [`AuditRecord`]; `a-head` is the end of their chain |
 //! | `v/ h/ w/` | runbook `/` version, hash; runbook | file text; version; latest version |
 //!
-//! ULIDs sort by time, so lists need no index of their own. May import: `model`, `journal`.
+//! ULIDs sort by time, so lists need no index of their own. May import: `model`, `journal`, `guard`.
 
+pub mod audit;
+pub mod breaker;
 mod executions;
 mod list;
+pub mod quarantine;
 mod queue;
 
+#[cfg(test)]
+mod tests;
+
+pub use audit::{AuditCheck, AuditFilter};
+pub use breaker::Person;
 pub use executions::{Created, append, create};
 pub use list::{DecisionFilter, ExecutionFilter, Page};
 pub use queue::QueueCount;
 
 use super::{CommitError, Pair, ReadError, Scan, Store, Txn};
-use crate::journal::{Entry, Parent, TriggerKind, decode};
+use crate::journal::{AuditRecord, Entry, Parent, TriggerKind, decode};
 use crate::model::{
     Decision, DecisionId, Episode, EpisodeKey, ExecutionId, ExecutionStatus, Reason, RunbookId, Target,
     Timestamp,
@@ -210,6 +222,45 @@ pub mod key {
     /// Of an episode.
     pub fn episode(key: &EpisodeKey) -> Vec<u8> {
         join("e/", &[&key.fingerprint.to_string(), &label_hash(&key.labels)])
+    }
+
+    /// All breakers, as a prefix.
+    pub const BREAKER: &[u8] = b"k/";
+    /// All breakers that are not closed, as a prefix.
+    pub const TRIPPED: &[u8] = b"ko/";
+    /// All quarantined targets, as a prefix.
+    pub const QUARANTINE: &[u8] = b"q/";
+    /// The whole audit log, as a prefix.
+    pub const AUDIT: &[u8] = b"a/";
+
+    /// Of a breaker; strangers choose the key, so it is hashed to a bounded length.
+    pub fn breaker(key: &str) -> Vec<u8> {
+        breaker_of_hash(&short_hash(key.as_bytes()))
+    }
+
+    /// Of the breaker whose key has this hash.
+    pub fn breaker_of_hash(hash: &str) -> Vec<u8> {
+        join("k/", &[hash])
+    }
+
+    /// That a breaker is not closed.
+    pub fn tripped(key: &str) -> Vec<u8> {
+        join("ko/", &[&short_hash(key.as_bytes())])
+    }
+
+    /// Of the quarantine of a target.
+    pub fn quarantine(target: &str) -> Vec<u8> {
+        join("q/", &[&short_hash(target.as_bytes())])
+    }
+
+    /// Of one record of the audit log.
+    pub fn audit(seq: u64) -> Vec<u8> {
+        join("a/", &[&format!("{seq:010}")])
+    }
+
+    /// Of the end of the audit log.
+    pub fn audit_head() -> Vec<u8> {
+        b"a-head".to_vec()
     }
 
     /// Of the stored text of a runbook's version.

@@ -19,6 +19,7 @@ enum Door {
     Webhook,
     Read,
     Execute,
+    Audit,
     Admin,
 }
 
@@ -42,6 +43,13 @@ const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("POST", "/api/executions/x_1/stop", "/api/executions/{id}/stop", Door::Execute),
     ("GET", "/api/decisions", "/api/decisions", Door::Read),
     ("GET", "/api/decisions/x", "/api/decisions/{id}", Door::Read),
+    ("GET", "/api/breakers", "/api/breakers", Door::Read),
+    ("POST", "/api/breakers/a%2Fb/reset", "/api/breakers/{key}/reset", Door::Execute),
+    ("POST", "/api/breakers/a%2Fb/open", "/api/breakers/{key}/open", Door::Execute),
+    ("GET", "/api/quarantine", "/api/quarantine", Door::Read),
+    ("DELETE", "/api/quarantine/a", "/api/quarantine/{target}", Door::Execute),
+    ("GET", "/api/audit", "/api/audit", Door::Audit),
+    ("GET", "/api/audit/verify", "/api/audit/verify", Door::Audit),
     ("GET", "/api/config", "/api/config", Door::Admin),
     ("GET", "/health", "/health", Door::Open),
     ("GET", "/-/healthy", "/-/healthy", Door::Open),
@@ -99,7 +107,7 @@ fn ask(
 fn every_route_opens_to_its_own_credentials_and_to_no_other() {
     let daemon = daemon();
     let roles =
-        ["viewer", "operator", "editor", "admin", "nobody-knows"].map(|role| (role, token(role, &[])));
+        ["viewer", "operator", "editor", "sre", "admin", "nobody-knows"].map(|role| (role, token(role, &[])));
     for (method, path, _, door) in ROUTES {
         let status = |credential: Option<&str>| ask(&daemon, method, path, credential, Some("{}")).status;
         let open = *door == Door::Open;
@@ -116,8 +124,9 @@ fn every_route_opens_to_its_own_credentials_and_to_no_other() {
                 (Door::Open, _) => None,
                 (Door::Webhook, _) => Some(401),
                 (_, "admin")
-                | (Door::Read, "viewer" | "operator" | "editor")
-                | (Door::Execute, "operator") => None,
+                | (Door::Read, "viewer" | "operator" | "editor" | "sre")
+                | (Door::Execute, "operator" | "sre")
+                | (Door::Audit, "sre") => None,
                 _ => Some(403),
             };
             let got = status(Some(token));

@@ -8,6 +8,7 @@ mod crash;
 mod demo;
 mod docs;
 mod e2e;
+mod guard;
 mod intake;
 mod kinds;
 mod lifecycle;

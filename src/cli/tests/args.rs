@@ -150,6 +150,13 @@ fn every_verb_has_help_that_fits_and_the_version_is_that_of_the_package() {
         &["executions", "output"],
         &["decisions", "list"],
         &["decisions", "show"],
+        &["breakers", "list"],
+        &["breakers", "reset"],
+        &["breakers", "open"],
+        &["quarantine", "list"],
+        &["quarantine", "clear"],
+        &["audit", "list"],
+        &["audit", "verify"],
     ] {
         let Outcome { code, out, err } = outcome(&[verb, &["--help"]].concat());
         assert_eq!((code, err.as_str()), (0, ""), "{verb:?}");

@@ -2,10 +2,11 @@
 
 use super::Drive;
 use super::attempts::{self, Start};
+use super::guards::Denied;
 use crate::engine::call::{self, Work};
 use crate::engine::transition::{self, Next};
 use crate::journal::{Created, Entry, Event, State};
-use crate::model::{ExecutionId, ExecutionStatus, Part, Role, StepStatus, Timestamp, after, between};
+use crate::model::{ExecutionId, ExecutionStatus, Part, Reason, Role, StepStatus, Timestamp, after, between};
 use crate::runbook::{Kind, Step};
 use std::time::Duration;
 
@@ -45,8 +46,7 @@ impl Drive {
                 Next::Done => return Some((round, state)),
                 // Only now: what resolved, expired or stopped it while it was queued has been heard.
                 Next::Idle { .. } if self.may_start && state.status == ExecutionStatus::Queued => {
-                    let timeout = Duration::from_millis(state.created.timeout_ms);
-                    Event::Started { deadline: after(now, timeout) }
+                    self.leave_queue(&state, now)
                 }
                 Next::Idle { wake } => {
                     round.wake = wake;
@@ -105,6 +105,10 @@ impl Drive {
         if self.interrupting || self.shared.registry().is_draining() {
             return Begin::Later;
         }
+        if let Some(why) = self.denied_part(index, part) {
+            let reason = Some(Reason::BreakerOpen);
+            return Begin::Event(transition::refusal(state, index, part, reason, why));
+        }
         if let (Kind::Runbook { .. }, Role::Main) = (&step.kind, part.role) {
             return match self.child(state, index, part, attempt, now) {
                 Ok(child) => {
@@ -125,12 +129,38 @@ impl Drive {
         {
             self.shared.budgets().first(&dependency, now);
         }
+        let breaker = match self.breaker_key(state, index) {
+            _ if part.role != Role::Main => None,
+            Ok(key) => key.map(|key| key.as_str().to_owned()),
+            Err(why) => return Begin::Event(transition::refusal(state, index, part, None, why)),
+        };
         let (deadline, total) = deadlines(step, state, index, part, now);
-        let (id, breaker, child) = (step.id.clone(), None, None);
+        let (id, child) = (step.id.clone(), None);
         Begin::Intend(
             Event::StepIntended { step: id, part, attempt, deadline, total, plan, breaker, child },
             work,
         )
+    }
+
+    /// It starts, unless its breaker or the quarantine of its target said no.
+    fn leave_queue(&self, state: &State, now: Timestamp) -> Event {
+        let denied = self.denied.iter().find_map(|denied| match denied {
+            Denied::Start(reason, why) => Some((*reason, why.clone())),
+            Denied::Part(..) => None,
+        });
+        if let Some((reason, why)) = denied {
+            let status = ExecutionStatus::Rejected;
+            return Event::Finished { status, reason: Some(reason), message: Some(why) };
+        }
+        let timeout = Duration::from_millis(state.created.timeout_ms);
+        Event::Started { deadline: after(now, timeout) }
+    }
+
+    fn denied_part(&self, index: usize, part: Part) -> Option<String> {
+        self.denied.iter().find_map(|denied| match denied {
+            Denied::Part(at, of, why) if (*at, *of) == (index, part) => Some(why.clone()),
+            _ => None,
+        })
     }
 
     /// Another attempt, if what it depends on bears one more.

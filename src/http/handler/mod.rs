@@ -1,10 +1,12 @@
 //! What answers each route. A handler reads its request, asks one room, and shapes the answer.
 //!
-//! May import: `api`, `auth`, `intake`, `routing`, `runbook`, `engine`, `store::records`, `step` (live output),
-//! `telemetry`. Must never: decide who may do what (the table says), or write to the store by itself.
+//! May import: `api`, `auth`, `intake`, `routing`, `runbook`, `engine`, `store::records`, `guard`, `step` (live
+//! output), `telemetry`. Must never: decide who may do what (the table says), or write to the store by itself.
 
+mod audit;
 mod decisions;
 mod executions;
+mod guard;
 mod operations;
 mod runbooks;
 mod webhook;
@@ -19,8 +21,8 @@ use crate::model::{Clock, RunbookId};
 use crate::routing::Library;
 use crate::runbook::Runbook;
 use crate::step::Runner;
-use crate::store::ReadError;
 use crate::store::records::Records;
+use crate::store::{CommitError, ReadError};
 use crate::telemetry::{AuthFailure, Metrics};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -90,7 +92,9 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
     use Method::Get;
     const READ: Access = Needs(Permission::Read);
     const EXECUTE: Access = Needs(Permission::Execute);
+    const AUDIT: Access = Needs(Permission::Audit);
     let get = |path, access, handler| route(&[Get], path, access, BodyLimit::None, handler);
+    let post = |path, handler| route(&[Method::Post], path, EXECUTE, CONTROL_BODY, handler);
     let s = |f| with(services, f);
     vec![
         Route {
@@ -115,22 +119,23 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
             READ,
             with(services, executions::output),
         ),
-        route(
-            &[Method::Post],
-            "/api/executions/{id}/control",
-            EXECUTE,
-            CONTROL_BODY,
-            with(services, executions::control),
-        ),
-        route(
-            &[Method::Post],
-            "/api/executions/{id}/stop",
-            EXECUTE,
-            CONTROL_BODY,
-            with(services, executions::stop),
-        ),
+        post("/api/executions/{id}/control", with(services, executions::control)),
+        post("/api/executions/{id}/stop", with(services, executions::stop)),
         get("/api/decisions", READ, with(services, decisions::list)),
         get("/api/decisions/{id}", READ, with(services, decisions::show)),
+        get("/api/breakers", READ, with(services, guard::breakers)),
+        post("/api/breakers/{key}/reset", with(services, guard::reset)),
+        post("/api/breakers/{key}/open", with(services, guard::open)),
+        get("/api/quarantine", READ, with(services, guard::quarantined)),
+        route(
+            &[Method::Delete],
+            "/api/quarantine/{target}",
+            EXECUTE,
+            CONTROL_BODY,
+            with(services, guard::clear),
+        ),
+        get("/api/audit", AUDIT, with(services, audit::list)),
+        get("/api/audit/verify", AUDIT, with(services, audit::verify)),
         get("/api/config", Needs(Permission::Admin), with(services, operations::config)),
         get("/health", Open, with(services, operations::health)),
         get("/-/healthy", Open, with(services, operations::healthy)),
@@ -167,6 +172,19 @@ fn unreadable(error: &ReadError) -> ApiError {
         "store_unreadable",
         "the store cannot be read; see the log",
         Duration::from_secs(10),
+    )
+}
+
+/// A change that did not happen, because it and its audit record could not be made durable together.
+fn not_durable(error: &CommitError) -> ApiError {
+    if let CommitError::Read(error) = error {
+        return unreadable(error);
+    }
+    tracing::error!(%error, "a change was refused: it could not be made durable");
+    ApiError::unavailable(
+        "store_unavailable",
+        "the change could not be made durable, nothing of it remains; try it again",
+        Duration::from_secs(5),
     )
 }
 

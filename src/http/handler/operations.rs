@@ -1,7 +1,8 @@
 //! Health, readiness, metrics, config and the integration's status: what operators and probes ask.
 
-use super::Services;
-use crate::api::{IntegrationStatus, tally};
+use super::{Services, guard, unreadable};
+use crate::api::{self, IntegrationStatus, tally};
+use crate::guard::{BreakerRecord, BreakerState};
 use crate::http::{ApiError, Reply, Request};
 use crate::model::{Timestamp, between};
 use crate::telemetry::Gauges;
@@ -10,6 +11,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+/// The most breakers and quarantined targets that the status shows.
+const SHOWN: usize = 500;
+/// The most breakers and quarantined targets that a scrape looks at, and the most breakers with a series of their own.
+const COUNTED: usize = 10_000;
+const SERIES: usize = 1000;
 
 /// Whether alerts are taken and executions driven; why not, in a sentence.
 fn trouble(services: &Services) -> Option<String> {
@@ -45,6 +52,8 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
         json!({ "id": id, "problems": problems.iter().map(ToString::to_string).collect::<Vec<_>>() })
     });
     let last = services.last_webhook.load(Ordering::SeqCst);
+    let open = services.records.tripped(SHOWN).await.map_err(|error| unreadable(&error))?;
+    let quarantined = services.records.quarantined(None, SHOWN).await.map_err(|error| unreadable(&error))?;
     Ok(Reply::json(&IntegrationStatus {
         status,
         reason: trouble,
@@ -54,6 +63,8 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
         awaiting_approval,
         runbook_alert_mappings: mappings,
         last_updated: services.clock.now().to_string(),
+        open_breakers: open.iter().map(api::breaker).collect(),
+        quarantined: quarantined.items.iter().map(api::quarantine).collect(),
         broken_runbooks: broken.collect(),
         last_webhook_at: Timestamp::from_millisecond(last).ok().filter(|_| last > 0).map(|at| at.to_string()),
         version: env!("CARGO_PKG_VERSION"),
@@ -102,10 +113,45 @@ pub(super) async fn metrics(services: Arc<Services>, request: Request) -> Result
         queue_length: tally(&counts.by_status).1,
         queue_oldest_age: counts.oldest_queued.map_or(Duration::ZERO, |since| between(since, now)),
         store_size_bytes: Some(services.records.store().health().size_bytes),
+        quarantined_targets: services.records.count_quarantined(COUNTED).await.ok().map(|count| count as u64),
+        ..breaker_gauges(&services).await
     };
     let accept = request.headers.get("accept").and_then(|value| value.to_str().ok());
     let (content_type, text) = services.metrics.encode(accept, &gauges);
     Ok(Reply::bytes(content_type, text))
+}
+
+/// The families about breakers; empty while the store cannot be read.
+async fn breaker_gauges(services: &Services) -> Gauges {
+    let Ok(tripped) = services.records.tripped(COUNTED).await else { return Gauges::default() };
+    let library = services.library();
+    let literal = guard::literal_keys(&library);
+    let mut states: BTreeMap<String, BreakerState> =
+        literal.iter().take(SERIES).map(|key| (key.as_str().to_owned(), BreakerState::Closed)).collect();
+    let mut counts = BTreeMap::new();
+    for pinned in library.good() {
+        for state in [BreakerState::Open, BreakerState::HalfOpen] {
+            counts.insert((pinned.runbook.id.clone(), state.as_str()), 0_u64);
+        }
+    }
+    for BreakerRecord { key, runbook, templated, breaker, .. } in tripped {
+        if !templated && (states.len() < SERIES || states.contains_key(&key)) {
+            states.insert(key, breaker.state());
+        }
+        if let Some(runbook) = runbook {
+            *counts.entry((runbook, breaker.state().as_str())).or_default() += 1;
+        }
+    }
+    let number = |state| match state {
+        BreakerState::Closed => 1,
+        BreakerState::Open => 2,
+        BreakerState::HalfOpen => 3,
+    };
+    Gauges {
+        breaker_states: states.into_iter().map(|(key, state)| (key, number(state))).collect(),
+        breakers: counts.into_iter().map(|((runbook, state), count)| (runbook, state, count)).collect(),
+        ..Gauges::default()
+    }
 }
 
 pub(super) async fn reload(services: Arc<Services>, _: Request) -> Result<Reply, ApiError> {

@@ -157,7 +157,7 @@ impl Records {
 }
 
 /// A bounded walk from the newest key to older ones.
-struct Walk<T> {
+pub(super) struct Walk<T> {
     prefix: Vec<u8>,
     position: Option<String>,
     items: Vec<T>,
@@ -168,12 +168,12 @@ struct Walk<T> {
 }
 
 impl<T> Walk<T> {
-    fn new(prefix: Vec<u8>, cursor: Option<&str>, limit: usize) -> Self {
+    pub(super) fn new(prefix: Vec<u8>, cursor: Option<&str>, limit: usize) -> Self {
         let position = cursor.map(str::to_owned);
         Self { prefix, position, items: Vec::new(), limit, looked_at: 0, ended: false, full: false }
     }
 
-    fn next_scan(&self) -> Option<Scan> {
+    pub(super) fn next_scan(&self) -> Option<Scan> {
         if self.ended || self.full || self.looked_at >= LOOKED_AT {
             return None;
         }
@@ -181,17 +181,17 @@ impl<T> Walk<T> {
         Some(Scan { prefix: self.prefix.clone(), after, reverse: true, limit: STRIDE })
     }
 
-    fn saw(&mut self, pairs: usize) {
+    pub(super) fn saw(&mut self, pairs: usize) {
         self.looked_at += pairs;
         self.ended = pairs < STRIDE;
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.ended = true;
     }
 
     /// Notes one key looked at; false when the page has no room for what it held.
-    fn take(&mut self, ulid: &str, item: Option<T>) -> bool {
+    pub(super) fn take(&mut self, ulid: &str, item: Option<T>) -> bool {
         if let Some(item) = item {
             if self.items.len() == self.limit {
                 self.full = true;
@@ -203,7 +203,7 @@ impl<T> Walk<T> {
         true
     }
 
-    fn page(self) -> Page<T> {
+    pub(super) fn page(self) -> Page<T> {
         let more = self.full || !self.ended;
         Page { next_cursor: self.position.filter(|_| more), items: self.items }
     }

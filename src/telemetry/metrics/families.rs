@@ -5,7 +5,7 @@
 use super::labels::{AuthFailure, Code, StepKind};
 use super::process::ProcessFacts;
 use super::{Build, Gauges};
-use crate::model::{AlertStatus, ExecutionStatus, Reason, StepStatus, Verdict};
+use crate::model::{AlertStatus, ExecutionStatus, Reason, RunbookId, StepStatus, Verdict};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
@@ -40,6 +40,8 @@ label_sets! {
     HttpLabels { route: Arc<str>, method: &'static str, code: Code }
     RouteLabels { route: Arc<str> }
     AuthLabels { reason: &'static str }
+    BreakerLabels { breaker: String }
+    BreakersLabels { runbook: Arc<str>, state: &'static str }
     BuildLabels { version: &'static str, revision: &'static str }
 }
 
@@ -252,7 +254,11 @@ pub(super) fn decision_pairs() -> impl Iterator<Item = (Verdict, Reason)> {
 }
 
 /// The registry of what is true now, made for one scrape.
-pub(super) fn current(now: &Gauges, process: &ProcessFacts) -> Registry {
+pub(super) fn current(
+    now: &Gauges,
+    process: &ProcessFacts,
+    runbook_label: impl Fn(&RunbookId) -> Arc<str>,
+) -> Registry {
     let mut registry = Registry::default();
     let own = registry.sub_registry_with_prefix("runbookd");
     let active: Family<StatusLabels, Gauge> = Family::default();
@@ -270,8 +276,30 @@ pub(super) fn current(now: &Gauges, process: &ProcessFacts) -> Registry {
         ConstGauge::new(now.queue_oldest_age.as_secs_f64()),
     );
     own.register("store_size_bytes", "Bytes the store takes on disk", Maybe(now.store_size_bytes));
+    guard_gauges(own, now, runbook_label);
     process_gauges(registry.sub_registry_with_prefix("process"), process);
     registry
+}
+
+fn guard_gauges(registry: &mut Registry, now: &Gauges, runbook_label: impl Fn(&RunbookId) -> Arc<str>) {
+    let states: Family<BreakerLabels, Gauge> = Family::default();
+    for (breaker, state) in &now.breaker_states {
+        let labels = BreakerLabels { breaker: breaker.clone() };
+        states.get_or_create(&labels).set(i64::try_from(*state).unwrap_or(i64::MAX));
+    }
+    let help = "State of a breaker whose key is no template: 1 closed, 2 open, 3 half-open";
+    registry.register("breaker_state", help, Exposed(states));
+    let counts: Family<BreakersLabels, Gauge> = Family::default();
+    for (runbook, state, count) in &now.breakers {
+        let labels = BreakersLabels { runbook: runbook_label(runbook), state };
+        counts.get_or_create(&labels).inc_by(i64::try_from(*count).unwrap_or(i64::MAX));
+    }
+    registry.register("breakers", "Breakers that are not closed, by runbook and state", Exposed(counts));
+    registry.register(
+        "quarantined_targets",
+        "Targets that automation leaves alone until a person clears them",
+        Maybe(now.quarantined_targets),
+    );
 }
 
 fn process_gauges(registry: &mut Registry, process: &ProcessFacts) {

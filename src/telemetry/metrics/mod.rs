@@ -42,6 +42,12 @@ pub struct Gauges {
     pub queue_oldest_age: Duration,
     /// Bytes the store takes on disk; `None` when it cannot be measured, then the family has no sample.
     pub store_size_bytes: Option<u64>,
+    /// Breakers whose keys people wrote, the caller bounds how many: 1 closed, 2 open, 3 half-open.
+    pub breaker_states: Vec<(String, u64)>,
+    /// How many breakers of a runbook are in a state; of runbooks that were never registered, counted together.
+    pub breakers: Vec<(RunbookId, &'static str, u64)>,
+    /// Quarantined targets; `None` when they cannot be counted.
+    pub quarantined_targets: Option<u64>,
 }
 
 /// The daemon's metrics; cheap to clone, safe to write from anywhere.
@@ -207,7 +213,7 @@ impl Metrics {
     /// Text format 0.0.4, unless `accept` (the header's value) prefers `application/openmetrics-text`.
     pub fn encode(&self, accept: Option<&str>, now: &Gauges) -> (&'static str, String) {
         let mut text = String::new();
-        let current = families::current(now, &process::read());
+        let current = families::current(now, &process::read(), |runbook| self.runbook(runbook));
         for registry in [&self.0.registry, &current] {
             if prometheus_client::encoding::text::encode_registry(&mut text, registry).is_err() {
                 // Writing to a String cannot fail, and no family of ours has an encoder that can.

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// CONTRACT's names of this milestone.
-const FAMILIES: [(&str, &str); 31] = [
+const FAMILIES: [(&str, &str); 34] = [
     ("runbookd_webhook_requests_total", "counter"),
     ("runbookd_webhook_duration_seconds", "histogram"),
     ("runbookd_alerts_received_total", "counter"),
@@ -23,6 +23,9 @@ const FAMILIES: [(&str, &str); 31] = [
     ("runbookd_journal_commit_duration_seconds", "histogram"),
     ("runbookd_journal_commit_batch_size", "histogram"),
     ("runbookd_store_size_bytes", "gauge"),
+    ("runbookd_breaker_state", "gauge"),
+    ("runbookd_breakers", "gauge"),
+    ("runbookd_quarantined_targets", "gauge"),
     ("runbookd_http_requests_total", "counter"),
     ("runbookd_http_request_duration_seconds", "histogram"),
     ("runbookd_auth_failures_total", "counter"),
@@ -346,6 +349,7 @@ fn each_method_moves_its_own_metric() {
 #[test]
 fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
     let metrics = fresh();
+    metrics.register_runbook(&id("known"));
     let gauges = Gauges {
         executions_active: vec![
             (ExecutionStatus::Running, 3),
@@ -355,6 +359,14 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
         queue_length: 12,
         queue_oldest_age: Duration::from_millis(1500),
         store_size_bytes: Some(4096),
+        breaker_states: vec![("db".to_owned(), 2), ("runbook:backup".to_owned(), 1)],
+        breakers: vec![
+            (id("known"), "open", 3),
+            (id("gone"), "open", 1),
+            (id("gone-too"), "open", 1),
+            (id("known"), "half_open", 0),
+        ],
+        quarantined_targets: Some(7),
     };
     let (_, text) = metrics.encode(None, &gauges);
     let families = parse(&text);
@@ -365,6 +377,12 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
     assert_eq!(of("runbookd_queue_length", &[]), 12.0);
     assert_eq!(of("runbookd_queue_oldest_age_seconds", &[]), 1.5);
     assert_eq!(of("runbookd_store_size_bytes", &[]), 4096.0);
+    assert_eq!(of("runbookd_breaker_state", &[("breaker", "db")]), 2.0);
+    assert_eq!(of("runbookd_breaker_state", &[("breaker", "runbook:backup")]), 1.0);
+    assert_eq!(of("runbookd_breakers", &[("runbook", "known"), ("state", "open")]), 3.0);
+    assert_eq!(of("runbookd_breakers", &[("runbook", "known"), ("state", "half_open")]), 0.0);
+    assert_eq!(of("runbookd_breakers", &[("runbook", "(unloaded)"), ("state", "open")]), 2.0);
+    assert_eq!(of("runbookd_quarantined_targets", &[]), 7.0);
     let later = parse(&text_of(&metrics));
     assert_eq!(value(&later, "runbookd_queue_length", "runbookd_queue_length", &[]), 0.0);
 }
@@ -407,4 +425,13 @@ fn even_registered_runbooks_and_routes_have_an_end() {
     let known = labels::Known::new("(unloaded)", 1);
     assert!(known.add("a") && known.add("a") && !known.add("b"));
     assert_eq!((&*known.get("a"), &*known.get("b")), ("a", "(unloaded)"));
+}
+
+#[test]
+fn a_breakers_key_is_a_label_value_whatever_it_holds() {
+    let gauges =
+        Gauges { breaker_states: vec![("say \"no\"\\ \u{202e}".to_owned(), 3)], ..Gauges::default() };
+    let (_, text) = fresh().encode(None, &gauges);
+    check_metrics(&text);
+    assert!(text.contains(r#"runbookd_breaker_state{breaker="say \"no\"\\ "#), "{text}");
 }

@@ -2,10 +2,12 @@
 //!
 //! May import: the library. Must never: decide what is right.
 
-use runbookd::intake::{Announcement, Ids, Intake, IntakeError, Options};
+use runbookd::guard::Profiles;
+use runbookd::intake::{Announcement, Intake, IntakeError, Options};
 use runbookd::model::{Clock, Decision, Labels, ManualClock, RunbookId, Timestamp};
 use runbookd::routing::{Library, Listed, Rules, Source};
 use runbookd::runbook::{self, Pinned};
+use runbookd::store::Ids;
 use runbookd::store::records::QueueCount;
 use runbookd::store::records::{DecisionFilter, ExecutionFilter, Header, Records};
 use runbookd::store::{MemoryStore, Pair, Scan, Store};
@@ -108,6 +110,7 @@ pub(super) fn options() -> Options {
         episode_ttl: Duration::from_secs(24 * 3600),
         queue_deadline: Duration::from_secs(600),
         queue_limit: 10_000,
+        breakers: Profiles::default(),
         instance: "test".to_owned(),
     }
 }

@@ -1,13 +1,15 @@
 //! A fixture for each reason code of a decision, and what the stored decision says of every gate.
 //!
-//! `tests/corpus/gates/<code>.toml`, or `<code>.<what>.toml` for one more of it: the deliveries before, the alert,
-//! which gates deny, which do not apply, and their numbers. A gate that is not named passes.
+//! `tests/corpus/gates/<code>.toml`, or `<code>.<what>.toml` for one more of it: what stands against the target, the
+//! deliveries before, the alert, which gates deny, which do not apply, and their numbers. A gate that is not named passes.
 
 use super::bench::{Bench, at, corpus, files, firing, library, options, read};
 use runbookd::admit::GATES;
+use runbookd::guard::{Admission, BreakerKey, BreakerRecord, BreakerState, Outcome, Profiles, Quarantine};
 use runbookd::intake::Options;
-use runbookd::model::{Decision, GateVerdict, Matcher, Reason, RunbookId, Verdict};
+use runbookd::model::{Clock as _, Decision, GateVerdict, Matcher, Reason, RunbookId, Target, Verdict};
 use runbookd::routing::{Mapping, Rules, Source};
+use runbookd::store::records::{Person, breaker, quarantine, transact};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -17,9 +19,63 @@ use std::collections::BTreeMap;
 struct Fixture {
     about: String,
     #[serde(default)]
+    given: Given,
+    #[serde(default)]
     before: Vec<Value>,
     alert: Value,
     expect: Expect,
+}
+
+/// What stands before anything is delivered.
+#[derive(Deserialize, Default, Clone)]
+#[serde(deny_unknown_fields, default)]
+struct Given {
+    quarantine: Vec<Quarantine>,
+    /// How often each breaker's key failed, in a row.
+    failed: BTreeMap<String, u32>,
+    /// Who tries, half a minute later, what each breaker's key guards.
+    probe: BTreeMap<String, String>,
+    /// Breakers that a person opened.
+    opened: Vec<String>,
+}
+
+impl Given {
+    async fn put(self, bench: &Bench) {
+        let Self { quarantine, failed, probe, opened } = self;
+        let (now, profile) = (bench.clock.now(), Profiles::default().or_default("default").clone());
+        if !probe.is_empty() {
+            bench.clock.advance(30_000);
+        }
+        let later = bench.clock.now();
+        transact(&**bench.records.store(), move |txn| {
+            for quarantine in &quarantine {
+                quarantine::put(txn, quarantine)?;
+            }
+            for (key, count) in &failed {
+                for _ in 0..*count {
+                    breaker::record(txn, &key_of(key), &profile, "x", Outcome::Failure, now)?;
+                }
+            }
+            for (key, holder) in &probe {
+                let admission = breaker::admit(txn, &key_of(key), &profile, holder, later)?;
+                assert_eq!(admission, Admission::Yes);
+            }
+            for key in &opened {
+                let person = Person { user: "ada".to_owned(), reason: "test".to_owned() };
+                let fresh = Some(BreakerRecord::blank(&key_of(key), &profile));
+                breaker::force_open(txn, key, fresh, &person, now)?;
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+}
+
+/// The key `runbook:<id>:<target>`.
+fn key_of(text: &str) -> BreakerKey {
+    let (runbook, target) = text.strip_prefix("runbook:").unwrap().split_once(':').unwrap();
+    BreakerKey::of_runbook(&RunbookId::new(runbook).unwrap(), Some(&Target::new(target).unwrap()))
 }
 
 #[derive(Deserialize)]
@@ -38,6 +94,7 @@ struct Expect {
 async fn check(name: &str, fixture: &Fixture) {
     let about = format!("{name}: {}", fixture.about);
     let bench = Bench::new(library(&corpus("gates/library")), options());
+    fixture.given.clone().put(&bench).await;
     for element in &fixture.before {
         bench.one(element).await;
         bench.clock.advance(1_000);
@@ -106,6 +163,40 @@ fn every_code_of_a_decision_has_a_fixture_and_every_gate_is_a_code() {
     let position = |gate: &Reason| Reason::DECISION.iter().position(|code| code == gate);
     let positions: Vec<_> = GATES.iter().map(|(name, _)| position(name)).collect();
     assert!(positions.iter().all(Option::is_some) && positions.is_sorted(), "{positions:?}");
+}
+
+#[tokio::test]
+async fn what_is_started_by_a_half_open_breaker_holds_its_probe_and_the_next_is_refused() {
+    let bench = Bench::new(library(&corpus("gates/library")), options());
+    let key = "runbook:fix:web-1";
+    let given = Given { failed: [(key.to_owned(), 5)].into(), ..Given::default() };
+    given.put(&bench).await;
+    let deliver = async |name: &str| {
+        let mut alert = firing("Down", "web-1", "2026-11-21T10:00:00Z");
+        alert["labels"]["device"] = name.into();
+        bench.one(&alert).await
+    };
+    assert_eq!(deliver("a").await.reason, Reason::BreakerOpen);
+    bench.clock.advance(29_999);
+    assert_eq!(deliver("a").await.reason, Reason::BreakerOpen);
+    assert_eq!(bench.records.tripped(9).await.unwrap()[0].breaker.state(), BreakerState::Open);
+    bench.clock.advance(1);
+    let started = deliver("a").await;
+    assert_eq!(started.reason, Reason::Matched);
+    let record = bench.records.breaker(key).await.unwrap().unwrap();
+    let holder = started.execution_id.as_ref().map(|id| id.as_str());
+    assert_eq!((record.breaker.state(), record.breaker.probe()), (BreakerState::HalfOpen, holder));
+    // Another alert for the same target waits for the probe, and is decided anew when it comes again.
+    assert_eq!(deliver("b").await.reason, Reason::BreakerOpen);
+    let (id, now) = (started.execution_id.unwrap(), bench.clock.now());
+    transact(&**bench.records.store(), move |txn| {
+        let profile = Profiles::default().or_default("default").clone();
+        breaker::record(txn, &key_of(key), &profile, id.as_str(), Outcome::NotCounted, now)
+    })
+    .await
+    .unwrap();
+    assert_eq!(deliver("b").await.reason, Reason::Matched);
+    assert_eq!(bench.executions().await.len(), 2);
 }
 
 /// Which runbook is selected of an alert that a mapping, an annotation and a runbook all name, by this order.

@@ -1,0 +1,182 @@
+//! What a round means to breakers and to the quarantine: asked and told within the round's own commit.
+//!
+//! An intent and the breaker's leave for it are one commit, and so are an outcome and the breaker's knowledge of
+//! it: no crash can part them, and two executions cannot both be the one probe.
+
+use super::Drive;
+use super::think::Round;
+use crate::guard::{Admission, BreakerKey, Change, Outcome, Profile, Quarantine};
+use crate::journal::{Event, State, TriggerKind};
+use crate::model::{Part, Reason, Role, Target, Timestamp};
+use crate::store::records::{breaker, quarantine};
+use crate::store::{CommitError, Txn};
+use std::sync::PoisonError;
+
+/// What a commit must ask and tell.
+#[derive(Clone)]
+pub(super) struct Guards {
+    profile: Profile,
+    start: Option<Start>,
+    admits: Vec<Admit>,
+    outcomes: Vec<(BreakerKey, String, Outcome)>,
+    quarantine: Option<Quarantine>,
+}
+
+#[derive(Clone)]
+struct Start {
+    key: BreakerKey,
+    holder: String,
+    target: Option<Target>,
+}
+
+#[derive(Clone)]
+struct Admit {
+    index: usize,
+    part: Part,
+    key: BreakerKey,
+    holder: String,
+}
+
+/// Why a round cannot be committed as it is.
+#[derive(Debug, Clone)]
+pub(super) enum Denied {
+    /// It may not leave the queue.
+    Start(Reason, String),
+    /// This part of a step may not be tried.
+    Part(usize, Part, String),
+}
+
+/// Who is asked for, in a breaker's records.
+fn holder(state: &State, index: usize, part: Part) -> String {
+    let step = &state.created.steps[index].id;
+    match part.item {
+        None => format!("{}/{step}", state.created.id),
+        Some(item) => format!("{}/{step}/{item}", state.created.id),
+    }
+}
+
+impl Drive {
+    /// The key of the breaker in front of the step at `index`, if it names one.
+    ///
+    /// # Errors
+    /// A sentence: why there is no such key.
+    pub(super) fn breaker_key(&self, state: &State, index: usize) -> Result<Option<BreakerKey>, String> {
+        let Some(template) = &self.runbook.steps[index].breaker else { return Ok(None) };
+        let context = crate::engine::view::context_of(&self.runbook, state);
+        let text = template.render(&context).map_err(|error| format!("its breaker: {error}"))?;
+        let key = BreakerKey::of_step(&self.runbook.id, &text, template.has_tags());
+        key.map(Some).map_err(|error| error.to_string())
+    }
+
+    /// What the commit of `round`, which leads to `after`, must ask and tell.
+    pub(super) fn guards(&self, round: &Round, after: &State, now: Timestamp) -> Guards {
+        let limits = self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let profile = limits.breakers.or_default(&self.runbook.breaker).clone();
+        drop(limits);
+        let mut guards =
+            Guards { profile, start: None, admits: Vec::new(), outcomes: Vec::new(), quarantine: None };
+        for event in &round.events {
+            self.guard(&mut guards, event, after, now);
+        }
+        guards
+    }
+
+    fn guard(&self, guards: &mut Guards, event: &Event, after: &State, now: Timestamp) {
+        let created = &after.created;
+        let of_runbook = || BreakerKey::of_runbook(&created.runbook, created.target.as_ref());
+        // A child's outcome is its parent's step's; taking back says nothing of whether it helps.
+        let counts = created.parent.is_none() && created.trigger.kind != TriggerKind::Rollback;
+        match event {
+            // A person who starts something has looked; automation has not.
+            Event::Started { .. } if created.trigger.kind == TriggerKind::Alert => {
+                let (holder, target) = (created.id.to_string(), created.target.clone());
+                guards.start = Some(Start { key: of_runbook(), holder, target });
+            }
+            Event::StepIntended { step, part, breaker: Some(text), .. } => {
+                let Some((index, key)) = self.step_breaker(after, step, text) else { return };
+                guards.admits.push(Admit { index, part: *part, key, holder: holder(after, index, *part) });
+            }
+            Event::AttemptFinished { step, part, result, .. } if part.role == Role::Main => {
+                let open = self.state.index_of(step).and_then(|index| self.state.steps[index].open_of(*part));
+                let Some(text) = open.and_then(|open| open.breaker.as_ref()) else { return };
+                if let (Some((index, key)), Some(outcome)) =
+                    (self.step_breaker(after, step, text), Outcome::of_attempt(result.outcome))
+                {
+                    guards.outcomes.push((key, holder(after, index, *part), outcome));
+                }
+            }
+            Event::Finished { status, reason, .. } => {
+                if counts {
+                    let outcome = Outcome::of_execution(*status, *reason);
+                    guards.outcomes.push((of_runbook(), created.id.to_string(), outcome));
+                }
+                if let (crate::model::ExecutionStatus::RollbackFailed, Some(target)) =
+                    (status, &created.target)
+                {
+                    guards.quarantine = Some(Quarantine {
+                        target: target.clone(),
+                        runbook: created.runbook.clone(),
+                        execution: created.id.clone(),
+                        at: now,
+                        reason: after.message.clone().unwrap_or_else(|| "its rollback failed".to_owned()),
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn step_breaker(
+        &self,
+        state: &State,
+        step: &crate::model::StepId,
+        text: &str,
+    ) -> Option<(usize, BreakerKey)> {
+        let index = state.index_of(step)?;
+        let templated = self.runbook.steps[index].breaker.as_ref().is_some_and(|breaker| breaker.has_tags());
+        Some((index, BreakerKey::of_step(&self.runbook.id, text, templated).ok()?))
+    }
+}
+
+impl Guards {
+    /// Asks and tells; what was denied is given, and then nothing may be written.
+    pub(super) fn apply(
+        &self,
+        txn: &mut dyn Txn,
+        now: Timestamp,
+    ) -> Result<Result<Vec<(String, Change)>, Denied>, CommitError> {
+        // Outcomes first: the end of one attempt may be what lets or does not let the next one begin.
+        let mut changes = Vec::new();
+        for (key, holder, outcome) in &self.outcomes {
+            let change = breaker::record(txn, key, &self.profile, holder, *outcome, now)?;
+            changes.extend(change.map(|change| (key.as_str().to_owned(), change)));
+        }
+        if let Some(Start { key, holder, target }) = &self.start {
+            if let Some(target) = target
+                && let Some(quarantined) = quarantine::get(txn, target)?
+            {
+                let why = format!("{target} is quarantined since {}", quarantined.at);
+                return Ok(Err(Denied::Start(Reason::Quarantined, why)));
+            }
+            if let Admission::No { retry_at } = breaker::admit(txn, key, &self.profile, holder, now)? {
+                return Ok(Err(Denied::Start(Reason::BreakerOpen, open(key, retry_at))));
+            }
+        }
+        for Admit { index, part, key, holder } in &self.admits {
+            if let Admission::No { retry_at } = breaker::admit(txn, key, &self.profile, holder, now)? {
+                return Ok(Err(Denied::Part(*index, *part, open(key, retry_at))));
+            }
+        }
+        if let Some(quarantined) = &self.quarantine {
+            quarantine::put(txn, quarantined)?;
+        }
+        Ok(Ok(changes))
+    }
+}
+
+fn open(key: &BreakerKey, retry_at: Option<Timestamp>) -> String {
+    match retry_at {
+        Some(at) => format!("the breaker {} is open until {at}", key.as_str()),
+        None => format!("the breaker {} is open, or another attempt is its probe", key.as_str()),
+    }
+}

@@ -1,0 +1,47 @@
+//! What keeps automation away from a thing that it does not help: circuit breakers and quarantined targets.
+//!
+//! Plain types and a pure state machine. Durable, they live in `store::records`; the gates of `admit` ask them, the
+//! engine tells them how things ended. May import: `model`. Must never: read a clock or a store, or decide about an
+//! alert.
+
+mod breaker;
+mod key;
+mod profile;
+mod quarantine;
+
+pub use breaker::{Admission, Breaker, BreakerState, Change, MAX_WAIT, Outcome};
+pub use key::{BreakerKey, KeyError};
+pub use profile::{BUILT_IN_PROFILES, Profile, Profiles};
+pub use quarantine::Quarantine;
+
+use crate::model::RunbookId;
+use serde::{Deserialize, Serialize};
+
+/// A breaker as it is kept: its key, whose it is, where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerRecord {
+    /// Its key, as people see it.
+    pub key: String,
+    /// The name of the profile it was last used with.
+    pub profile: String,
+    /// The runbook that last used it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub runbook: Option<RunbookId>,
+    /// Whether the key holds what an alert said, so that there may be any number of its kind.
+    pub templated: bool,
+    /// Where it stands.
+    pub breaker: Breaker,
+}
+
+impl BreakerRecord {
+    /// The record of a breaker of which nothing is known: closed, without a failure.
+    pub fn blank(key: &BreakerKey, profile: &Profile) -> Self {
+        Self {
+            key: key.as_str().to_owned(),
+            profile: profile.name.to_string(),
+            runbook: key.runbook().cloned(),
+            templated: key.is_templated(),
+            breaker: Breaker::default(),
+        }
+    }
+}
