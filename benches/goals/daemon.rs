@@ -32,7 +32,9 @@ impl Daemon {
     /// Starts one with these runbooks, (id, text) each, and waits until it is ready.
     pub(crate) fn start(max_running: usize, runbooks: &[(&str, &str)]) -> Self {
         let dir = TempDir::new_in(machine::scratch()).unwrap();
+        // The log has a place of its own: what lies beside the runbooks is watched with them.
         fs::create_dir(dir.path().join("runbooks")).unwrap();
+        fs::create_dir(dir.path().join("log")).unwrap();
         let config = format!(
             "[store]\npath = \"data\"\n[runbooks]\ndir = \"runbooks\"\n\
              [webhook]\nallow_unauthenticated = true\n[automation]\nmax_running = {max_running}\n\
@@ -78,7 +80,7 @@ impl Daemon {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.dir.path().join("log/runbookd.log")).unwrap_or_default()
     }
 
     /// A new connection.
@@ -190,7 +192,7 @@ impl Drop for Daemon {
 fn launch(dir: &TempDir) -> Child {
     // So that the address of an earlier life is not taken for the new one.
     drop(fs::remove_file(dir.path().join("data/listen")));
-    let log = File::options().create(true).append(true).open(dir.path().join("log")).unwrap();
+    let log = File::options().create(true).append(true).open(dir.path().join("log/runbookd.log")).unwrap();
     Command::new(BINARY)
         .args(["serve", "--config.file=runbookd.toml", "--web.listen-address=127.0.0.1:0"])
         .env_clear()

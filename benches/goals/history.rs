@@ -119,7 +119,7 @@ fn restarts(daemon: &mut Daemon, options: &Options) -> (Vec<f64>, Vec<f64>, f64)
         took.push(micros(daemon.kill_and_start()));
         let began = Instant::now();
         size = 0.0;
-        for entry in fs::read_dir(daemon.dir().path().join("data")).unwrap().flatten() {
+        for entry in fs::read_dir(daemon.dir().path().join("data/store")).unwrap().flatten() {
             if entry.metadata().unwrap().is_file() {
                 size += fs::read(entry.path()).unwrap().len() as f64;
             }
