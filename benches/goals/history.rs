@@ -93,21 +93,20 @@ fn tails(daemon: &Daemon, options: &Options) -> Vec<(f64, f64)> {
 }
 
 fn lists(before: &[(f64, f64)], after: &[(f64, f64)], words: &str) -> Vec<Row> {
-    let row = |((name, _), ((few, _), (many, nothing))): (&(&str, &str), (&(f64, f64), &(f64, f64)))| Row {
-        what: format!("{name}, p99 with {words} executions"),
-        ours: time(*many),
-        floor: format!(
-            "{} with {}; {} an answer without content",
-            time(*few),
-            count(FEW as f64),
-            time(*nothing)
-        ),
-        ratios: vec![many / few],
-        goal: "≤ 10 ms, flat".to_owned(),
-        // Twice is what the noise of a p99 makes of the same; history a hundred times longer would be more.
-        met: Some(*many <= 10e3 && (many / few <= 2.0 || *many < 500.0)),
-    };
-    PATHS.iter().zip(before.iter().zip(after)).map(row).collect()
+    let mut rows = Vec::new();
+    for (((name, _), (few, _)), (many, nothing)) in PATHS.iter().zip(before).zip(after) {
+        let (few_words, nothing) = (count(FEW as f64), time(*nothing));
+        rows.push(Row {
+            what: format!("{name}, p99 with {words} executions"),
+            ours: time(*many),
+            floor: format!("{} with {few_words}; {nothing} an answer without content", time(*few)),
+            ratios: vec![many / few],
+            goal: "≤ 10 ms, flat".to_owned(),
+            // Twice is what noise makes of a p99; a walk through a history a hundred times longer would be more.
+            met: Some(*many <= 10e3 && (many / few <= 2.0 || *many < 500.0)),
+        });
+    }
+    rows
 }
 
 /// Restarts, and between them the files of the store read once; and their size.
