@@ -2,11 +2,12 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test build fmt lint deny clean
+.PHONY: help demo test bench build fmt lint deny clean
 
 help:
 	@echo "make demo   a real alert becomes a finished execution, on this machine, in a minute or two"
 	@echo "make test   format, lints and every test (installs Debian packages that are absent)"
+	@echo "make bench  speed and size beside their floors, into benches/RESULTS.md (about ten minutes)"
 	@echo "make build  the program, in target/debug"
 	@echo "make fmt    formats the sources"
 	@echo "make lint   clippy, warnings are errors"
@@ -22,6 +23,12 @@ test:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked
+
+# Nothing here fails for being slow. With npm there, Restate is measured beside us; a part by its name:
+# cargo bench --bench goals -- webhooks --quick
+bench:
+	.ci/packages cc
+	$(CARGO) bench --locked --bench goals -- --write benches/RESULTS.md
 
 build:
 	$(CARGO) build --locked

@@ -430,3 +430,36 @@ fn a_body_the_disk_has_no_room_for_leaves_no_trace_in_the_queue() {
     assert_eq!(daemon.executions().len(), 3);
     daemon.kill();
 }
+
+/// An arena of glibc but the first is 64 MiB of addresses at a multiple of them, of which the beginning is in use.
+#[cfg(target_env = "gnu")]
+#[test]
+fn many_threads_share_few_arenas() {
+    const ARENA: u64 = 64 << 20;
+    let daemon = Daemon::start(&config(""), &[], &[]);
+    let pid = fs::read_to_string(daemon.dir().join("data/store/lock")).unwrap();
+    let sent: Vec<_> = (0..8)
+        .map(|number| {
+            let address = daemon.address().to_owned();
+            let path = format!("/api/executions?limit={}", number + 1);
+            thread::spawn(move || http::get(&address, &path).unwrap().status)
+        })
+        .collect();
+    assert!(sent.into_iter().all(|thread| thread.join().unwrap() == 200));
+    let maps = fs::read_to_string(format!("/proc/{}/maps", pid.trim())).unwrap();
+    let mappings: Vec<(u64, u64, &str)> = maps
+        .lines()
+        .map(|line| {
+            let (range, rest) = line.split_once(' ').unwrap();
+            let (from, to) = range.split_once('-').unwrap();
+            (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap(), &rest[..4])
+        })
+        .collect();
+    let is_arena = |pair: &&[(u64, u64, &str)]| {
+        let [(from, to, used), (then, end, unused)] = pair else { return false };
+        (*used, *unused) == ("rw-p", "---p") && to == then && from % ARENA == 0 && *end == from + ARENA
+    };
+    let arenas = mappings.windows(2).filter(is_arena).count();
+    // One of the log's thread, which is older than the setting, and one for all others.
+    assert!(arenas <= 2, "{arenas} arenas:\n{maps}");
+}

@@ -5,6 +5,7 @@
 //! directory outlive its attempt without saying so.
 
 mod home;
+mod memory;
 mod proc;
 mod reaper;
 mod spawn;
@@ -35,7 +36,7 @@ const DIE_WITHIN: Duration = Duration::from_secs(2);
 /// How often dead orphans are reaped while something runs.
 const REAP_EVERY: Duration = Duration::from_secs(2);
 
-/// Prepares this process to own children: umask 077, orphans come to it, no core dumps and no tracing by others.
+/// Prepares this process to own children: a frugal allocator, umask 077, orphans come to it, no core dumps and no tracing by others.
 /// Call it first in `main`; calls after the first do nothing and give the first one's answer.
 ///
 /// # Errors
@@ -43,6 +44,7 @@ const REAP_EVERY: Duration = Duration::from_secs(2);
 pub fn prepare_daemon() -> io::Result<()> {
     static ONCE: OnceLock<Result<(), Errno>> = OnceLock::new();
     let prepared = *ONCE.get_or_init(|| {
+        memory::keep_small();
         rustix::process::umask(Mode::RWXG | Mode::RWXO);
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         reaper::declare_subreaper();

@@ -1,6 +1,6 @@
 //! Starts a child with `posix_spawn`: one system call's worth of isolation, no code between fork and exec.
 //!
-//! The only file with unsafe code. May import: nothing of this crate. Must never: decide what runs; it is given finished strings.
+//! With `memory`, the only file with unsafe code. May import: nothing of this crate. Must never: decide what runs; it is given finished strings.
 #![expect(unsafe_code, reason = "posix_spawn has no safe wrapper, and fork in a threaded daemon is worse")]
 
 use std::ffi::{CStr, CString, c_char};

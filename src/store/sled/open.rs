@@ -187,8 +187,8 @@ fn remove_leftovers(dir: &Path) -> Result<(), OpenError> {
 
 fn open_table(dir: &Path, options: &SledOptions) -> Result<Table, OpenError> {
     let began = Instant::now();
-    let config =
-        || ::sled::Config::new().path(dir).cache_capacity(options.cache).flush_every_ms(Some(500)).open();
+    // The writer flushes each group: a thread that flushes now and then would only wake for nothing.
+    let config = || ::sled::Config::new().path(dir).cache_capacity(options.cache).flush_every_ms(None).open();
     let db = loop {
         match config() {
             Err(error) if is_lock(&error) && began.elapsed() < LINGER => {

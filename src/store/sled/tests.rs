@@ -225,3 +225,14 @@ async fn directory_and_files_are_for_the_owner_only() {
         assert_eq!(metadata.permissions().mode() & 0o777, wanted, "{:?}", file.file_name());
     }
 }
+
+#[tokio::test]
+async fn nothing_flushes_on_a_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.commit(put("k", "v")).await.unwrap();
+    let names = fs::read_dir("/proc/self/task").unwrap().flatten();
+    let names: Vec<_> = names.flat_map(|task| fs::read_to_string(task.path().join("comm"))).collect();
+    assert!(names.iter().any(|name| name.trim() == "store-writer"), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("flusher")), "{names:?}");
+}
