@@ -181,7 +181,7 @@ fn programs_scripts_and_questions_read_as_written() {
         Kind::Check { question: Question::FileExists(pid), must: false },
         Kind::Check { question: Question::Expr(needed), must: false },
         Kind::Command(uptime),
-        Kind::Instruct { text },
+        Kind::Instruct { text, .. },
     ] = &kinds[..]
     else {
         panic!("{kinds:?}")
