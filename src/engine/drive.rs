@@ -343,7 +343,9 @@ impl Drive {
         let mut wake = round.wake;
         if self.state.status == ExecutionStatus::Verifying {
             self.ask_if_due(now);
-            wake = [wake, self.next_question].into_iter().flatten().min();
+            // A question that is due but not asked waits for an answer or an end, not for a time that has passed.
+            let question = self.next_question.filter(|at| now < *at);
+            wake = [wake, question].into_iter().flatten().min();
         }
         let mut registry = self.shared.registry();
         let is_new = registry.timer_of(&self.id) != wake;
