@@ -43,7 +43,6 @@ impl Part {
     }
 
     /// Whether it is the step itself, where it has no list. For serde, which passes a reference.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     pub fn is_main(&self) -> bool {
         *self == Self::MAIN
     }
