@@ -412,4 +412,6 @@ impl Shared {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
