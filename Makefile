@@ -2,17 +2,19 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test bench build fmt lint deny clean
+.PHONY: help demo test simulate crash bench build fmt lint deny clean
 
 help:
-	@echo "make demo   a real alert becomes a finished execution, on this machine, in a minute or two"
-	@echo "make test   format, lints and every test (installs Debian packages that are absent)"
-	@echo "make bench  speed and size beside their floors, into benches/RESULTS.md (about ten minutes)"
-	@echo "make build  the program, in target/debug"
-	@echo "make fmt    formats the sources"
-	@echo "make lint   clippy, warnings are errors"
-	@echo "make deny   licences, sources and banned crates (needs cargo-deny)"
-	@echo "make clean  removes what was built"
+	@echo "make demo      a real alert becomes a finished execution, on this machine, in a minute or two"
+	@echo "make test      format, lints and every test (installs Debian packages that are absent)"
+	@echo "make simulate  SEEDS=10000 random stories of the engine, with faults and crashes"
+	@echo "make crash     ROUNDS=300 kills of the real program at random"
+	@echo "make bench     speed and size beside their floors, into benches/RESULTS.md (about ten minutes)"
+	@echo "make build     the program, in target/debug"
+	@echo "make fmt       formats the sources"
+	@echo "make lint      clippy, warnings are errors"
+	@echo "make deny      licences, sources and banned crates (needs cargo-deny)"
+	@echo "make clean     removes what was built"
 
 demo:
 	deploy/demo/run
@@ -29,6 +31,17 @@ test:
 bench:
 	.ci/packages cc
 	$(CARGO) bench --locked --bench goals -- --write benches/RESULTS.md
+
+# Other seeds at each call, unless FIRST says where to begin. `make test` plays the same few hundred every time.
+SEEDS ?= 10000
+FIRST ?= $(shell date +%s)000
+simulate:
+	RUNBOOKD_SEEDS=$(SEEDS) RUNBOOKD_FIRST_SEED=$(FIRST) \
+	  $(CARGO) test --locked --lib every_promise_is_kept_under_every_seed -- --nocapture
+
+ROUNDS ?= 300
+crash:
+	RUNBOOKD_ROUNDS=$(ROUNDS) $(CARGO) test --locked --test it crash::random -- --nocapture
 
 build:
 	$(CARGO) build --locked

@@ -384,4 +384,6 @@ impl Shared {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

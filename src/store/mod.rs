@@ -4,6 +4,8 @@
 //! every implementation promises, and `contract` holds each of them to it. May import: `model`, `config`,
 //! `journal`, `telemetry`. Must never: decide anything, or show a caller its data before it is complete.
 
+#[cfg(debug_assertions)]
+mod failpoint;
 mod frame;
 mod ids;
 mod overlay;

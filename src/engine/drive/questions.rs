@@ -68,7 +68,8 @@ impl Drive {
                 }
             }
         }
-        self.questions.due.values().min().copied()
+        // A question that is due but on its way waits for its answer, not for a time that has passed.
+        self.questions.due.values().filter(|at| now < **at).min().copied()
     }
 
     fn ask_for_proof(&self) {

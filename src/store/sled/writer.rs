@@ -14,6 +14,8 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{Shared, watermark};
+#[cfg(debug_assertions)]
+use crate::store::failpoint;
 use crate::store::overlay::{self, Writes};
 use crate::store::{CommitError, Work};
 
@@ -141,10 +143,14 @@ impl Writer {
             return answers.send();
         }
         let yes = answers.0.iter().filter(|(_, answer)| answer.is_ok()).count();
+        #[cfg(debug_assertions)]
+        failpoint::pass(&writes, failpoint::Side::Before);
         if let Err(why) = self.make_durable(&writes) {
             self.shared.fail(&why);
             return answers.fail(&why);
         }
+        #[cfg(debug_assertions)]
+        failpoint::pass(&writes, failpoint::Side::After);
         answers.send();
         if let Some(hook) = &self.shared.options.on_commit {
             let took = started.elapsed();

@@ -1,9 +1,13 @@
-//! Crashes: SIGKILL at moments chosen with care here, at random in `random`, and what is true afterwards.
+//! Crashes: SIGKILL at moments chosen with care here, at every append in `points`, at random in `random`.
 //!
 //! Steps write lines to a ledger outside of the daemon; what it says is compared with what the API says.
 //! May import: `support`. Must never: look into the storage.
 
+mod far_side;
+mod ledger;
+mod points;
 mod random;
+mod stories;
 
 use crate::support::alerts::{
     LIMIT, body, config, finished, fire, journal, millis, only, outcomes, resolve, steps, wait_for_status,

@@ -7,6 +7,7 @@ use super::http;
 use super::process::{Process, free_address};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -82,6 +83,12 @@ impl Lives {
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process.take().expect("no life has begun").kill();
+    }
+
+    /// Waits for the end of a life that kills itself; whether it was SIGKILL.
+    pub(crate) fn ended_by_a_kill(&mut self) -> bool {
+        let mut process = self.process.take().expect("no life has begun");
+        process.wait(START).signal() == Some(9)
     }
 
     /// SIGKILL, where that has not happened yet.

@@ -1,0 +1,127 @@
+//! What a seed is going to do to an engine: who asks for what and when, and how each life of the daemon ends.
+//!
+//! A new verb is one more [`Deed`], drawn in [`deeds_on`]. May import: `runbook`. Must never: look at what happens.
+
+use super::disk::Mishap;
+use super::library::{Book, library};
+use super::random::Random;
+use super::time::Moment;
+
+/// One thing somebody does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// Asks for an execution.
+    Create {
+        /// The position of its runbook.
+        book: usize,
+        /// Its target.
+        target: &'static str,
+        /// An alert asks, or a person.
+        is_alert: bool,
+        /// How long it may wait in the queue, in milliseconds.
+        patience: u64,
+    },
+    /// The alert of this execution resolves.
+    Resolve,
+    /// A person stops this execution.
+    Stop,
+}
+
+/// A deed, its moment, and the number of the execution it is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Intention {
+    /// When; later where nobody is there to hear it.
+    pub(super) at: Moment,
+    /// Which execution, in the order of creation.
+    pub(super) execution: usize,
+    /// What.
+    pub(super) deed: Deed,
+}
+
+/// How a life of the daemon ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It dies after so many milliseconds.
+    Crash(u64),
+    /// Something happens at this commit.
+    Commit(u64, Mishap),
+    /// It is told to go after so many milliseconds, and has so many for it.
+    Drain(u64, u64),
+}
+
+/// The whole plan.
+pub(super) struct Plan {
+    /// The runbooks.
+    pub(super) library: Vec<Book>,
+    /// `automation.max_running`.
+    pub(super) max_running: usize,
+    /// What is done, in order.
+    pub(super) deeds: Vec<Intention>,
+    /// How the lives end, but for the last one, which goes on until all is over; and how long nobody is there then.
+    pub(super) lives: Vec<(End, u64)>,
+    /// From when to when the disk is full.
+    pub(super) full: Vec<(Moment, Moment)>,
+    /// Wake-ups that are lost, of a hundred.
+    pub(super) lost_bells: u64,
+}
+
+impl Plan {
+    /// The plan of `seed`.
+    pub(super) fn of(seed: u64) -> Self {
+        let mut random = Random::of(seed, "plan");
+        let library = library(seed);
+        let mut deeds = Vec::new();
+        for execution in 0..usize::try_from(random.between(1, 6)).unwrap() {
+            deeds_on(&mut random, execution, library.len(), &mut deeds);
+        }
+        deeds.sort_by_key(|intention| intention.at);
+        let lives = (0..random.pick(&[0, 0, 1, 1, 2, 3, 4])).map(|_| {
+            let down = random.pick(&[0, 20, 3000, 40_000]);
+            (life_end(&mut random), random.below(down + 1))
+        });
+        let lives = lives.collect();
+        let full = (0..random.pick(&[0, 0, 0, 1, 2])).map(|_| {
+            let from = random.below(40_000);
+            (from, from + random.between(1, 12_000))
+        });
+        let full = full.collect();
+        let max_running = usize::try_from(random.between(1, 4)).unwrap();
+        let lost_bells = random.pick(&[0, 0, 0, 10, 50]);
+        Self { library, max_running, deeds, lives, full, lost_bells }
+    }
+
+    /// How many executions are asked for.
+    pub(super) fn executions(&self) -> usize {
+        self.deeds.iter().map(|intention| intention.execution + 1).max().unwrap_or(0)
+    }
+}
+
+fn deeds_on(random: &mut Random, execution: usize, books: usize, deeds: &mut Vec<Intention>) {
+    let at = random.below(30_000);
+    let book = usize::try_from(random.below(books as u64)).unwrap();
+    let target = random.pick(&["a", "a", "b", "c"]);
+    let (is_alert, patience) = (random.percent(70), random.pick(&[200, 5000, 60_000, 180_000]));
+    deeds.push(Intention { at, execution, deed: Deed::Create { book, target, is_alert, patience } });
+    if is_alert && random.percent(40) {
+        deeds.push(Intention { at: at + random.below(45_000), execution, deed: Deed::Resolve });
+    }
+    for _ in 0..random.pick(&[0, 0, 0, 1, 2]) {
+        deeds.push(Intention { at: at + random.below(45_000), execution, deed: Deed::Stop });
+    }
+}
+
+fn life_end(random: &mut Random) -> End {
+    let mishaps = [
+        Mishap::DieBefore,
+        Mishap::DieBefore,
+        Mishap::DieAfter,
+        Mishap::DieAfter,
+        Mishap::FailBefore,
+        Mishap::FailAfter,
+    ];
+    match random.below(100) {
+        0..40 => End::Crash(random.below(30_000)),
+        40..85 => End::Commit(random.between(1, 30), random.pick(&mishaps)),
+        _ => End::Drain(random.below(30_000), random.below(20_000)),
+    }
+}
