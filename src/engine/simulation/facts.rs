@@ -27,14 +27,14 @@ impl fmt::Display for Act {
 
 /// The act an attempt is.
 pub(super) fn act_of(context: &AttemptContext) -> Act {
-    Act { step: context.step.clone(), part: Part::MAIN, attempt: context.attempt }
+    Act { step: context.step.clone(), part: context.part, attempt: context.attempt }
 }
 
 /// The act whose intent this event is.
 pub(super) fn intent(event: &Event) -> Option<Act> {
     match event {
-        Event::StepIntended { step, attempt, .. } => {
-            Some(Act { step: step.clone(), part: Part::MAIN, attempt: *attempt })
+        Event::StepIntended { step, part, attempt, .. } => {
+            Some(Act { step: step.clone(), part: *part, attempt: *attempt })
         }
         _ => None,
     }
@@ -43,8 +43,8 @@ pub(super) fn intent(event: &Event) -> Option<Act> {
 /// The act whose end this event is, and how it ended.
 pub(super) fn end(event: &Event) -> Option<(Act, AttemptOutcome)> {
     match event {
-        Event::AttemptFinished { step, attempt, result } => {
-            Some((Act { step: step.clone(), part: Part::MAIN, attempt: *attempt }, result.outcome))
+        Event::AttemptFinished { step, part, attempt, result } => {
+            Some((Act { step: step.clone(), part: *part, attempt: *attempt }, result.outcome))
         }
         _ => None,
     }

@@ -304,7 +304,7 @@ fn parse(id: &str, text: &str) -> Option<Pinned> {
 /// One runbook of a library, with its text.
 pub(super) struct Book {
     /// As parsed.
-    pub(super) pinned: Pinned,
+    pub(super) pinned: Arc<Pinned>,
     /// As written.
     pub(super) text: String,
 }
@@ -318,7 +318,7 @@ pub(super) fn library(seed: u64) -> Vec<Book> {
             let text = write(&mut random, position);
             let parsed = parse(&format!("r{position}"), &text);
             let pinned = parsed.unwrap_or_else(|| panic!("not a runbook:\n{text}"));
-            Book { pinned, text }
+            Book { pinned: Arc::new(pinned), text }
         })
         .collect()
 }

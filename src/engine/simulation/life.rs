@@ -9,11 +9,14 @@ use super::random::Random;
 use super::time::{Moment, WorldClock};
 use super::world::{Ledger, Scene};
 use crate::admit::{self, Request};
-use crate::engine::{Engine, Parts, VerbError};
+use crate::engine::verb::Actor;
+use crate::engine::{Engine, Limits, Parts, Runbooks, VerbError};
+use crate::guard::Profiles;
 use crate::journal::{Created, Trigger, TriggerKind};
-use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, Timestamp};
+use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, RunbookId, Timestamp};
+use crate::runbook::Pinned;
 use crate::store::records::{Header, QueueCount, Records, Signal, create, key, read, to_bytes, transact};
-use crate::store::{CommitError, MemoryStore, Store, Txn};
+use crate::store::{CommitError, Ids, MemoryStore, Store, Txn};
 use crate::telemetry::{Build, Metrics};
 use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
@@ -198,6 +201,13 @@ impl Stage {
             wake: Arc::clone(&wake),
             queue: Arc::clone(&queue),
             max_running: self.plan.max_running,
+            runbooks: Arc::new(Shelf(Arc::clone(&self.plan))),
+            ids: Arc::new(Ids::after(None)),
+            limits: Limits {
+                queue_deadline: Duration::from_secs(600),
+                queue_limit: 1000,
+                breakers: Profiles::default(),
+            },
         });
         let (cursor, _) = engine.recover().await.unwrap();
         tokio::spawn(engine.clone().schedule(cursor));
@@ -304,7 +314,11 @@ impl Life {
     }
 
     async fn stop(&self, id: &ExecutionId) -> bool {
-        match self.engine.stop(id, "someone", "enough").await {
+        match self
+            .engine
+            .stop(id, Actor { subject: "someone".to_owned(), ..Actor::default() }, "enough")
+            .await
+        {
             Ok(_) => {
                 let now = self.clock.moment();
                 self.memory.lock().unwrap().stopped.push((id.clone(), now));
@@ -396,6 +410,7 @@ fn created(plan: &Plan, intention: Intention, ulid: ulid::Ulid, now: Timestamp) 
         annotations: Labels::new(),
         by: "someone".to_owned(),
         reason: None,
+        of: None,
     };
     let request = Request {
         pinned,
@@ -410,4 +425,13 @@ fn created(plan: &Plan, intention: Intention, ulid: ulid::Ulid, now: Timestamp) 
         now,
     };
     admit::plan(request).unwrap()
+}
+
+/// The runbooks of the plan, for steps that start one.
+struct Shelf(Arc<Plan>);
+
+impl Runbooks for Shelf {
+    fn current(&self, id: &RunbookId) -> Option<Arc<Pinned>> {
+        self.0.library.iter().find(|book| book.pinned.runbook.id == *id).map(|book| Arc::clone(&book.pinned))
+    }
 }

@@ -225,5 +225,6 @@ fn told(call: &Call, outcome: AttemptOutcome, exit_code: i32) -> Finished {
         stdout: Captured::default(),
         stderr: Captured::default(),
         error: None,
+        retry_after: None,
     }
 }
