@@ -6,7 +6,7 @@ use super::client::{Client, per_second};
 use super::machine;
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -28,11 +28,12 @@ pub(crate) struct Restate {
 /// Installs it where it is absent, and starts it.
 pub(crate) fn start() -> Result<Restate, String> {
     let home = install()?;
+    let program = server_in(&home).ok_or("Restate not measured: npm has no server for this machine")?;
     let dir = TempDir::new_in(machine::scratch()).map_err(|error| error.to_string())?;
     let [ingress, admin, node, service] = free_addresses();
     let (_, port) = service.rsplit_once(':').unwrap();
     let mut restate = Restate { children: Vec::new(), ingress, dir };
-    let mut server = Command::new(home.join("node_modules/.bin/restate-server"));
+    let mut server = Command::new(program);
     server
         .args(["--node-name", "bench", "--listen-mode", "tcp", "--base-dir"])
         .arg(restate.dir.path().join("data"))
@@ -62,7 +63,7 @@ fn install() -> Result<PathBuf, String> {
     for file in ["package.json", "three-steps.mjs"] {
         fs::copy(ours.join(file), home.join(file)).map_err(|error| error.to_string())?;
     }
-    if home.join("node_modules/.bin/restate-server").exists() {
+    if server_in(&home).is_some() {
         return Ok(home);
     }
     let npm = Command::new("timeout")
@@ -84,6 +85,12 @@ fn install() -> Result<PathBuf, String> {
         Ok(status) if status.success() => Ok(home),
         _ => Err("Restate not measured: npm is absent or could not install it".to_owned()),
     }
+}
+
+/// The server itself: the script npm puts before it would outlive our kill with it.
+fn server_in(home: &Path) -> Option<PathBuf> {
+    let packages = fs::read_dir(home.join("node_modules/@restatedev")).ok()?.flatten();
+    packages.map(|package| package.path().join("bin/restate-server")).find(|program| program.is_file())
 }
 
 /// Ports the system has just given and taken back: ours for the next moment.
