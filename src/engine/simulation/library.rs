@@ -8,7 +8,7 @@ use crate::model::RunbookId;
 use crate::runbook::{self, Pinned};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// What a row sees of the step it is asked to write.
 pub(super) struct Spot<'s> {
