@@ -432,7 +432,7 @@ async fn output_can_be_read_while_it_runs_and_small_output_leaves_no_file() {
     let (killer, signal) = kill_pair();
     let running = tokio::spawn({
         let bench = Arc::clone(&bench);
-        async move { bench.runner.run(&bench.context(), &sh("echo first; echo oops >&2; sleep 60"), signal).await }
+        async move { bench.runner.run(&bench.context(), &sh("echo oops >&2; echo first; sleep 60"), signal).await }
     });
     let AttemptContext { execution, step, .. } = bench.context();
     let mut seen = Vec::new();
