@@ -8,6 +8,7 @@
 mod args;
 mod client;
 mod config;
+mod control;
 mod decisions;
 mod escape;
 mod executions;
@@ -15,6 +16,7 @@ mod field;
 mod follow;
 mod json;
 mod options;
+mod people;
 mod program;
 mod quit;
 mod runbooks;

@@ -52,6 +52,9 @@ pub(super) const STEP_OUTCOMES: [StepStatus; 6] = [
     StepStatus::Stopped,
     StepStatus::Unknown,
 ];
+/// How an execution can end that undid what it had done.
+pub(super) const ROLLBACK_OUTCOMES: [ExecutionStatus; 2] =
+    [ExecutionStatus::RolledBack, ExecutionStatus::RollbackFailed];
 /// The answers of the webhook that an operator writes alerts on.
 const WEBHOOK_CODES: [u16; 8] = [200, 400, 401, 405, 413, 415, 500, 503];
 
@@ -85,6 +88,8 @@ pub(super) struct Families {
     pub(super) reaction: Histogram,
     pub(super) steps: Family<StepLabels, Counter>,
     pub(super) step_duration: Histograms<KindLabels>,
+    pub(super) step_retries: Family<RunbookLabels, Counter>,
+    pub(super) rollbacks: Family<ExecutionLabels, Counter>,
     pub(super) commit_duration: Histogram,
     pub(super) commit_batch: Histogram,
     pub(super) http_requests: Family<HttpLabels, Counter>,
@@ -110,6 +115,8 @@ impl Families {
             reaction: Histogram::new(REACTION),
             steps: Family::default(),
             step_duration: Family::new_with_constructor(|| Histogram::new(WORK)),
+            step_retries: Family::default(),
+            rollbacks: Family::default(),
             commit_duration: Histogram::new(COMMIT),
             commit_batch: Histogram::new(BATCH),
             http_requests: Family::default(),
@@ -191,6 +198,12 @@ impl Families {
             &self.step_duration,
         );
         add.one(
+            "step_retries",
+            "Further attempts of steps and undos that were scheduled",
+            &self.step_retries,
+        );
+        add.one("rollbacks", "Executions that ended after undoing, by how they ended", &self.rollbacks);
+        add.one(
             "journal_commit_duration_seconds",
             "Time to make one batch of the store durable",
             &self.commit_duration,
@@ -268,6 +281,11 @@ pub(super) fn current(now: &Gauges, process: &ProcessFacts) -> Registry {
         "queue_oldest_age_seconds",
         "How long the oldest execution in the queue has waited, 0 when it is empty",
         ConstGauge::new(now.queue_oldest_age.as_secs_f64()),
+    );
+    own.register(
+        "approvals_pending",
+        "Executions that wait for a person's consent",
+        ConstGauge::new(now.approvals_pending),
     );
     own.register("store_size_bytes", "Bytes the store takes on disk", Maybe(now.store_size_bytes));
     process_gauges(registry.sub_registry_with_prefix("process"), process);

@@ -2,13 +2,13 @@
 //!
 //! May import: the library. Must never: decide what is right.
 
-use runbookd::intake::{Announcement, Ids, Intake, IntakeError, Options};
+use runbookd::intake::{Announcement, Intake, IntakeError, Options};
 use runbookd::model::{Clock, Decision, Labels, ManualClock, RunbookId, Timestamp};
 use runbookd::routing::{Library, Listed, Rules, Source};
 use runbookd::runbook::{self, Pinned};
 use runbookd::store::records::QueueCount;
 use runbookd::store::records::{DecisionFilter, ExecutionFilter, Header, Records};
-use runbookd::store::{MemoryStore, Pair, Scan, Store};
+use runbookd::store::{Ids, MemoryStore, Pair, Scan, Store};
 use runbookd::telemetry::{Build, Metrics};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
