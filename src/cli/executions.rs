@@ -94,7 +94,8 @@ async fn last_attempt(client: &Client, wanted: &Output) -> Result<u32, Quit> {
         None if wanted.item.is_none() && attempts.iter().any(|attempt| attempt["item_index"].is_u64()) => {
             Err(Quit::no(format!("the step {step} is done for each item of a list: say which with --item")))
         }
-        None => Err(Quit::no(format!("nothing of that kind of the step {step} has run"))),
+        None if attempts.is_empty() => Err(Quit::no(format!("the step {step} has not run"))),
+        None => Err(Quit::no(format!("no such part of the step {step} has run"))),
     }
 }
 

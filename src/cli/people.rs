@@ -95,5 +95,5 @@ fn approval(execution: &Value, step: &Value, is_waiting: bool, screen: &mut Scre
 /// How to do it, on a line that can be copied whole.
 fn act(verb: &str, execution: &Value, step: &Value, more: &str, screen: &mut Screen<'_>) -> Result<(), Quit> {
     let (id, step) = (field::text(execution, "id"), field::text(step, "id"));
-    screen.line(&format!("       {verb:<9}runbookd executions {verb} {id} --step {step}{more}"))
+    screen.line(&format!("       then     runbookd executions {verb} {id} --step {step}{more}"))
 }

@@ -4,12 +4,14 @@
 
 mod access;
 mod cli;
+mod control;
 mod crash;
 mod demo;
 mod docs;
 mod e2e;
 mod intake;
 mod lifecycle;
+mod peers;
 mod powercut;
 mod shipped;
 mod stop;

@@ -6,6 +6,9 @@ use crate::model::{StepStatus, Timestamp};
 use crate::runbook::{Approval, Kind, Runbook};
 
 pub(super) fn answer(runbook: &Runbook, state: &State, now: Timestamp, ask: &Ask) -> Answer {
+    if has_consented(state, ask) {
+        return Answer::AlreadySo;
+    }
     match asked(runbook, state, now, ask) {
         Err(answer) => answer,
         Ok(None) => Answer::AlreadySo,
@@ -18,6 +21,21 @@ pub(super) fn answer(runbook: &Runbook, state: &State, now: Timestamp, ask: &Ask
             Answer::Record(vec![Event::Approved { step, actor, reason, hash }])
         }
     }
+}
+
+/// Whether this person's consent is given already, and no step that they may mean waits for another one.
+fn has_consented(state: &State, ask: &Ask) -> bool {
+    if ask.step.is_none() && state.awaits_approval() {
+        return false;
+    }
+    state.created.steps.iter().zip(&state.steps).any(|(head, seen)| {
+        let is_meant = ask.step.as_ref().is_none_or(|step| *step == head.id);
+        is_meant
+            && seen.approval.as_ref().is_some_and(|approval| {
+                approval.given.iter().any(|given| given.actor == ask.actor.subject)
+                    && ask.hash.as_ref().is_none_or(|hash| *hash == approval.hash)
+            })
+    })
 }
 
 /// The step that waits for this person's word; nothing where consent was given already.

@@ -15,7 +15,7 @@ mod rollback;
 mod skip;
 mod stop;
 
-pub use anew::{Anew, created};
+pub use anew::{Anew, Earlier, created, earlier, forebear};
 
 use crate::journal::{Event, State};
 use crate::model::{ExecutionStatus, StepId, Timestamp};
