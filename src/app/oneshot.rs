@@ -13,7 +13,7 @@ use crate::config::{Config, Overrides};
 use crate::document::Problems;
 use crate::engine::{Engine, Limits, Parts};
 use crate::journal::{State, Trigger, TriggerKind};
-use crate::model::{Clock, ExecutionId, Labels, RunbookId};
+use crate::model::{Clock, ExecutionId, Labels, RunbookId, Timestamp};
 use crate::runbook::{self, Pinned};
 use crate::step::{Dirs, HttpClient, Runner, prepare_daemon};
 use crate::store::Ids;
@@ -113,7 +113,6 @@ impl Drop for Scratch {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "called once, right above")]
 async fn run(
     options: &ExecuteOptions,
     config: Option<&Config>,
@@ -127,19 +126,7 @@ async fn run(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids = Ids::after(None);
     let now = clock.now();
-    let created = admit::plan(Request {
-        pinned: &pinned,
-        trigger: trigger(options),
-        given: BTreeMap::new(),
-        env: options.env_vars.clone(),
-        range: None,
-        id: ExecutionId::of(&pinned.runbook.id, ids.next(now)),
-        queue_deadline: Duration::from_secs(60),
-        seed: 0,
-        instance: "here",
-        now,
-    })
-    .map_err(|denial| denial.to_string())?;
+    let created = created(options, &pinned, &ids, now)?;
     if options.dry_run {
         say(out, &plan(&pinned, &created));
         return Ok(0);
@@ -184,6 +171,28 @@ async fn run(
     let code = shown.follow(news, out, err).await;
     scheduler.abort();
     code
+}
+
+/// What is to be executed; a sentence where the runbook refuses.
+fn created(
+    options: &ExecuteOptions,
+    pinned: &Pinned,
+    ids: &Ids,
+    now: Timestamp,
+) -> Result<crate::journal::Created, String> {
+    let request = Request {
+        pinned,
+        trigger: trigger(options),
+        given: BTreeMap::new(),
+        env: options.env_vars.clone(),
+        range: None,
+        id: ExecutionId::of(&pinned.runbook.id, ids.next(now)),
+        queue_deadline: Duration::from_secs(60),
+        seed: 0,
+        instance: "here",
+        now,
+    };
+    admit::plan(request).map_err(|denial| denial.to_string())
 }
 
 fn trigger(options: &ExecuteOptions) -> Trigger {

@@ -65,17 +65,7 @@ fn sentence(kind: &str, data: &Value) -> String {
         }
         "rollback_started" => "what was done is being undone, the last first".to_owned(),
         "timer_started" => format!("{} waits until {}", text("step"), until("until")),
-        "attempt_finished" => {
-            let outcome = text("outcome");
-            let code = after(", exit code ", "exit_code") + &after(", signal ", "signal");
-            let http = after(", HTTP ", "http_status");
-            format!(
-                "{} attempt {}: {outcome}{code}{http}{}",
-                part(data),
-                text("attempt"),
-                after(": ", "error")
-            )
-        }
+        "attempt_finished" => attempt_finished(data),
         "step_finished" => format!("{}: {}{}", text("step"), text("status"), after(": ", "error")),
         "alert_resolved" => "the alert resolved".to_owned(),
         "deadline_passed" => "the whole timeout passed".to_owned(),
@@ -91,6 +81,19 @@ fn sentence(kind: &str, data: &Value) -> String {
         }
         _ => others(data),
     }
+}
+
+/// How an attempt ended.
+fn attempt_finished(data: &Value) -> String {
+    let text = |key: &str| field::text(data, key);
+    let after = |lead: &str, key: &str| match text(key) {
+        none if none.is_empty() => none,
+        some => format!("{lead}{some}"),
+    };
+    let outcome = text("outcome");
+    let code = after(", exit code ", "exit_code") + &after(", signal ", "signal");
+    let http = after(", HTTP ", "http_status");
+    format!("{} attempt {}: {outcome}{code}{http}{}", part(data), text("attempt"), after(": ", "error"))
 }
 
 /// What people are asked and what they do.

@@ -262,7 +262,8 @@ fn queued_runs_drain_when_the_limit_is_raised() {
     assert_no_overlap(&daemon);
 }
 
-/// Rundeck, StackStorm and others read a workflow again at each step: a change in mid-run mixes two versions.
+/// Of the peers that react to alerts none binds a run to the version it began with, so a change in mid-run may
+/// mix two of them.
 #[test]
 fn config_change_in_mid_run() {
     let mut daemon = start(&config(""), &[("waiting", WAITING)]);

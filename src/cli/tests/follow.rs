@@ -69,6 +69,17 @@ fn one_line_an_event_until_the_end_and_no_unless_it_succeeded() {
     }
 }
 
+/// An end that people brought about.
+const ROLLED_BACK: &str = r#"id: 11
+event: stop_requested
+data: {"seq":11,"at":"2026-08-01T10:00:11Z","kind":"stop_requested","actor":"eve","reason":"no","rollback":true}
+
+id: 12
+event: finished
+data: {"seq":12,"at":"2026-08-01T10:00:12Z","kind":"finished","status":"rolled_back"}
+
+"#;
+
 #[test]
 fn what_people_are_asked_and_do_is_a_line_each_and_only_what_is_still_awaited_is_asked_for() {
     let stream = event(
@@ -102,16 +113,7 @@ fn what_people_are_asked_and_do_is_a_line_each_and_only_what_is_still_awaited_is
     )
     .replace("seq\":9", "seq\":10")
     .replace("id: 9", "id: 10");
-    let end = r#"id: 11
-event: stop_requested
-data: {"seq":11,"at":"2026-08-01T10:00:11Z","kind":"stop_requested","actor":"eve","reason":"no","rollback":true}
-
-id: 12
-event: finished
-data: {"seq":12,"at":"2026-08-01T10:00:12Z","kind":"finished","status":"rolled_back"}
-
-"#;
-    let (got, _) = followed(vec![events(&(stream + &asks)), events(end)], false);
+    let (got, _) = followed(vec![events(&(stream + &asks)), events(ROLLED_BACK)], false);
     assert_eq!(
         got.out,
         "10:00:01  created           r version 1, by ada

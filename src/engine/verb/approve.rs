@@ -1,6 +1,6 @@
 //! Approve: one person's consent to the plan that was shown.
 
-use super::{Answer, Ask, FINAL, is_open, named_or_only};
+use super::{Answer, Ask, FINAL, Verb, is_open, named_or_only};
 use crate::journal::{ApprovalState, Event, State};
 use crate::model::{StepStatus, Timestamp};
 use crate::runbook::{Approval, Kind, Runbook};
@@ -81,7 +81,9 @@ pub(super) fn asked<'s>(
 
 fn may(state: &State, terms: &Approval, ask: &Ask) -> Result<(), Answer> {
     let actor = &ask.actor;
-    if terms.not_requester && actor.subject == state.created.trigger.by {
+    // Whoever asked for it may take that back.
+    let consents = ask.verb == Verb::Approve;
+    if consents && terms.not_requester && actor.subject == state.created.trigger.by {
         return Err(Answer::Forbidden("whoever asked for the execution may not consent to it".to_owned()));
     }
     if terms.roles.is_empty() || terms.roles.iter().any(|role| actor.roles.contains(role)) {

@@ -25,7 +25,7 @@ id = "ask"
 approve = { message = "Restart {{ labels.target }}?" }
 [[steps]]
 id = "act"
-script = { text = 'echo "act $WORD" >> "$DIR/ledger"', env = { DIR = "@dir@", WORD = "{{ inputs.word }}" } }
+command = { program = "/bin/sh", args = ["-c", 'echo "act $2" >> "$1"', "sh", "@dir@/ledger", "{{ inputs.word }}"] }
 "#;
 
 /// A daemon that knows people by their tokens.
@@ -118,7 +118,7 @@ fn two_people_with_the_role_must_consent_to_the_plan_that_was_shown() {
     let waiting = site.until(&id, "awaiting_approval");
     let asked = &waiting["steps"][0]["approval"];
     let plan = asked["plan"].as_str().unwrap();
-    assert!(plan.starts_with("Restart a?\nact: ") && plan.contains("ledger"), "{plan}");
+    assert!(plan.starts_with("Restart a?\nact: ") && plan.contains("ledger plain"), "{plan}");
     assert_eq!(millis(&asked["until"]) - millis(&asked["asked_at"]), 30 * 60 * 1000);
     let status = site.ask("GET", "/api/sre/runbooks/integration-status", &site.viewer, &Value::Null).json();
     assert_eq!((&status["awaiting_approval"], &status["active_executions"]), (&1.into(), &0.into()));

@@ -193,3 +193,23 @@ fn a_retry_of_a_failed_execution_is_a_new_one_and_final_stays_final() {
     assert!(third != new && third != id);
     assert_eq!(act(&daemon, &third, &json!({ "action": "stop" })).status, 202);
 }
+
+#[test]
+fn a_stop_said_twice_leaves_the_finally_steps_and_one_after_their_beginning_ends_them() {
+    let last = "[[steps]]\nid = \"last\"\nfinally = true\nscript = { text = 'echo last >> \"$DIR/ledger\"; while [ ! -e \"$DIR/gate\" ]; do sleep 0.02; done; echo end >> \"$DIR/ledger\"', env = { DIR = \"@dir@\" } }\n";
+    let slow =
+        "[[steps]]\nid = \"slow\"\nscript = { text = \"trap '' TERM; while :; do sleep 0.02; done\" }\n";
+    let daemon = Daemon::start(&config(""), &[("undoable", &format!("{HEAD}{slow}{last}"))], &[]);
+    let id = fire(&daemon, "Undoable", "a");
+    wait_for_step(&daemon, &id, 0, "running");
+    for _ in 0..3 {
+        simply(&daemon, &id, "stop");
+    }
+    eventually("the finally step", LIMIT, || (ledger(&daemon) == ["last"]).then_some(()));
+    simply(&daemon, &id, "stop");
+    let execution = finished(&daemon, &id);
+    assert_eq!((&execution["status"], steps(&execution)), (&"stopped".into(), vec!["stopped".to_owned(); 2]));
+    assert_eq!(ledger(&daemon), ["last"]);
+    let stops = journal(&daemon, &id).iter().filter(|(kind, _)| kind == "stop_requested").count();
+    assert_eq!(stops, 2);
+}
