@@ -120,6 +120,8 @@ fn attempts_view(step: &StepState, wanted: impl Fn(Role) -> bool) -> Vec<Value> 
 fn part_view(view: &mut Value, step: &StepState, part: Part) {
     let item = part.item.and_then(|item| step.items.as_ref()?.get(usize::try_from(item).ok()?));
     put(view, "item", item);
+    // Its place in the list, by which its output is asked for.
+    put(view, "item_index", part.item);
     if part.role == Role::Probe {
         view["probe"] = true.into();
     }

@@ -2,6 +2,8 @@
 //!
 //! What it prints is for the person at the terminal: output as it comes, then how it ended.
 
+mod shown;
+
 use super::siblings::Siblings;
 use super::world::RealWorld;
 use super::{Environment, SystemClock, build, load_config};
@@ -9,17 +11,17 @@ use crate::admit::{self, Request};
 use crate::auth::install_crypto;
 use crate::config::{Config, Overrides};
 use crate::document::Problems;
-use crate::engine::verb::Actor;
 use crate::engine::{Engine, Limits, Parts};
 use crate::guard::Profiles;
-use crate::journal::{AttemptResult, Event, State, Trigger, TriggerKind};
-use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, Part, RunbookId, StepStatus};
+use crate::journal::{State, Trigger, TriggerKind};
+use crate::model::{Clock, ExecutionId, Labels, RunbookId, Timestamp};
 use crate::runbook::{self, Pinned};
-use crate::step::{Dirs, HttpClient, LiveOutput, OutputStream, Runner, prepare_daemon};
+use crate::step::{Dirs, HttpClient, Runner, prepare_daemon};
 use crate::store::Ids;
 use crate::store::MemoryStore;
 use crate::store::records::{self, QueueCount, Records, transact};
 use crate::telemetry::{Build, Metrics};
+use shown::Shown;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -112,7 +114,6 @@ impl Drop for Scratch {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "called once, right above")]
 async fn run(
     options: &ExecuteOptions,
     config: Option<&Config>,
@@ -126,19 +127,7 @@ async fn run(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids = Ids::after(None);
     let now = clock.now();
-    let created = admit::plan(Request {
-        pinned: &pinned,
-        trigger: trigger(options),
-        given: BTreeMap::new(),
-        env: options.env_vars.clone(),
-        range: None,
-        id: ExecutionId::of(&pinned.runbook.id, ids.next(now)),
-        queue_deadline: Duration::from_secs(60),
-        seed: 0,
-        instance: "here",
-        now,
-    })
-    .map_err(|denial| denial.to_string())?;
+    let created = created(options, &pinned, &ids, now)?;
     if options.dry_run {
         say(out, &plan(&pinned, &created));
         return Ok(0);
@@ -183,10 +172,32 @@ async fn run(
     });
     let news = engine.news();
     let scheduler = tokio::spawn(engine.clone().schedule(None));
-    let shown = Shown { engine, records, runner, outputs: dirs.outputs.clone(), id, after: 0 };
+    let shown = Shown::new(engine, records, runner, dirs.outputs.clone(), pinned.runbook, id);
     let code = shown.follow(news, out, err).await;
     scheduler.abort();
     code
+}
+
+/// What is to be executed; a sentence where the runbook refuses.
+fn created(
+    options: &ExecuteOptions,
+    pinned: &Pinned,
+    ids: &Ids,
+    now: Timestamp,
+) -> Result<crate::journal::Created, String> {
+    let request = Request {
+        pinned,
+        trigger: trigger(options),
+        given: BTreeMap::new(),
+        env: options.env_vars.clone(),
+        range: None,
+        id: ExecutionId::of(&pinned.runbook.id, ids.next(now)),
+        queue_deadline: Duration::from_secs(60),
+        seed: 0,
+        instance: "here",
+        now,
+    };
+    admit::plan(request).map_err(|denial| denial.to_string())
 }
 
 fn trigger(options: &ExecuteOptions) -> Trigger {
@@ -227,148 +238,6 @@ fn plan(pinned: &Pinned, created: &crate::journal::Created) -> String {
         );
     }
     text
-}
-
-/// The execution as the terminal shows it.
-struct Shown {
-    engine: Engine,
-    records: Records,
-    runner: Arc<Runner>,
-    outputs: PathBuf,
-    id: ExecutionId,
-    after: u64,
-}
-
-impl Shown {
-    async fn follow(
-        mut self,
-        mut news: tokio::sync::broadcast::Receiver<ExecutionId>,
-        out: &mut dyn Write,
-        err: &mut dyn Write,
-    ) -> Result<i32, String> {
-        let mut stopping = false;
-        let mut live = Live::default();
-        loop {
-            let entries =
-                self.records.journal(&self.id, self.after, 1000).await.map_err(|error| error.to_string())?;
-            for entry in entries {
-                self.after = entry.seq;
-                live.show(self.running(&entry.event), out, err);
-                self.show(&entry.event, &mut live, out, err);
-                if matches!(entry.event, Event::Finished { .. }) {
-                    return self.code(err).await;
-                }
-            }
-            tokio::select! {
-                // Lagging or not, the journal is read again.
-                _ = news.recv() => {}
-                () = tokio::time::sleep(Duration::from_millis(50)) => live.pump(out, err),
-                _ = tokio::signal::ctrl_c(), if !stopping => {
-                    stopping = true;
-                    let (engine, id) = (self.engine.clone(), self.id.clone());
-                    let you = Actor { subject: "command line".to_owned(), ..Actor::default() };
-                    tokio::spawn(async move { engine.stop(&id, you, "interrupted").await.map(|_| ()) });
-                }
-            }
-        }
-    }
-
-    fn running(&self, event: &Event) -> Option<LiveOutput> {
-        let Event::StepIntended { step, attempt, .. } = event else { return None };
-        self.runner.live(&self.id, step, Part::MAIN, *attempt)
-    }
-
-    fn show(&self, event: &Event, live: &mut Live, out: &mut dyn Write, err: &mut dyn Write) {
-        match event {
-            Event::StepIntended { step, attempt, plan, .. } => {
-                say(err, &format!("==> {step}: {plan}\n"));
-                *live = Live { wanted: Some((step.clone(), *attempt)), ..Live::default() };
-                live.find(&self.runner, &self.id);
-            }
-            Event::AttemptFinished { result, .. } => {
-                let AttemptResult { stdout, stderr, error, .. } = &**result;
-                for (which, kept, seen) in [(0, stdout, live.stdout), (1, stderr, live.stderr)] {
-                    let all = match &kept.file {
-                        Some(name) => std::fs::read(self.outputs.join(name)).unwrap_or_default(),
-                        None => kept.head.clone().into_bytes(),
-                    };
-                    let rest = all.get(usize::try_from(seen).unwrap_or(usize::MAX)..).unwrap_or_default();
-                    let target: &mut dyn Write = if which == 0 { out } else { err };
-                    let _gone = target.write_all(rest).and_then(|()| target.flush());
-                }
-                *live = Live::default();
-                if let Some(error) = error {
-                    say(err, &format!("    {error}\n"));
-                }
-            }
-            Event::StepSkipped { step, why, .. } => {
-                say(err, &format!("==> {step}: skipped ({})\n", why.as_str()))
-            }
-            Event::StepFinished { step, status, error, .. } => {
-                let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
-                say(err, &format!("    {step} {status}{error}\n"));
-            }
-            Event::TimerStarted { step, until } => say(err, &format!("==> {step}: waits until {until}\n")),
-            Event::VerifyStarted { until } => say(err, &format!("==> verify, until {until}\n")),
-            Event::VerifyObserved { detail, .. } => say(err, &format!("    {detail}\n")),
-            _ => {}
-        }
-    }
-
-    /// The failed command's exit code, else 0 for success and 1 for anything else.
-    async fn code(&self, err: &mut dyn Write) -> Result<i32, String> {
-        let entries =
-            self.records.journal(&self.id, 0, usize::MAX).await.map_err(|error| error.to_string())?;
-        let state = State::replay(entries).map_err(|error| error.to_string())?;
-        let reason = state.reason.map(|reason| format!(": {}", reason.sentence())).unwrap_or_default();
-        say(err, &format!("==> {}{reason}\n", state.status));
-        if state.status == ExecutionStatus::Succeeded {
-            return Ok(0);
-        }
-        let failed = state.steps.iter().rev().find(|step| step.status == StepStatus::Failed);
-        let code = failed.and_then(|step| step.last()).and_then(|attempt| attempt.result.exit_code);
-        Ok(code.filter(|code| *code != 0).unwrap_or(1))
-    }
-}
-
-/// What has been shown of the attempt in progress.
-#[derive(Default)]
-struct Live {
-    wanted: Option<(crate::model::StepId, u32)>,
-    output: Option<LiveOutput>,
-    stdout: u64,
-    stderr: u64,
-}
-
-impl Live {
-    fn find(&mut self, runner: &Runner, id: &ExecutionId) {
-        if let (None, Some((step, attempt))) = (&self.output, &self.wanted) {
-            self.output = runner.live(id, step, Part::MAIN, *attempt);
-        }
-    }
-
-    fn show(&mut self, output: Option<LiveOutput>, out: &mut dyn Write, err: &mut dyn Write) {
-        if output.is_some() {
-            self.output = output;
-        }
-        self.pump(out, err);
-    }
-
-    fn pump(&mut self, out: &mut dyn Write, err: &mut dyn Write) {
-        let Some(output) = &self.output else { return };
-        copy(output, OutputStream::Stdout, &mut self.stdout, out);
-        copy(output, OutputStream::Stderr, &mut self.stderr, err);
-    }
-}
-
-/// Writes what has come since `offset`.
-fn copy(output: &LiveOutput, which: OutputStream, offset: &mut u64, to: &mut dyn Write) {
-    while let Ok(piece) = output.read(which, *offset, 64 << 10)
-        && !piece.bytes.is_empty()
-    {
-        *offset = piece.start + piece.bytes.len() as u64;
-        let _gone = to.write_all(&piece.bytes).and_then(|()| to.flush());
-    }
 }
 
 fn say(to: &mut dyn Write, text: &str) {

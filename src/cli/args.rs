@@ -25,6 +25,7 @@ Examples:
   runbookd executions list --status running
   runbookd executions follow ID                    what it does, as it happens
   runbookd executions stop ID --reason 'wrong host'
+  runbookd executions approve ID --hash HASH --reason 'checked with ada'
   runbookd decisions list --since 1h               why alerts did or did not become executions
   export RUNBOOKD_TOKEN=$(runbookd token --subject ada --role operator --secret-file jwt.key)
 
@@ -59,7 +60,7 @@ pub(super) enum Verb {
         #[command(subcommand)]
         verb: RunbooksVerb,
     },
-    /// Show, follow and stop executions
+    /// Show, follow, stop, hold, approve, repeat and undo executions
     Executions {
         #[command(flatten)]
         server: Server,
@@ -157,21 +158,123 @@ pub(super) enum ExecutionsVerb {
         #[arg(long, value_parser = not_blank)]
         reason: String,
     },
-    /// Print what an attempt wrote, also while it runs
-    Output {
-        /// The execution's id
-        #[arg(value_parser = ExecutionId::new)]
-        id: ExecutionId,
-        /// The step's id
-        #[arg(value_parser = StepId::new)]
-        step: StepId,
-        /// Which attempt [default: the last]
-        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-        attempt: Option<u32>,
-        /// Standard error instead of standard output
-        #[arg(long)]
-        stderr: bool,
+    /// Undo: of a live execution stop it first; of a finished one undo what it did, as a new execution
+    Rollback(Act),
+    /// Hold an execution: what is in progress ends, nothing more begins, no time passes
+    Pause(Act),
+    /// Let a paused execution go on
+    Resume(Act),
+    /// Consent to what an execution asks for; `show` has the plan and its hash
+    Approve {
+        #[command(flatten)]
+        act: Act,
+        #[command(flatten)]
+        step: OneStep,
+        /// The hash of the plan that was read: another plan is then refused
+        #[arg(long, value_parser = not_blank)]
+        hash: Option<String>,
     },
+    /// Refuse consent
+    Reject {
+        #[command(flatten)]
+        act: Act,
+        #[command(flatten)]
+        step: OneStep,
+    },
+    /// Say that you did what a step told you
+    Acknowledge {
+        #[command(flatten)]
+        act: Act,
+        #[command(flatten)]
+        step: OneStep,
+    },
+    /// Try a failed step of a paused execution again; without --step all of a finished one, as a new execution
+    Retry {
+        #[command(flatten)]
+        act: Act,
+        #[command(flatten)]
+        step: OneStep,
+    },
+    /// Leave a step of a paused execution out
+    Skip {
+        #[command(flatten)]
+        act: Act,
+        /// The step's id
+        #[arg(long, value_parser = StepId::new)]
+        step: StepId,
+    },
+    /// Change inputs of a paused execution, or the arguments of a step that is still to come
+    Modify {
+        #[command(flatten)]
+        act: Act,
+        #[command(flatten)]
+        step: OneStep,
+        /// An input and its new value; may be repeated
+        #[arg(long = "input", value_name = "K=V", value_parser = pair)]
+        inputs: Vec<(String, String)>,
+        /// An argument of the step; all of them, each with its own --arg, taken as they are
+        #[arg(long = "arg", value_name = "ARG", requires = "step", allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Print what an attempt wrote, also while it runs
+    Output(Output),
+}
+
+/// Which execution, and why.
+#[derive(Debug, Args)]
+pub(super) struct Act {
+    /// Its id
+    #[arg(value_parser = ExecutionId::new)]
+    pub(super) id: ExecutionId,
+    /// Why, for the record
+    #[arg(long, value_parser = not_blank)]
+    pub(super) reason: Option<String>,
+}
+
+/// Which step, where several are possible.
+#[derive(Debug, Args)]
+pub(super) struct OneStep {
+    /// The step's id
+    #[arg(long, value_parser = StepId::new)]
+    pub(super) step: Option<StepId>,
+}
+
+/// Which stream of which attempt.
+#[derive(Debug, Args)]
+pub(super) struct Output {
+    /// The execution's id
+    #[arg(value_parser = ExecutionId::new)]
+    pub(super) id: ExecutionId,
+    /// The step's id
+    #[arg(value_parser = StepId::new)]
+    pub(super) step: StepId,
+    /// Which attempt [default: the last]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) attempt: Option<u32>,
+    /// Standard error instead of standard output
+    #[arg(long)]
+    pub(super) stderr: bool,
+    /// The step's undo or probe instead of the step itself
+    #[arg(long, value_enum)]
+    pub(super) part: Option<StepPart>,
+    /// Of a step that is done for each item of a list: the item's place in it, from 0
+    #[arg(long, value_name = "N")]
+    pub(super) item: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum StepPart {
+    Undo,
+    Probe,
+}
+
+impl StepPart {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Undo => "undo",
+            Self::Probe => "probe",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -113,14 +113,16 @@ impl Client {
         self.answer(request.header(ACCEPT, "application/json").header(CONTENT_TYPE, "application/json")).await
     }
 
-    /// GETs an answer of any length, to be read with [`Client::next`].
+    /// GETs an answer of any length, to be read with [`Client::next`]; empty parameters are left out.
     pub(super) async fn open(
         &self,
         path: &[&str],
+        query: &[(&str, &str)],
         accept: &'static str,
         last_event: Option<&str>,
     ) -> Result<Response, Failed> {
-        let mut request = self.request(Method::GET, path).header(ACCEPT, accept);
+        let query: Vec<_> = query.iter().filter(|(_, value)| !value.is_empty()).collect();
+        let mut request = self.request(Method::GET, path).query(&query).header(ACCEPT, accept);
         if let Some(id) = last_event {
             request = request.header("Last-Event-ID", id);
         }

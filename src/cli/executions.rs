@@ -1,16 +1,15 @@
-//! `executions list`, `stop` and `output`; `show` is in `timeline`, `follow` in its own file.
+//! `executions list` and `output`; `show` is in `timeline`, `follow` in its own file, what people do in `control`.
 //!
-//! May import: `model`. Must never: retry a stop by itself; a person asked for it once.
+//! May import: `model`. Must never: leave out a page without saying so.
 
-use super::args::{ExecutionFilter, ExecutionsVerb, Page, Shape};
+use super::args::{ExecutionFilter, ExecutionsVerb, Output, Page, Shape, StepPart};
 use super::client::Client;
 use super::escape::{visible_lines, wrap};
 use super::quit::{Quit, YES};
 use super::screen::{COLUMNS, Screen};
 use super::table::Table;
-use super::{Environment, field, follow, timeline, when};
-use crate::model::ExecutionId;
-use serde_json::{Value, json};
+use super::{Environment, control, field, follow, timeline, when};
+use serde_json::Value;
 
 /// Carries out a verb on executions.
 pub(super) async fn run(
@@ -30,26 +29,8 @@ pub(super) async fn run(
             Ok(YES)
         }
         ExecutionsVerb::Follow { id } => follow::run(client, id, &follow::PACE, screen).await,
-        ExecutionsVerb::Stop { id, reason } => {
-            let path = ["api", "executions", id.as_str(), "stop"];
-            let answer = client.post(&path, &json!({ "reason": reason })).await?;
-            match client.shape {
-                Shape::Json => screen.line(&answer.pretty())?,
-                Shape::Table => {
-                    let status = screen.paint(&field::text(&answer.value, "status"));
-                    screen.line(format!("{} {status}", field::text(&answer.value, "id")).trim())?;
-                }
-            }
-            Ok(YES)
-        }
-        ExecutionsVerb::Output { id, step, attempt, stderr } => {
-            let attempt = match attempt {
-                Some(attempt) => *attempt,
-                None => last_attempt(client, id, step.as_str()).await?,
-            };
-            output(client, id, (step.as_str(), attempt), if *stderr { "stderr" } else { "stdout" }, screen)
-                .await
-        }
+        ExecutionsVerb::Output(wanted) => output(client, wanted, screen).await,
+        act => control::run(client, act, screen).await,
     }
 }
 
@@ -92,32 +73,43 @@ async fn list(
     Ok(YES)
 }
 
-async fn last_attempt(client: &Client, id: &ExecutionId, step: &str) -> Result<u32, Quit> {
-    let execution = client.get(&["api", "executions", id.as_str()], &[]).await?.value;
+async fn last_attempt(client: &Client, wanted: &Output) -> Result<u32, Quit> {
+    let step = wanted.step.as_str();
+    let execution = client.get(&["api", "executions", wanted.id.as_str()], &[]).await?.value;
     let steps = field::list(&execution, "steps");
     let Some(found) = steps.iter().find(|found| field::word(found, "id") == step) else {
         let known: Vec<String> = steps.iter().map(|step| field::text(step, "id")).collect();
         return Err(Quit::no(format!("the execution has no step {step}; it has: {}", known.join(", "))));
     };
-    let numbers = field::list(found, "attempts").iter().filter_map(|attempt| attempt["attempt"].as_u64());
+    let holder = if wanted.part == Some(StepPart::Undo) { &found["undo"] } else { found };
+    let is_wanted = |attempt: &&Value| {
+        attempt["item_index"].as_u64() == wanted.item.map(u64::from)
+            && attempt["probe"].as_bool().unwrap_or(false) == (wanted.part == Some(StepPart::Probe))
+    };
+    let attempts = field::list(holder, "attempts");
+    let numbers = attempts.iter().filter(is_wanted).filter_map(|attempt| attempt["attempt"].as_u64());
     match numbers.max().and_then(|number| u32::try_from(number).ok()) {
         Some(number) => Ok(number),
-        // An attempt in progress is not in the list before its end; its output is there already.
-        None if field::word(found, "status") == "running" => Ok(1),
-        None => Err(Quit::no(format!("the step {step} has not run"))),
+        // Of a list each item has attempts of its own.
+        None if wanted.item.is_none() && attempts.iter().any(|attempt| attempt["item_index"].is_u64()) => {
+            Err(Quit::no(format!("the step {step} is done for each item of a list: say which with --item")))
+        }
+        None if attempts.is_empty() => Err(Quit::no(format!("the step {step} has not run"))),
+        None => Err(Quit::no(format!("no such part of the step {step} has run"))),
     }
 }
 
-async fn output(
-    client: &Client,
-    id: &ExecutionId,
-    (step, attempt): (&str, u32),
-    stream: &str,
-    screen: &mut Screen<'_>,
-) -> Result<i32, Quit> {
+async fn output(client: &Client, wanted: &Output, screen: &mut Screen<'_>) -> Result<i32, Quit> {
+    let attempt = match wanted.attempt {
+        Some(attempt) => attempt,
+        None => last_attempt(client, wanted).await?,
+    };
     let attempt = attempt.to_string();
-    let path = ["api", "executions", id.as_str(), "output", step, &attempt, stream];
-    let mut response = client.open(&path, "text/plain", None).await?;
+    let stream = if wanted.stderr { "stderr" } else { "stdout" };
+    let path = ["api", "executions", wanted.id.as_str(), "output", wanted.step.as_str(), &attempt, stream];
+    let item = wanted.item.map(|item| item.to_string()).unwrap_or_default();
+    let query = [("part", wanted.part.map(StepPart::as_str).unwrap_or_default()), ("item", &item)];
+    let mut response = client.open(&path, &query, "text/plain", None).await?;
     // Bytes that were cut in the middle of a character wait for the rest of it.
     let mut rest = Vec::new();
     while let Some(chunk) = client.next(&mut response).await? {

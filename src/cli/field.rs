@@ -77,5 +77,6 @@ pub(super) fn took(value: &Value, from: &str, to: &str) -> Option<Duration> {
 pub(super) fn stream<'v>(attempt: &'v Value, key: &str) -> (&'v str, u64) {
     let value = &attempt[key];
     let text = value.as_str().or_else(|| value["head"].as_str()).unwrap_or_default();
-    (text, value["bytes"].as_u64().unwrap_or(text.len() as u64))
+    let bytes = value["bytes"].as_u64().or_else(|| attempt[format!("{key}_bytes")].as_u64());
+    (text, bytes.unwrap_or(text.len() as u64))
 }

@@ -37,6 +37,10 @@ struct Seen {
     seq: u64,
     /// The final status, once it is known.
     status: Option<String>,
+    /// The steps that tell people to do something.
+    instructs: Vec<String>,
+    /// What a person must do now.
+    awaited: Option<String>,
     ended: bool,
 }
 
@@ -91,7 +95,7 @@ async fn stream(
     screen: &mut Screen<'_>,
 ) -> Result<(), Failed> {
     let path = ["api", "executions", id.as_str(), "events"];
-    let mut response = client.open(&path, "text/event-stream", seen.id.as_deref()).await?;
+    let mut response = client.open(&path, &[], "text/event-stream", seen.id.as_deref()).await?;
     let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if !kind.starts_with("text/event-stream") {
         return Err(Failed::Final(client.stranger("it is not a stream of events")));
@@ -102,14 +106,42 @@ async fn stream(
         let Some(bytes) = client.next(&mut response).await.map_err(Failed::Lost)? else { break };
         let events = decoder.push(&bytes);
         for event in events.map_err(|_| Failed::Final(client.stranger("an event is too long")))? {
-            show(&event, client.shape, seen, screen).map_err(Failed::Final)?;
+            show(&event, id, client.shape, seen, screen).map_err(Failed::Final)?;
         }
         screen.flush().map_err(Failed::Final)?;
+        // Only now: what is long over came in the same piece as what followed it.
+        if let (Some(awaited), Shape::Table) = (seen.awaited.take(), client.shape) {
+            screen.message(&awaited);
+        }
     }
     Ok(())
 }
 
-fn show(event: &Event, shape: Shape, seen: &mut Seen, screen: &mut Screen<'_>) -> Result<(), Quit> {
+/// What a person must do after this event, if they must.
+fn awaited(id: &ExecutionId, kind: &str, data: &Value, instructs: &[String]) -> Option<String> {
+    let (step, hash) = (field::text(data, "step"), field::text(data, "hash"));
+    let verb = "runbookd executions";
+    match kind {
+        "approval_requested" => Some(format!(
+            "consent is awaited; read `{verb} show {id}`, then\n  {verb} approve {id} --step {step} --hash {hash}\n  {verb} reject {id} --step {step}"
+        )),
+        "timer_started" if instructs.contains(&step) => {
+            Some(format!("an acknowledgement is awaited:\n  {verb} acknowledge {id} --step {step}"))
+        }
+        "paused" if data["actor"].is_null() => Some(format!(
+            "a person must decide:\n  {verb} retry {id} --step STEP\n  {verb} skip {id} --step STEP\n  {verb} stop {id}, or rollback {id}"
+        )),
+        _ => None,
+    }
+}
+
+fn show(
+    event: &Event,
+    id: &ExecutionId,
+    shape: Shape,
+    seen: &mut Seen,
+    screen: &mut Screen<'_>,
+) -> Result<(), Quit> {
     let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
     let kind = match event.kind.as_str() {
         "" => field::word(&data, "kind"),
@@ -130,6 +162,12 @@ fn show(event: &Event, shape: Shape, seen: &mut Seen, screen: &mut Screen<'_>) -
     if kind == "finished" {
         seen.status = data["status"].as_str().map(str::to_owned);
     }
+    if kind == "created" {
+        let instructs =
+            field::list(&data, "steps").iter().filter(|step| field::word(step, "kind") == "instruct");
+        seen.instructs = instructs.map(|step| field::text(step, "id")).collect();
+    }
+    seen.awaited = awaited(id, kind, &data, &seen.instructs);
     match shape {
         Shape::Json if data.is_object() => screen.line(&json::one_line(&event.data)),
         Shape::Json => Ok(()),

@@ -6,7 +6,7 @@
 use super::executions::labelled;
 use super::quit::Quit;
 use super::screen::{COLUMNS, Screen};
-use super::{escape, field, when};
+use super::{escape, field, people, when};
 use crate::model::{Reason, Timestamp, between};
 use serde_json::Value;
 
@@ -44,6 +44,7 @@ fn head(value: &Value, now: Timestamp, screen: &mut Screen<'_>) -> Result<(), Qu
     }
     screen.line(&format!("Status      {status}"))?;
     labelled("Message", &text("message"), screen)?;
+    people::head(value, screen)?;
     let version = format!("{} version {}", text("runbook"), text("version"));
     labelled("Runbook", &joined(&[version, text("title")], ": "), screen)?;
     labelled("Target", &text("target"), screen)?;
@@ -102,6 +103,7 @@ fn step(execution: &Value, number: usize, step: &Value, screen: &mut Screen<'_>)
         screen.line(&format!("     {}", escape::cut(&title, COLUMNS - 5)))?;
     }
     paragraph("error", &text("error"), screen)?;
+    people::step(execution, step, screen)?;
     let attempts = field::list(step, "attempts");
     for one in attempts {
         attempt(one, screen)?;
@@ -143,12 +145,14 @@ fn attempt(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
         outcome => screen.paint(&outcome),
     };
     let at = field::time(value, "started_at").map(when::time_of_day).unwrap_or_else(|| text("started_at"));
-    let mut line = format!("     {at}  attempt {}{}  {outcome}", text("attempt"), item.unwrap_or_default());
+    let what = if value["probe"].as_bool() == Some(true) { "probe attempt" } else { "attempt" };
+    let mut line = format!("     {at}  {what} {}{}  {outcome}", text("attempt"), item.unwrap_or_default());
     if !facts.is_empty() {
         line += &format!("  {}", facts.join(", "));
     }
     screen.line(&line)?;
     paragraph("did", &text("plan"), screen)?;
+    paragraph("child", &text("execution_id"), screen)?;
     paragraph("error", &text("error"), screen)?;
     for name in ["stdout", "stderr"] {
         let (written, bytes) = field::stream(value, name);
@@ -193,16 +197,21 @@ fn verify(verify: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     labelled("", &text("detail"), screen)
 }
 
-/// A text of several lines under an attempt, wrapped, with `name` before the first.
-fn paragraph(name: &str, text: &str, screen: &mut Screen<'_>) -> Result<(), Quit> {
+/// A text of several lines under an attempt, wrapped, with `name` before the first, cut where it is long.
+pub(super) fn paragraph(name: &str, text: &str, screen: &mut Screen<'_>) -> Result<(), Quit> {
+    paragraph_of(name, text, TEXT_LINES, screen)
+}
+
+/// A text as [`paragraph`] shows it, of so many lines at most.
+pub(super) fn paragraph_of(name: &str, text: &str, most: usize, screen: &mut Screen<'_>) -> Result<(), Quit> {
     if text.is_empty() {
         return Ok(());
     }
     // What follows a name begins below what `stdout | ` leads to.
     let lines = escape::wrap(text, COLUMNS - INDENT - 9 - 4);
-    for (index, line) in lines.iter().take(TEXT_LINES).enumerate() {
+    for (index, line) in lines.iter().take(most).enumerate() {
         let name = if index == 0 { name } else { "" };
-        let more = if index + 1 == TEXT_LINES && lines.len() > TEXT_LINES { " ..." } else { "" };
+        let more = if index + 1 == most && lines.len() > most { " ..." } else { "" };
         screen.line(format!("{}{name:<9}{line}{more}", " ".repeat(INDENT)).trim_end())?;
     }
     Ok(())

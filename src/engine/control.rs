@@ -2,11 +2,11 @@
 
 use super::Engine;
 use super::registry::Input;
-use super::verb::{self, Actor, Anew, Answer, Ask, Verb};
+use super::verb::{self, Actor, Anew, Answer, Ask, Earlier, Verb};
 use crate::journal::State;
 use crate::model::{ExecutionId, ExecutionStatus};
 use crate::runbook::Runbook;
-use crate::store::records::{create, transact};
+use crate::store::records::{create, last_anew, transact};
 use crate::store::{CommitError, ReadError};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -68,6 +68,14 @@ pub struct Controlled {
     pub id: ExecutionId,
     /// Where it stands.
     pub status: ExecutionStatus,
+}
+
+/// What became of an execution that was to begin anew.
+enum Begun {
+    New(ExecutionId),
+    /// It has begun before.
+    Earlier(ExecutionId, ExecutionStatus),
+    Conflict(String),
 }
 
 impl Engine {
@@ -149,29 +157,40 @@ impl Engine {
         }
         let now = self.shared.clock.now();
         let ids = std::sync::Arc::clone(&self.shared.ids);
-        let (runbook, state, ask) = (runbook.clone(), state.clone(), ask.clone());
-        // The id is drawn within the commit, so that ids are stored in their order and none is overlooked.
+        let (runbook, state, ask, status) = (runbook.clone(), state.clone(), ask.clone(), state.status);
+        // The id is drawn within the commit, so that ids are stored in their order and none is overlooked; and what
+        // was begun before is looked for there, so that nothing is taken back twice, whoever asks at the same time.
         let begun = transact(&**self.shared.records.store(), move |txn| {
+            let known = last_anew(txn, verb::forebear(&state), what.kind())?;
+            let known = known.map(|known| {
+                (verb::earlier(what, &state.created.id, &known.id, known.status), known.id, known.status)
+            });
+            match known {
+                Some((Earlier::IsIt, id, status)) => return Ok(Begun::Earlier(id, status)),
+                Some((Earlier::Conflict(why), ..)) => return Ok(Begun::Conflict(why)),
+                Some((Earlier::Over, ..)) | None => {}
+            }
             let ulid = ids.next(now);
             let id = ExecutionId::of(&runbook.id, ulid);
             let seed = ulid.random() as u64;
             let created =
                 verb::created(&runbook, &state, what, &ask, id.clone(), seed, now, limits.queue_deadline);
             create(txn, created, now)?;
-            Ok(id)
+            Ok(Begun::New(id))
         });
-        match begun.await {
-            Ok(id) => {
+        let begun = begun.await;
+        if !matches!(begun, Ok(Begun::New(_))) {
+            self.shared.queue.remove(1);
+        }
+        match begun {
+            Ok(Begun::New(id)) => {
                 self.shared.wake.notify_one();
                 Ok(Controlled { id, status: ExecutionStatus::Queued })
             }
-            Err(error) => {
-                self.shared.queue.remove(1);
-                Err(match error {
-                    CommitError::Read(error) => VerbError::Read(error),
-                    error => VerbError::NotDurable(error.to_string()),
-                })
-            }
+            Ok(Begun::Earlier(id, status)) => Ok(Controlled { id, status }),
+            Ok(Begun::Conflict(why)) => Err(VerbError::Conflict { status, why }),
+            Err(CommitError::Read(error)) => Err(VerbError::Read(error)),
+            Err(error) => Err(VerbError::NotDurable(error.to_string())),
         }
     }
 

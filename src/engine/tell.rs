@@ -29,12 +29,14 @@ pub(super) fn tell(shared: &Shared, runbook: &Runbook, before: &State, state: &S
             Event::StepFinished { step, status, .. } => {
                 step_over(shared, runbook, state, step.as_str(), *status)
             }
-            Event::StopRequested { actor, reason, .. } => {
-                tracing::warn!(execution_id = %state.created.id, runbook = %runbook.id, user = actor, reason, "stop requested");
+            Event::RetryScheduled { .. } => shared.metrics.retry_scheduled(&runbook.id),
+            Event::RollbackStarted => {
+                tracing::warn!(execution_id = %state.created.id, runbook = %runbook.id, "rollback started");
             }
             Event::Finished { .. } => over(shared, runbook, state),
             _ => {}
         }
+        acted(runbook, state, event);
     }
 }
 
@@ -50,6 +52,38 @@ pub(super) fn breakers(id: &ExecutionId, runbook: &Runbook, changes: &[(String, 
             }
         }
     }
+}
+
+/// One line for each act of a person, and for what makes one necessary.
+fn acted(runbook: &Runbook, state: &State, event: &Event) {
+    let (id, runbook) = (&state.created.id, &runbook.id);
+    let (message, step, actor, reason) = match event {
+        Event::StopRequested { actor, reason, rollback: false } => ("stop requested", None, actor, reason),
+        Event::StopRequested { actor, reason, .. } => ("rollback requested", None, actor, reason),
+        Event::Paused { actor: Some(actor), reason, .. } => ("paused", None, actor, reason),
+        Event::Resumed { actor, reason } => ("resumed", None, actor, reason),
+        Event::Approved { step, actor, reason, .. } => ("approved", Some(step), actor, reason),
+        Event::Rejected { step, actor, reason } => ("rejected", Some(step), actor, reason),
+        Event::Acknowledged { step, actor, reason } => ("acknowledged", Some(step), actor, reason),
+        Event::RetryRequested { step, actor, reason } => ("retry requested", Some(step), actor, reason),
+        Event::StepSkipped { step, actor: Some(actor), reason, .. } => {
+            let reason = reason.as_deref().unwrap_or_default();
+            tracing::warn!(execution_id = %id, runbook = %runbook, step = %step, user = actor, reason, "skip requested");
+            return;
+        }
+        Event::Modified { actor, reason, .. } => ("modified", None, actor, reason),
+        Event::Paused { actor: None, reason, .. } => {
+            tracing::warn!(execution_id = %id, runbook = %runbook, reason, "paused until a person decides");
+            return;
+        }
+        Event::ApprovalRequested { step, hash, until, .. } => {
+            tracing::warn!(execution_id = %id, runbook = %runbook, step = %step, hash, %until, "approval requested");
+            return;
+        }
+        _ => return,
+    };
+    let step = step.map(tracing::field::display);
+    tracing::warn!(execution_id = %id, runbook = %runbook, step, user = actor, reason, "{message}");
 }
 
 fn first_begun(state: &State) -> Option<usize> {

@@ -30,7 +30,7 @@ mod tests;
 
 pub use audit::{AuditCheck, AuditFilter};
 pub use breaker::Person;
-pub use executions::{Created, append, create};
+pub use executions::{Created, append, create, last_anew};
 pub use list::{DecisionFilter, ExecutionFilter, Page};
 pub use queue::QueueCount;
 
@@ -207,6 +207,11 @@ pub mod key {
     /// Of the signal that a child is over.
     pub fn child_ended(parent: &str, child: &str) -> Vec<u8> {
         join("n/", &[parent, child])
+    }
+
+    /// Of the last execution that does the execution `of` again or takes it back; `kind` says which.
+    pub fn anew(of: &str, kind: &str) -> Vec<u8> {
+        join("y/", &[of, kind])
     }
 
     /// Of a decision.

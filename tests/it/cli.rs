@@ -1,6 +1,8 @@
 //! The verbs that need no server, on the real program: `execute`, `check`, `validate`, `token`, usage errors.
 
+use crate::support::alerts::LIMIT;
 use crate::support::daemon::BINARY;
+use crate::support::process::Process;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -121,4 +123,68 @@ fn exit_codes_tell_usage_from_an_unreachable_server() {
     assert_eq!(away.status.code(), Some(3), "{}", text(&away.stderr));
     assert!(text(&away.stderr).contains("127.0.0.1:1"));
     assert_eq!(run(dir.path(), &["serve", "--config.file=nowhere.toml"]).status.code(), Some(1));
+}
+
+/// Fails at its third step, for each of two items, after a second try.
+const UNDOING: &str = r#"
+mode = "auto"
+target = "x"
+[[steps]]
+id = "one"
+script = { text = "echo one" }
+undo = { script = { text = "echo one back" } }
+[[steps]]
+id = "each"
+for_each = { items = ["a", "b"], concurrency = 2 }
+script = { text = "echo $IT", env = { IT = "{{ item }}" } }
+[[steps]]
+id = "fails"
+retry = { attempts = 2, initial = "10ms", max = "10ms" }
+script = { text = "exit 9" }
+"#;
+
+#[test]
+fn execute_tells_of_retries_items_and_the_rollback() {
+    let dir = site(&[("undoing", UNDOING)]);
+    let done = run(dir.path(), &["execute", "undoing", "--config.file=runbookd.toml"]);
+    let (out, err) = (text(&done.stdout), text(&done.stderr));
+    assert_eq!(done.status.code(), Some(9), "{err}");
+    let mut lines: Vec<&str> = out.lines().collect();
+    lines[1..3].sort_unstable();
+    assert_eq!(lines, ["one", "a", "b", "one back"], "{err}");
+    for said in [
+        "==> each: for each of: a, b",
+        "==> each item1: ",
+        "fails: attempt 2 at ",
+        "==> rollback: ",
+        "==> one undo: ",
+        "==> rolled_back",
+    ] {
+        assert!(err.contains(said), "no {said:?} in {err}");
+    }
+}
+
+#[test]
+fn execute_says_what_nobody_can_answer_and_an_interrupt_stops_it() {
+    let asking =
+        "mode = \"auto\"\ntarget = \"x\"\n[[steps]]\nid = \"ask\"\napprove = { message = \"Restart it?\" }\n";
+    let telling = "mode = \"auto\"\ntarget = \"x\"\n[[steps]]\nid = \"tell\"\ninstruct = { text = \"Do it.\", acknowledge = true }\n";
+    let dir = site(&[("asking", asking), ("telling", telling)]);
+    for (runbook, awaited) in
+        [("asking", "consent is awaited until"), ("telling", "an acknowledgement is awaited until")]
+    {
+        let mut command = Command::new(BINARY);
+        command.args(["execute", runbook, "--config.file=runbookd.toml"]).current_dir(dir.path());
+        let mut process = Process::start(runbook, command, dir.path());
+        let mut said = String::new();
+        let log = dir.path().join(format!("{runbook}.log"));
+        process.wait_until(LIMIT, || {
+            said = fs::read_to_string(&log).unwrap_or_default();
+            said.contains(awaited)
+        });
+        assert!(said.contains("Ctrl-C stops"), "{said}");
+        let status = process.interrupt(LIMIT);
+        assert_eq!(status.code(), Some(1));
+        assert!(process.log().contains("==> stopped"), "{}", process.log());
+    }
 }

@@ -4,6 +4,7 @@
 
 mod access;
 mod cli;
+mod control;
 mod crash;
 mod demo;
 mod docs;
@@ -12,6 +13,7 @@ mod guard;
 mod intake;
 mod kinds;
 mod lifecycle;
+mod peers;
 mod powercut;
 mod shipped;
 mod stop;

@@ -109,6 +109,15 @@ fn what_cannot_be_meant_is_a_usage_error_that_names_it() {
     check(&["executions", "show", "../../etc"], "not an execution id");
     check(&["executions", "stop", ID], "--reason");
     check(&["executions", "stop", ID, "--reason", "  "], "must not be blank");
+    check(&["executions", "pause"], "<ID>");
+    check(&["executions", "pause", ID, "--reason", " "], "must not be blank");
+    check(&["executions", "skip", ID], "--step");
+    check(&["executions", "approve", ID, "--step", "a/b"], "not a step id");
+    check(&["executions", "modify", ID], "say what to change");
+    check(&["executions", "modify", ID, "--arg", "x"], "--step");
+    check(&["executions", "modify", ID, "--input", "x"], "write NAME=VALUE");
+    check(&["executions", "modify", ID, "--input", "x=1", "--input", "x=2"], "--input gives \"x\" twice");
+    check(&["executions", "output", ID, "a", "--part", "main"], "undo");
     check(&["executions", "output", ID, "a/b"], "not a step id");
     check(&["executions", "output", ID, "probe", "0"], "0");
     check(&["executions", "list", "--limit", "501"], "1..=500");
@@ -147,6 +156,15 @@ fn every_verb_has_help_that_fits_and_the_version_is_that_of_the_package() {
         &["executions", "show"],
         &["executions", "follow"],
         &["executions", "stop"],
+        &["executions", "rollback"],
+        &["executions", "pause"],
+        &["executions", "resume"],
+        &["executions", "approve"],
+        &["executions", "reject"],
+        &["executions", "acknowledge"],
+        &["executions", "retry"],
+        &["executions", "skip"],
+        &["executions", "modify"],
         &["executions", "output"],
         &["decisions", "list"],
         &["decisions", "show"],

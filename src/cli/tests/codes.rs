@@ -152,6 +152,62 @@ fn stop_sends_the_reason_once_and_shows_what_became_of_it() {
 }
 
 #[test]
+fn each_act_sends_what_was_said_and_nothing_else() {
+    let check = |line: &[&str], body: &str| {
+        let reply = format!(r#"{{"id":"{ID}","status":"running"}}"#);
+        let stub = Stub::new(vec![answer("202 Accepted", "", &reply)]);
+        let got = asked(&stub.url, &[&["executions", line[0], ID], &line[1..]].concat());
+        assert_eq!(got, Outcome { code: 0, out: format!("{ID} running\n"), err: String::new() });
+        let request = stub.requests().remove(0);
+        assert!(request.starts_with(&format!("POST /api/executions/{ID}/control HTTP/1.1\r\n")), "{request}");
+        let sent: serde_json::Value =
+            serde_json::from_str(request.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!(sent, serde_json::from_str::<serde_json::Value>(body).unwrap());
+    };
+    check(&["pause", "--reason", "lunch"], r#"{"action":"pause","reason":"lunch"}"#);
+    check(&["resume"], r#"{"action":"resume"}"#);
+    check(&["rollback", "--reason", "r"], r#"{"action":"rollback","reason":"r"}"#);
+    check(&["approve"], r#"{"action":"approve"}"#);
+    check(
+        &["approve", "--step", "ask", "--hash", "ab", "--reason", "r"],
+        r#"{"action":"approve","step":"ask","hash":"ab","reason":"r"}"#,
+    );
+    check(&["reject", "--step", "ask"], r#"{"action":"reject","step":"ask"}"#);
+    check(&["acknowledge"], r#"{"action":"acknowledge"}"#);
+    check(&["retry", "--step", "a"], r#"{"action":"retry","step":"a"}"#);
+    check(&["skip", "--step", "a"], r#"{"action":"skip","step":"a"}"#);
+    check(
+        &["modify", "--step", "a", "--arg", "--force", "--arg", "", "--input", "unit=a=b"],
+        r#"{"action":"modify","step":"a","args":["--force",""],"inputs":{"unit":"a=b"}}"#,
+    );
+}
+
+#[test]
+fn what_an_act_starts_anew_is_said_to_people_and_shown_to_scripts() {
+    let new = "service_unavailable_01J9ZQ5K3M8N7P6R5S4T3V2W1Z";
+    let body = format!(r#"{{"id":"{new}","status":"queued"}}"#);
+    for (shape, out) in [
+        ("table", format!("{new} queued\n")),
+        ("json", format!("{{\n  \"id\": \"{new}\",\n  \"status\": \"queued\"\n}}\n")),
+    ] {
+        let stub = Stub::new(vec![answer("202 Accepted", "", &body)]);
+        let got = asked(&stub.url, &["executions", "retry", ID, "--output", shape]);
+        let err = format!("started {new} as the retry of {ID}\n");
+        assert_eq!(got, Outcome { code: 0, out, err });
+        stub.requests();
+    }
+    let refused =
+        error("409 Conflict", "the execution is succeeded: it is over, and final is final", "wrong_state");
+    let stub =
+        Stub::new(vec![refused, error("403 Forbidden", "consent needs one of the roles: sre", "forbidden")]);
+    assert_eq!(asked(&stub.url, &["executions", "pause", ID]).code, 1);
+    let got = asked(&stub.url, &["executions", "approve", ID]);
+    assert_eq!((got.code, got.out.as_str()), (4, ""));
+    assert!(got.err.contains("consent needs one of the roles: sre (403, forbidden)"), "{}", got.err);
+    stub.requests();
+}
+
+#[test]
 fn an_endless_answer_is_given_up() {
     let body = format!("\"{}", "x".repeat(client::MAX_ANSWER + 10));
     let stub = Stub::new(vec![answer("200 OK", "", &body)]);

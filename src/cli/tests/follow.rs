@@ -69,6 +69,75 @@ fn one_line_an_event_until_the_end_and_no_unless_it_succeeded() {
     }
 }
 
+/// An end that people brought about.
+const ROLLED_BACK: &str = r#"id: 11
+event: stop_requested
+data: {"seq":11,"at":"2026-08-01T10:00:11Z","kind":"stop_requested","actor":"eve","reason":"no","rollback":true}
+
+id: 12
+event: finished
+data: {"seq":12,"at":"2026-08-01T10:00:12Z","kind":"finished","status":"rolled_back"}
+
+"#;
+
+#[test]
+fn what_people_are_asked_and_do_is_a_line_each_and_only_what_is_still_awaited_is_asked_for() {
+    let stream = event(
+        1,
+        "created",
+        r#","runbook":"r","version":1,"trigger":{"by":"ada"},"steps":[{"id":"tell","kind":"instruct"}]"#,
+    ) + &event(2, "items_listed", r#","step":"drain","items":["a","b"]"#)
+        + &event(
+            3,
+            "attempt_finished",
+            r#","step":"drain","part":{"role":"undo","item":1},"attempt":2,"outcome":"succeeded""#,
+        )
+        + &event(
+            4,
+            "retry_scheduled",
+            r#","step":"drain","attempt":2,"next_attempt_at":"2026-08-01T10:01:00Z""#,
+        )
+        + &event(5, "paused", r#","actor":"bob","reason":"lunch""#)
+        + &event(6, "modified", r#","actor":"bob","reason":"typo","inputs":{"unit":{"to":"x"}}"#)
+        + &event(7, "resumed", r#","actor":"bob","reason":"back""#)
+        + &event(
+            8,
+            "approval_requested",
+            r#","step":"ask","plan":"Restart?\nrestart: x","hash":"ab12","until":"2026-08-01T10:30:00Z""#,
+        )
+        + &event(9, "approved", r#","step":"ask","actor":"eve","reason":"ok","hash":"ab12""#);
+    let asks = event(
+        9,
+        "approval_requested",
+        r#","step":"more","plan":"More?","hash":"cd","until":"2026-08-01T10:30:00Z""#,
+    )
+    .replace("seq\":9", "seq\":10")
+    .replace("id: 9", "id: 10");
+    let (got, _) = followed(vec![events(&(stream + &asks)), events(ROLLED_BACK)], false);
+    assert_eq!(
+        got.out,
+        "10:00:01  created           r version 1, by ada
+10:00:02  items_listed      drain for each of: a, b
+10:00:03  attempt_finished  drain undo item 1 attempt 2: succeeded
+10:00:04  retry_scheduled   drain attempt 2 at 10:01:00
+10:00:05  paused            by bob: lunch
+10:00:06  modified          unit by bob: typo
+10:00:07  resumed           by bob: back
+10:00:08  approval_requested  ask until 10:30:00: Restart?
+10:00:09  approved          ask by eve: ok
+10:00:09  approval_requested  more until 10:30:00: More?
+10:00:11  stop_requested    with rollback, by eve: no
+10:00:12  finished          rolled_back
+"
+    );
+    assert_eq!(
+        got.err,
+        format!(
+            "consent is awaited; read `runbookd executions show {ID}`, then\n  runbookd executions approve {ID} --step more --hash cd\n  runbookd executions reject {ID} --step more\nthe connection is lost, trying again\n"
+        )
+    );
+}
+
 #[test]
 fn a_lost_connection_goes_on_behind_the_last_event_and_nothing_is_shown_twice() {
     let (got, requests) = followed(

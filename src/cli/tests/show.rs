@@ -43,6 +43,12 @@ fn a_live_execution_shows_how_long_and_what_is_missing_is_not_invented() {
 }
 
 #[test]
+fn what_waits_for_people_says_how_to_answer_and_what_they_said() {
+    let out = shown(include_str!("people.json"), &["executions", "show", ID]);
+    assert_eq!(out, include_str!("people.txt"));
+}
+
+#[test]
 fn columns_are_aligned_and_only_what_may_be_cut_is_cut() {
     let long = "x".repeat(300);
     let list = format!(

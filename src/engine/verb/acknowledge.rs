@@ -6,6 +6,9 @@ use crate::model::StepStatus;
 use crate::runbook::{Kind, Runbook};
 
 pub(super) fn answer(runbook: &Runbook, state: &State, ask: &Ask) -> Answer {
+    if has_acknowledged(runbook, state, ask) {
+        return Answer::AlreadySo;
+    }
     if state.status.is_final() {
         return Answer::conflict(FINAL);
     }
@@ -34,4 +37,22 @@ pub(super) fn answer(runbook: &Runbook, state: &State, ask: &Ask) -> Answer {
     }
     let (actor, reason) = (ask.actor.subject.clone(), ask.reason.clone());
     Answer::Record(vec![Event::Acknowledged { step, actor, reason }])
+}
+
+/// Whether this person has said so already, and no step that they may mean waits for another word.
+fn has_acknowledged(runbook: &Runbook, state: &State, ask: &Ask) -> bool {
+    let said = |index: usize| {
+        let saying = state.steps[index].acknowledged.as_ref();
+        saying.is_some_and(|saying| saying.actor == ask.actor.subject)
+    };
+    let waits = |index: usize| {
+        matches!(runbook.steps[index].kind, Kind::Instruct { acknowledge: true, .. })
+            && state.steps[index].status == StepStatus::Waiting
+            && !said(index)
+    };
+    let mut steps = 0..state.steps.len();
+    match &ask.step {
+        Some(step) => state.index_of(step).is_some_and(said),
+        None => !steps.clone().any(waits) && steps.any(said),
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::Ask;
 use crate::journal::{Created, Inherited, State, Trigger, TriggerKind};
-use crate::model::{ExecutionId, Part, Role, StepStatus, Timestamp, after};
+use crate::model::{ExecutionId, ExecutionStatus, Part, Role, StepStatus, Timestamp, after};
 use crate::runbook::Runbook;
 use std::time::Duration;
 
@@ -13,6 +13,54 @@ pub enum Anew {
     Retry,
     /// Its undos.
     Rollback,
+}
+
+impl Anew {
+    /// What triggers the new execution.
+    pub fn kind(self) -> TriggerKind {
+        match self {
+            Self::Retry => TriggerKind::Retry,
+            Self::Rollback => TriggerKind::Rollback,
+        }
+    }
+}
+
+/// What an earlier execution of the same kind means for another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Earlier {
+    /// Nothing: another one may begin.
+    Over,
+    /// It is what is asked for: asking again is no error, and does nothing twice.
+    IsIt,
+    /// It stands in the way.
+    Conflict(String),
+}
+
+/// What `earlier`, the last one begun of this kind and now `status`, means for what is asked of `asked`.
+pub fn earlier(what: Anew, asked: &ExecutionId, earlier: &ExecutionId, status: ExecutionStatus) -> Earlier {
+    if !status.is_final() {
+        return Earlier::IsIt;
+    }
+    match (what, status) {
+        // Once over, a repetition may be repeated.
+        (Anew::Retry, _) => Earlier::Over,
+        _ if earlier == asked => Earlier::Over,
+        (Anew::Rollback, ExecutionStatus::RolledBack) => Earlier::IsIt,
+        // These undid nothing.
+        (Anew::Rollback, ExecutionStatus::Expired | ExecutionStatus::Stopped | ExecutionStatus::Rejected) => {
+            Earlier::Over
+        }
+        (Anew::Rollback, _) => Earlier::Conflict(format!(
+            "{earlier} has taken back a part of it: ask for the rollback of that one, which goes on there"
+        )),
+    }
+}
+
+/// The execution that is done again or taken back: a rollback that failed is taken up for the one it was for.
+pub fn forebear(state: &State) -> &ExecutionId {
+    let old = &*state.created;
+    let first = old.trigger.of.as_ref().filter(|_| old.trigger.kind == TriggerKind::Rollback);
+    first.unwrap_or(&old.id)
 }
 
 /// The new execution `ask` wants of the finished one in `state`; it takes the version its forebear was pinned to.
@@ -28,17 +76,12 @@ pub fn created(
     queue_deadline: Duration,
 ) -> Created {
     let old = &*state.created;
-    let kind = match what {
-        Anew::Retry => TriggerKind::Retry,
-        Anew::Rollback => TriggerKind::Rollback,
-    };
-    // A rollback that failed is taken up again for the execution it was for.
-    let first = old.trigger.of.as_ref().filter(|_| old.trigger.kind == TriggerKind::Rollback);
+    let kind = what.kind();
     let trigger = Trigger {
         kind,
         by: ask.actor.subject.clone(),
         reason: Some(ask.reason.clone()),
-        of: Some(first.unwrap_or(&old.id).clone()),
+        of: Some(forebear(state).clone()),
         ..old.trigger.clone()
     };
     let lock = old.target.as_ref().filter(|_| runbook.is_changing()).map(ToString::to_string);
@@ -75,4 +118,41 @@ fn inherited(state: &State) -> Vec<Inherited> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_taken_back_twice_and_what_is_on_its_way_is_not_begun_again() {
+        let asked = ExecutionId::new("r_01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
+        let other = ExecutionId::new("r_01ARZ3NDEKTSV4RRFFQ69G5FAW").unwrap();
+        for status in ExecutionStatus::live() {
+            for what in [Anew::Retry, Anew::Rollback] {
+                assert_eq!(earlier(what, &asked, &other, status), Earlier::IsIt, "{status}");
+            }
+        }
+        for status in ExecutionStatus::ALL.iter().copied().filter(|status| status.is_final()) {
+            assert_eq!(earlier(Anew::Retry, &asked, &other, status), Earlier::Over, "{status}");
+            // A rollback that failed goes on where it stopped.
+            assert_eq!(earlier(Anew::Rollback, &asked, &asked, status), Earlier::Over, "{status}");
+        }
+        let check = |status, wanted: &str| {
+            let word = match earlier(Anew::Rollback, &asked, &other, status) {
+                Earlier::Over => "over",
+                Earlier::IsIt => "is it",
+                Earlier::Conflict(why) => {
+                    assert!(why.contains(other.as_str()), "{why}");
+                    "conflict"
+                }
+            };
+            assert_eq!(word, wanted, "{status}");
+        };
+        check(ExecutionStatus::RolledBack, "is it");
+        check(ExecutionStatus::RollbackFailed, "conflict");
+        check(ExecutionStatus::Failed, "conflict");
+        check(ExecutionStatus::Expired, "over");
+        check(ExecutionStatus::Stopped, "over");
+    }
 }

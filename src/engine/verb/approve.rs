@@ -1,11 +1,14 @@
 //! Approve: one person's consent to the plan that was shown.
 
-use super::{Answer, Ask, FINAL, is_open, named_or_only};
+use super::{Answer, Ask, FINAL, Verb, is_open, named_or_only};
 use crate::journal::{ApprovalState, Event, State};
 use crate::model::{StepStatus, Timestamp};
 use crate::runbook::{Approval, Kind, Runbook};
 
 pub(super) fn answer(runbook: &Runbook, state: &State, now: Timestamp, ask: &Ask) -> Answer {
+    if has_consented(state, ask) {
+        return Answer::AlreadySo;
+    }
     match asked(runbook, state, now, ask) {
         Err(answer) => answer,
         Ok(None) => Answer::AlreadySo,
@@ -18,6 +21,21 @@ pub(super) fn answer(runbook: &Runbook, state: &State, now: Timestamp, ask: &Ask
             Answer::Record(vec![Event::Approved { step, actor, reason, hash }])
         }
     }
+}
+
+/// Whether this person's consent is given already, and no step that they may mean waits for another one.
+fn has_consented(state: &State, ask: &Ask) -> bool {
+    if ask.step.is_none() && state.awaits_approval() {
+        return false;
+    }
+    state.created.steps.iter().zip(&state.steps).any(|(head, seen)| {
+        let is_meant = ask.step.as_ref().is_none_or(|step| *step == head.id);
+        is_meant
+            && seen.approval.as_ref().is_some_and(|approval| {
+                approval.given.iter().any(|given| given.actor == ask.actor.subject)
+                    && ask.hash.as_ref().is_none_or(|hash| *hash == approval.hash)
+            })
+    })
 }
 
 /// The step that waits for this person's word; nothing where consent was given already.
@@ -63,7 +81,9 @@ pub(super) fn asked<'s>(
 
 fn may(state: &State, terms: &Approval, ask: &Ask) -> Result<(), Answer> {
     let actor = &ask.actor;
-    if terms.not_requester && actor.subject == state.created.trigger.by {
+    // Whoever asked for it may take that back.
+    let consents = ask.verb == Verb::Approve;
+    if consents && terms.not_requester && actor.subject == state.created.trigger.by {
         return Err(Answer::Forbidden("whoever asked for the execution may not consent to it".to_owned()));
     }
     if terms.roles.is_empty() || terms.roles.iter().any(|role| actor.roles.contains(role)) {

@@ -15,7 +15,7 @@ mod rollback;
 mod skip;
 mod stop;
 
-pub use anew::{Anew, created};
+pub use anew::{Anew, Earlier, created, earlier, forebear};
 
 use crate::journal::{Event, State};
 use crate::model::{ExecutionStatus, StepId, Timestamp};
@@ -146,7 +146,7 @@ impl Answer {
 /// What `ask` comes to for an execution in `state` at `now`.
 pub fn answer(runbook: &Runbook, state: &State, now: Timestamp, ask: &Ask) -> Answer {
     match ask.verb {
-        Verb::Stop => stop::answer(state, ask),
+        Verb::Stop => stop::answer(runbook, state, ask),
         Verb::Rollback => rollback::answer(runbook, state, ask),
         Verb::Pause => pause::answer(state, ask),
         Verb::Resume => resume::answer(runbook, state, ask),

@@ -2,7 +2,7 @@
 
 use super::{Anew, Answer, Ask, position, resumed, resumes_with};
 use crate::journal::{Event, State, TriggerKind};
-use crate::model::ExecutionStatus;
+use crate::model::{ExecutionStatus, StepStatus};
 use crate::runbook::Runbook;
 
 pub(super) fn answer(runbook: &Runbook, state: &State, ask: &Ask) -> Answer {
@@ -38,6 +38,10 @@ fn step(runbook: &Runbook, state: &State, ask: &Ask) -> Answer {
         Err(answer) => return answer,
     };
     let (seen, step) = (&state.steps[index], runbook.steps[index].id.clone());
+    if seen.status == StepStatus::Pending && seen.since > 0 {
+        // It will be tried again as soon as the execution goes on.
+        return Answer::AlreadySo;
+    }
     if !seen.has_failed() {
         return Answer::conflict(format!(
             "step {step} is {}: only a failed one can be tried again",

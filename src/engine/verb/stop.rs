@@ -3,17 +3,16 @@
 use super::{Answer, Ask, FINAL, ROLLING_BACK};
 use crate::journal::{Event, State};
 use crate::model::ExecutionStatus;
+use crate::runbook::Runbook;
 
-pub(super) fn answer(state: &State, ask: &Ask) -> Answer {
+pub(super) fn answer(runbook: &Runbook, state: &State, ask: &Ask) -> Answer {
     match state.status {
         ExecutionStatus::Queued
         | ExecutionStatus::AwaitingApproval
         | ExecutionStatus::Running
         | ExecutionStatus::Paused
         | ExecutionStatus::Verifying => {
-            // A second stop ends what runs whatever happens.
-            let new = state.stop.is_none() || (state.ending.is_some() && !state.cut_short);
-            if !new {
+            if state.stop.is_some() && (state.cut_short || !is_at_finally(runbook, state)) {
                 return Answer::AlreadySo;
             }
             let (actor, reason) = (ask.actor.subject.clone(), ask.reason.clone());
@@ -29,4 +28,12 @@ pub(super) fn answer(state: &State, ask: &Ask) -> Answer {
         | ExecutionStatus::RolledBack
         | ExecutionStatus::RollbackFailed => Answer::conflict(FINAL),
     }
+}
+
+/// Whether only `finally` steps are left: a second stop ends those too. Before, it would be one said twice, and
+/// what must run whatever happens would not.
+fn is_at_finally(runbook: &Runbook, state: &State) -> bool {
+    let is_left = |index: usize| !state.steps[index].is_over() || state.steps[index].is_busy();
+    let mut left = (0..state.steps.len()).filter(|index| is_left(*index)).peekable();
+    state.ending.is_some() && left.peek().is_some() && left.all(|index| runbook.steps[index].is_finally)
 }

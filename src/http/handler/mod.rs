@@ -188,20 +188,22 @@ fn not_durable(error: &CommitError) -> ApiError {
     )
 }
 
+/// 403, told in the words the edge uses when a permission is missing: people alert on them.
+fn refuse(services: &Services, request: &Request, why: String) -> ApiError {
+    tracing::warn!(
+        user = request.user(),
+        request_id = request.id,
+        route = request.route,
+        why,
+        "RBAC failure"
+    );
+    services.metrics.auth_failed(AuthFailure::Forbidden);
+    ApiError::forbidden(why)
+}
+
 /// Whether the claims a runbook requires are held. What cannot be read denies.
 fn claims_allow(services: &Services, runbook: Option<&Runbook>, request: &Request) -> Result<(), ApiError> {
-    let denied = |why: String| {
-        // The words the edge uses when a permission is missing: people alert on them.
-        tracing::warn!(
-            user = request.user(),
-            request_id = request.id,
-            route = request.route,
-            why,
-            "RBAC failure"
-        );
-        services.metrics.auth_failed(AuthFailure::Forbidden);
-        Err(ApiError::forbidden(why))
-    };
+    let denied = |why: String| Err(refuse(services, request, why));
     let who = request.principal.as_ref();
     let Some(who) = who else { return denied("nobody is asking".to_owned()) };
     // On a loopback address without authentication there are no claims, and everybody is everything.

@@ -112,6 +112,7 @@ pub(super) async fn metrics(services: Arc<Services>, request: Request) -> Result
         executions_active: counts.by_status.iter().map(|(status, count)| (*status, *count)).collect(),
         queue_length: tally(&counts.by_status).1,
         queue_oldest_age: counts.oldest_queued.map_or(Duration::ZERO, |since| between(since, now)),
+        approvals_pending: tally(&counts.by_status).2,
         store_size_bytes: Some(services.records.store().health().size_bytes),
         quarantined_targets: services.records.count_quarantined(COUNTED).await.ok().map(|count| count as u64),
         ..breaker_gauges(&services).await

@@ -1,7 +1,7 @@
 //! Writing executions: their creation, and one more stretch of their journal.
 
 use super::{Header, Signal, key, listed, read, to_bytes};
-use crate::journal::{Entry, Event, encode};
+use crate::journal::{Entry, Event, TriggerKind, encode};
 use crate::model::{ExecutionId, Timestamp};
 use crate::store::{CommitError, Txn};
 
@@ -41,11 +41,32 @@ pub fn create(txn: &mut dyn Txn, created: Created, at: Timestamp) -> Result<(), 
     if let Some(target) = &header.target {
         txn.put(key::index("t", &listed(target.as_str()), &ulid), Vec::new());
     }
+    let again = matches!(header.trigger, TriggerKind::Retry | TriggerKind::Rollback);
+    if let Some(of) = created.trigger.of.as_ref().filter(|_| again) {
+        txn.put(key::anew(of.ulid(), kind_word(header.trigger)), to_bytes(&header.id)?);
+    }
     txn.put(key::header(&ulid), to_bytes(&header)?);
     txn.put(key::live(&ulid), Vec::new());
     let entry = Entry { seq: 1, at, event: Event::Created(Box::new(created)) };
     txn.put(key::entry(&ulid, 1), encode(&entry).map_err(|error| CommitError::Refused(error.to_string()))?);
     Ok(())
+}
+
+/// The last execution that does `of` again or takes it back, where there is one.
+///
+/// # Errors
+/// As [`read`].
+pub fn last_anew(
+    txn: &mut dyn Txn,
+    of: &ExecutionId,
+    kind: TriggerKind,
+) -> Result<Option<Header>, crate::store::ReadError> {
+    let Some(id) = read::<ExecutionId>(txn, &key::anew(of.ulid(), kind_word(kind)))? else { return Ok(None) };
+    read(txn, &key::header(id.ulid()))
+}
+
+fn kind_word(kind: TriggerKind) -> &'static str {
+    if kind == TriggerKind::Rollback { "rollback" } else { "retry" }
 }
 
 /// Appends entries to a journal and brings the header up to date.

@@ -54,6 +54,9 @@ pub(super) const STEP_OUTCOMES: [StepStatus; 6] = [
     StepStatus::Stopped,
     StepStatus::Unknown,
 ];
+/// How an execution can end that undid what it had done.
+pub(super) const ROLLBACK_OUTCOMES: [ExecutionStatus; 2] =
+    [ExecutionStatus::RolledBack, ExecutionStatus::RollbackFailed];
 /// The answers of the webhook that an operator writes alerts on.
 const WEBHOOK_CODES: [u16; 8] = [200, 400, 401, 405, 413, 415, 500, 503];
 
@@ -87,6 +90,8 @@ pub(super) struct Families {
     pub(super) reaction: Histogram,
     pub(super) steps: Family<StepLabels, Counter>,
     pub(super) step_duration: Histograms<KindLabels>,
+    pub(super) step_retries: Family<RunbookLabels, Counter>,
+    pub(super) rollbacks: Family<ExecutionLabels, Counter>,
     pub(super) commit_duration: Histogram,
     pub(super) commit_batch: Histogram,
     pub(super) http_requests: Family<HttpLabels, Counter>,
@@ -112,6 +117,8 @@ impl Families {
             reaction: Histogram::new(REACTION),
             steps: Family::default(),
             step_duration: Family::new_with_constructor(|| Histogram::new(WORK)),
+            step_retries: Family::default(),
+            rollbacks: Family::default(),
             commit_duration: Histogram::new(COMMIT),
             commit_batch: Histogram::new(BATCH),
             http_requests: Family::default(),
@@ -192,6 +199,12 @@ impl Families {
             "Time a step took in all its attempts, steps without an attempt left out",
             &self.step_duration,
         );
+        add.one(
+            "step_retries",
+            "Further attempts of steps and undos that were scheduled",
+            &self.step_retries,
+        );
+        add.one("rollbacks", "Executions that ended after undoing, by how they ended", &self.rollbacks);
         add.one(
             "journal_commit_duration_seconds",
             "Time to make one batch of the store durable",
@@ -274,6 +287,11 @@ pub(super) fn current(
         "queue_oldest_age_seconds",
         "How long the oldest execution in the queue has waited, 0 when it is empty",
         ConstGauge::new(now.queue_oldest_age.as_secs_f64()),
+    );
+    own.register(
+        "approvals_pending",
+        "Executions that wait for a person's consent",
+        ConstGauge::new(now.approvals_pending),
     );
     own.register("store_size_bytes", "Bytes the store takes on disk", Maybe(now.store_size_bytes));
     guard_gauges(own, now, runbook_label);

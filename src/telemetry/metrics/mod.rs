@@ -40,6 +40,8 @@ pub struct Gauges {
     pub queue_length: u64,
     /// How long the oldest of them has waited; zero when the queue is empty.
     pub queue_oldest_age: Duration,
+    /// Executions that wait for a person's consent.
+    pub approvals_pending: u64,
     /// Bytes the store takes on disk; `None` when it cannot be measured, then the family has no sample.
     pub store_size_bytes: Option<u64>,
     /// Breakers whose keys people wrote, the caller bounds how many: 1 closed, 2 open, 3 half-open.
@@ -92,7 +94,12 @@ impl Metrics {
             let labels = ExecutionLabels { runbook: label.clone(), outcome: outcome.as_str() };
             drop(self.0.families.executions.get_or_create(&labels));
         }
+        for outcome in families::ROLLBACK_OUTCOMES {
+            let labels = ExecutionLabels { runbook: label.clone(), outcome: outcome.as_str() };
+            drop(self.0.families.rollbacks.get_or_create(&labels));
+        }
         let labels = RunbookLabels { runbook: label };
+        drop(self.0.families.step_retries.get_or_create(&labels));
         drop(self.0.families.execution_duration.get_or_create(&labels));
         drop(self.0.families.time_to_remediation.get_or_create(&labels));
     }
@@ -134,7 +141,7 @@ impl Metrics {
 
     /// An execution reached the final status `outcome`, `took` after it was created.
     ///
-    /// A status that is not final counts nothing.
+    /// A status that is not final counts nothing; one that only an undo leads to counts as a rollback too.
     pub fn execution_finished(&self, runbook: &RunbookId, outcome: ExecutionStatus, took: Duration) {
         if !outcome.is_final() {
             return;
@@ -142,6 +149,9 @@ impl Metrics {
         let runbook = self.runbook(runbook);
         let labels = ExecutionLabels { runbook: runbook.clone(), outcome: outcome.as_str() };
         self.0.families.executions.get_or_create(&labels).inc();
+        if families::ROLLBACK_OUTCOMES.contains(&outcome) {
+            self.0.families.rollbacks.get_or_create(&labels).inc();
+        }
         let labels = RunbookLabels { runbook };
         self.0.families.execution_duration.get_or_create(&labels).observe(took.as_secs_f64());
     }
@@ -175,6 +185,12 @@ impl Metrics {
             let labels = KindLabels { kind: kind.as_str() };
             self.0.families.step_duration.get_or_create(&labels).observe(ran.as_secs_f64());
         }
+    }
+
+    /// A further attempt of a step, or of its undo, was scheduled.
+    pub fn retry_scheduled(&self, runbook: &RunbookId) {
+        let labels = RunbookLabels { runbook: self.runbook(runbook) };
+        self.0.families.step_retries.get_or_create(&labels).inc();
     }
 
     /// One batch of `works` units of work became durable in `took`.

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// CONTRACT's names of this milestone.
-const FAMILIES: [(&str, &str); 34] = [
+const FAMILIES: [(&str, &str); 37] = [
     ("runbookd_webhook_requests_total", "counter"),
     ("runbookd_webhook_duration_seconds", "histogram"),
     ("runbookd_alerts_received_total", "counter"),
@@ -17,6 +17,9 @@ const FAMILIES: [(&str, &str); 34] = [
     ("runbookd_time_to_remediation_seconds", "histogram"),
     ("runbookd_reaction_seconds", "histogram"),
     ("runbookd_steps_total", "counter"),
+    ("runbookd_step_retries_total", "counter"),
+    ("runbookd_rollbacks_total", "counter"),
+    ("runbookd_approvals_pending", "gauge"),
     ("runbookd_step_duration_seconds", "histogram"),
     ("runbookd_queue_length", "gauge"),
     ("runbookd_queue_oldest_age_seconds", "gauge"),
@@ -92,6 +95,8 @@ fn traffic() -> Metrics {
     metrics.webhook_answered(418, Duration::ZERO, at(1_700_000_101));
     metrics.remediated(&loaded, Duration::from_secs(90));
     metrics.reacted(took);
+    metrics.retry_scheduled(&loaded);
+    metrics.retry_scheduled(&gone);
     metrics.journal_committed(3, Duration::from_micros(400));
     metrics.http_answered(Some("/api/executions/{id}"), "GET", 200, took);
     metrics.http_answered(None, "BREW", 0, took);
@@ -297,6 +302,8 @@ fn known_label_sets_are_zero_before_anything_happened() {
     zero("runbookd_decisions_total", &[("verdict", "execute"), ("reason", "matched")]);
     zero("runbookd_decisions_total", &[("verdict", "skip"), ("reason", "no_runbook")]);
     zero("runbookd_executions_total", &[("runbook", "restart-web"), ("outcome", "rollback_failed")]);
+    zero("runbookd_rollbacks_total", &[("runbook", "restart-web"), ("outcome", "rolled_back")]);
+    zero("runbookd_step_retries_total", &[("runbook", "restart-web")]);
     zero(
         "runbookd_steps_total",
         &[("runbook", "restart-web"), ("kind", "command"), ("outcome", "timed_out")],
@@ -326,6 +333,10 @@ fn each_method_moves_its_own_metric() {
     is(1.0, "runbookd_decisions_total", "", &[("verdict", "skip"), ("reason", "shadow")]);
     is(1.0, "runbookd_executions_total", "", &[("runbook", "restart-web"), ("outcome", "succeeded")]);
     is(1.0, "runbookd_executions_total", "", &[("runbook", "(unloaded)"), ("outcome", "failed")]);
+    is(1.0, "runbookd_rollbacks_total", "", &[("runbook", "restart-web"), ("outcome", "rolled_back")]);
+    is(1.0, "runbookd_rollbacks_total", "", &[("runbook", "restart-web"), ("outcome", "rollback_failed")]);
+    is(1.0, "runbookd_step_retries_total", "", &[("runbook", "restart-web")]);
+    is(1.0, "runbookd_step_retries_total", "", &[("runbook", "(unloaded)")]);
     is(8.0, "runbookd_execution_duration_seconds", "_count", &[("runbook", "restart-web")]);
     is(90.0, "runbookd_time_to_remediation_seconds", "_sum", &[("runbook", "restart-web")]);
     is(1.0, "runbookd_reaction_seconds", "_count", &[]);
@@ -358,6 +369,7 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
         ],
         queue_length: 12,
         queue_oldest_age: Duration::from_millis(1500),
+        approvals_pending: 4,
         store_size_bytes: Some(4096),
         breaker_states: vec![("db".to_owned(), 2), ("runbook:backup".to_owned(), 1)],
         breakers: vec![
@@ -376,6 +388,7 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
     assert_eq!(families["runbookd_executions_active"].samples.len(), 6);
     assert_eq!(of("runbookd_queue_length", &[]), 12.0);
     assert_eq!(of("runbookd_queue_oldest_age_seconds", &[]), 1.5);
+    assert_eq!(of("runbookd_approvals_pending", &[]), 4.0);
     assert_eq!(of("runbookd_store_size_bytes", &[]), 4096.0);
     assert_eq!(of("runbookd_breaker_state", &[("breaker", "db")]), 2.0);
     assert_eq!(of("runbookd_breaker_state", &[("breaker", "runbook:backup")]), 1.0);

@@ -68,6 +68,12 @@ impl Process {
         self.wait(limit)
     }
 
+    /// SIGINT, and its exit status within `limit`.
+    pub(crate) fn interrupt(&mut self, limit: Duration) -> ExitStatus {
+        kill_process(Pid::from_child(&self.child), Signal::INT).ok();
+        self.wait(limit)
+    }
+
     /// Its exit status, within `limit`.
     pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
         let end = Instant::now() + limit;

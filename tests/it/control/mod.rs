@@ -1,0 +1,57 @@
+//! What people do to executions, on the real program: every verb where it is allowed and where it is not.
+//!
+//! `hold` pauses and changes, `undo` takes back and repeats, `consent` asks people, `words` holds requests to their
+//! form and answers to every watcher. May import: `support`. Must never: end a process itself.
+
+mod consent;
+mod hold;
+mod undo;
+mod words;
+
+use crate::support::daemon::Daemon;
+use crate::support::http::{self, Answer};
+use serde_json::{Value, json};
+use std::fs;
+
+/// Sends a control.
+fn act(daemon: &Daemon, id: &str, body: &Value) -> Answer {
+    http::post(daemon.address(), &format!("/api/executions/{id}/control"), &body.to_string()).unwrap()
+}
+
+/// Sends a control that must be carried out; its answer.
+fn done(daemon: &Daemon, id: &str, body: &Value) -> Value {
+    let answer = act(daemon, id, body);
+    assert_eq!(answer.status, 202, "{body}: {}", answer.text());
+    answer.json()
+}
+
+/// Does `action` without anything more.
+fn simply(daemon: &Daemon, id: &str, action: &str) -> Value {
+    done(daemon, id, &json!({ "action": action, "reason": format!("to {action}") }))
+}
+
+/// Sends a control that must be refused with this status and code; the sentence.
+fn refused(daemon: &Daemon, id: &str, body: &Value, status: u16, code: &str) -> String {
+    let answer = act(daemon, id, body);
+    assert_eq!(
+        (answer.status, answer.json()["code"].as_str()),
+        (status, Some(code)),
+        "{body}: {}",
+        answer.text()
+    );
+    answer.json()["error"].as_str().unwrap().to_owned()
+}
+
+fn conflict(daemon: &Daemon, id: &str, action: &str) -> String {
+    refused(daemon, id, &json!({ "action": action }), 409, "wrong_state")
+}
+
+/// The lines that steps wrote.
+fn ledger(daemon: &Daemon) -> Vec<String> {
+    let text = fs::read_to_string(daemon.dir().join("ledger")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn touch(daemon: &Daemon, name: &str) {
+    fs::write(daemon.dir().join(name), "").unwrap();
+}
