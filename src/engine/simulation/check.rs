@@ -48,6 +48,7 @@ pub(super) fn check(stage: &Stage) -> Vec<String> {
             return wrong;
         }
     };
+    let delays = Delays(stage.hindrances());
     for case in &cases {
         let mut say = |what: Vec<String>| {
             wrong.extend(what.into_iter().map(|what| format!("{}: {what}", case.id)));
@@ -62,7 +63,8 @@ pub(super) fn check(stage: &Stage) -> Vec<String> {
         say(a_run_again_keeps_number_and_key(case));
         say(a_rollback_goes_backwards(case));
         say(no_timer_is_early(case));
-        say(no_timer_is_late(case, stage));
+        say(no_timer_is_late(case, &delays));
+        say(a_word_is_heard_soon(case, stage, &delays));
     }
     wrong.extend(nothing_accepted_is_lost(stage, &cases));
     wrong.extend(one_lock_has_one_holder(&cases));
@@ -326,17 +328,22 @@ fn no_timer_is_early(case: &Case<'_>) -> Vec<String> {
     wrong
 }
 
-/// A lost wake-up costs a few seconds, never more; time without a daemon or with a full disk is not counted.
-fn no_timer_is_late(case: &Case<'_>, stage: &Stage) -> Vec<String> {
-    let hindered = stage.hindrances();
-    let hindrance = |from: Moment, to: Moment| -> Moment {
-        hindered.iter().map(|(begin, end)| (*end).min(to).saturating_sub((*begin).max(from))).sum()
-    };
+/// The times in which nothing can be expected.
+struct Delays(Vec<(Moment, Moment)>);
+
+impl Delays {
+    /// Whether what was due at `due` is too late at `at`: a lost wake-up costs a few seconds, never more.
+    fn too_late(&self, at: Moment, due: Moment) -> bool {
+        let within = |(from, to): &(Moment, Moment)| (*to).min(at).saturating_sub((*from).max(due));
+        at.saturating_sub(due) > LATE + self.0.iter().map(within).sum::<Moment>()
+    }
+}
+
+fn no_timer_is_late(case: &Case<'_>, delays: &Delays) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut late = |what: &str, at, due| {
         let (at, due) = (moment_of(at), moment_of(due));
-        let late = at.saturating_sub(due);
-        if late > LATE + hindrance(due, at) {
+        if delays.too_late(at, due) {
             wrong.push(format!("{what} at {at}, which was due at {due}"));
         }
     };
@@ -358,6 +365,29 @@ fn no_timer_is_late(case: &Case<'_>, stage: &Stage) -> Vec<String> {
                 late("the proof was given up", *at, due);
             }
             _ => {}
+        }
+    }
+    wrong
+}
+
+/// What people were told is heard: a resolved alert is in the journal, and a stop is the end.
+fn a_word_is_heard_soon(case: &Case<'_>, stage: &Stage, delays: &Delays) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let memory = stage.memory.lock().unwrap();
+    let over = case.state.finished_at.map_or(Moment::MAX, moment_of);
+    for (_, told) in memory.resolved.iter().filter(|(id, _)| *id == case.id) {
+        let heard = case.state.resolved_at.map_or(over, moment_of);
+        if delays.too_late(heard, *told) {
+            wrong.push(format!("its alert resolved at {told}, that was heard at {heard}"));
+        }
+    }
+    // What tidies up at the end takes its time.
+    if case.runbook.steps.iter().any(|step| step.is_finally) {
+        return wrong;
+    }
+    for (_, told) in memory.stopped.iter().filter(|(id, _)| *id == case.id) {
+        if delays.too_late(over, *told) {
+            wrong.push(format!("its stop was acknowledged at {told}, it ended at {over}"));
         }
     }
     wrong

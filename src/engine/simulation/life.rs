@@ -25,9 +25,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// After so long without faults and deeds everything must be over, in milliseconds: longer than any queue
-/// deadline, timeout and grace of the library together, several times over for those that wait for one lock.
-const PATIENCE: u64 = 40 * 60_000;
+/// After so long without faults and deeds everything must be over: longer than any queue deadline, timeout and
+/// grace of the library together, several times over for those that wait for one lock.
+const PATIENCE: Duration = Duration::from_secs(40 * 60);
+/// Between two looks whether it is.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// What must not be, for showing that it would be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +50,8 @@ pub(super) struct Memory {
     pub(super) accepted: BTreeMap<usize, ExecutionId>,
     /// The stops that were acknowledged, and when.
     pub(super) stopped: Vec<(ExecutionId, Moment)>,
+    /// The executions that were live when it was acknowledged that their alert resolved, and when.
+    pub(super) resolved: Vec<(ExecutionId, Moment)>,
     /// When nobody was there.
     pub(super) down: Vec<(Moment, Moment)>,
     /// What went wrong while it was played.
@@ -300,17 +304,22 @@ impl Life {
     }
 
     async fn resolve(&self, id: ExecutionId) -> bool {
-        let name = format!("resolve {id}");
-        let told = transact(&*self.disk, move |txn| {
-            let header: Option<Header> = read(txn, &key::header(id.ulid()))?;
-            if header.is_some_and(|header| !header.status.is_final()) {
-                txn.put(key::resolved(id.ulid()), to_bytes(&Signal::Resolved)?);
+        let told = id.clone();
+        let answer = transact(&*self.disk, move |txn| {
+            let header: Option<Header> = read(txn, &key::header(told.ulid()))?;
+            let live = header.is_some_and(|header| !header.status.is_final());
+            if live {
+                txn.put(key::resolved(told.ulid()), to_bytes(&Signal::Resolved)?);
             }
-            Ok(())
+            Ok(live)
         });
-        let told = told.await.is_ok();
-        self.ring(&name);
-        told
+        let answer = answer.await;
+        self.ring(&format!("resolve {id}"));
+        if let Ok(true) = answer {
+            let now = self.clock.moment();
+            self.memory.lock().unwrap().resolved.push((id, now));
+        }
+        answer.is_ok()
     }
 
     async fn stop(&self, id: &ExecutionId) -> bool {
@@ -356,21 +365,21 @@ impl Life {
         let platter = Records::new(Arc::clone(&self.disk) as Arc<dyn Store>);
         let mut left = PATIENCE;
         loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(LOOK).await;
             let live = platter.live(None, usize::MAX).await.unwrap();
             let waiting = self.memory.lock().unwrap().done.iter().any(|done| !done);
             if live.is_empty() && !waiting {
                 return self.look_at_the_counts().await;
             }
-            left = left.saturating_sub(1000);
-            if left == 0 {
+            left = left.saturating_sub(LOOK);
+            if left.is_zero() {
                 let names = live.iter().map(|header| format!("{} {}", header.id, header.status));
                 let trouble = format!("never over: {}", names.collect::<Vec<_>>().join(", "));
                 return self.memory.lock().unwrap().trouble.push(trouble);
             }
-            // Who waits for a person waits for ever; half a minute later somebody comes.
+            // Who waits for a person waits for ever; now and then somebody comes.
             let held = live.iter().filter(|header| header.status == ExecutionStatus::Paused);
-            for header in held.filter(|_| left.is_multiple_of(30_000)) {
+            for header in held.filter(|_| left.as_secs().is_multiple_of(30)) {
                 self.stop(&header.id).await;
             }
         }
