@@ -173,14 +173,18 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     ended
 }
 
+const BUILT: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    revision: match option_env!("RUNBOOKD_REVISION") {
+        Some(revision) => revision,
+        None => "unknown",
+    },
+};
+
 impl Daemon {
     async fn build(config: &Config, options: &ServeOptions) -> Result<Self, Refusal> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let built = Build {
-            version: env!("CARGO_PKG_VERSION"),
-            revision: option_env!("RUNBOOKD_REVISION").unwrap_or("unknown"),
-        };
-        let metrics = Metrics::new(&built, clock.now());
+        let metrics = Metrics::new(&BUILT, clock.now());
         let dirs = Dirs::prepare(&config.store.path)
             .map_err(|error| Refusal(format!("{}: {error}", config.store.path.display())))?;
         let dirs = Arc::new(dirs);
