@@ -12,7 +12,7 @@ mod prepare;
 pub use context::{Subject, context, context_with};
 pub use prepare::{Denial, Request, plan};
 
-use crate::guard::{Breaker, Quarantine};
+use crate::guard::{Breaker, Order, Quarantine};
 use crate::journal::Created;
 use crate::model::{Alert, Episode, GateReport, GateVerdict, Reason, Timestamp, Verdict, after};
 use crate::routing::Route;
@@ -30,6 +30,8 @@ pub struct Case<'c> {
     pub route: &'c Route,
     /// The execution it would become, or why it cannot; `None` where routing selected nothing.
     pub plan: Option<&'c Result<Created, Denial>>,
+    /// The strictest order of the kill switch that covers it.
+    pub order: Option<&'c Order>,
     /// The quarantine of the plan's target, if it is in one.
     pub quarantine: Option<&'c Quarantine>,
     /// The breaker of the plan's runbook and target; `None` while it is closed without a failure.
@@ -90,6 +92,9 @@ pub const GATES: &[Gate] = &[
     (Reason::UnknownRunbook, gate::unknown_runbook::ask),
     (Reason::NotAllowed, gate::not_allowed::ask),
     (Reason::Disabled, gate::disabled::ask),
+    (Reason::Aborted, gate::aborted::ask),
+    (Reason::Halted, gate::halted::ask),
+    (Reason::Draining, gate::draining::ask),
     (Reason::Quarantined, gate::quarantined::ask),
     (Reason::BreakerOpen, gate::breaker_open::ask),
     (Reason::InvalidInput, gate::invalid_input::ask),

@@ -86,7 +86,17 @@ fn ruled(alert: &Alert, episode: Option<&Episode>, route: &Route, now: i64) -> R
     let plan = planned(route, alert);
     let (quarantine, breaker) = (None, None);
     let plan = plan.as_ref();
-    decide(&Case { alert, episode, route, plan, quarantine, breaker, now: at(now), episode_ttl: TTL })
+    decide(&Case {
+        alert,
+        episode,
+        route,
+        plan,
+        order: None,
+        quarantine,
+        breaker,
+        now: at(now),
+        episode_ttl: TTL,
+    })
 }
 
 /// What a firing that began at `starts_at` is decided to be at `now`.

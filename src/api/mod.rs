@@ -3,9 +3,11 @@
 //! May import: `model`, `journal`, `store::records` (plain types), `runbook`, `guard`. Must never: know HTTP or ask
 //! for anything; what is shown is what is given. Field names are a promise to scripts.
 
+mod automation;
 mod execution;
 mod guard;
 
+pub use automation::automation;
 pub use execution::{ExecutionView, summary};
 pub use guard::{audit_check, breaker, quarantine};
 

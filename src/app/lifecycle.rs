@@ -1,6 +1,7 @@
 //! A process from start to end: read, open, recover, serve, drain, shut.
 
 use super::build::{self, EdgeMetrics};
+use super::keeper::{self, Keeper};
 use super::library::Shelf;
 use super::world::{RealWorld, Shelved};
 use super::{Environment, SystemClock, load_config};
@@ -9,6 +10,7 @@ use crate::catalogue::{Pace, Watch};
 use crate::config::{Config, Overrides};
 use crate::document::Problem;
 use crate::engine::{Engine, Parts};
+use crate::guard::Scope;
 use crate::http::handler::{Services, routes};
 use crate::http::{Edge, Server, Table, TrustedProxies};
 use crate::intake::Intake;
@@ -209,6 +211,7 @@ impl Daemon {
             ids: Arc::clone(&ids),
             limits: build::engine_limits(config),
         });
+        keeper::load(&records, engine.board(), clock.now()).await;
         let intake = Intake::new(
             Arc::clone(&store),
             Arc::clone(&clock),
@@ -218,6 +221,7 @@ impl Daemon {
             queue,
             wake,
             metrics.clone(),
+            Arc::clone(engine.board()),
         );
         let reload = Arc::new(Notify::new());
         let services = Arc::new(Services {
@@ -258,12 +262,16 @@ impl Daemon {
             return Err(Refusal(lines.join("\n")));
         }
         let engine = self.services.engine.clone();
+        let keeper = Keeper::new(engine.clone(), Arc::clone(&self.clock), &config.store.path);
+        keeper.begin().await;
+        let keeper = tokio::spawn(keeper.keep());
         let (cursor, live) = engine.recover().await.map_err(|error| ("recovery", error))?;
         let scheduler = tokio::spawn(engine.schedule(cursor));
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
         let ended = self.wait(config, options, signals).await;
         scheduler.abort();
+        keeper.abort();
         ended
     }
 
@@ -289,11 +297,18 @@ impl Daemon {
                 _ = interrupt.recv() => return Ok(()),
                 _ = hangup.recv() => self.reload(options).await,
                 () = self.reload.notified() => self.reload(options).await,
-                _ = halt.recv() => tracing::error!("SIGUSR1: this version has no kill switch; stop executions one by one, or send SIGTERM"),
+                _ = halt.recv() => self.halt().await,
                 () = changed.notified() => self.refresh().await,
                 why = self.services.engine.fatal() => return Err(Refusal(why)),
             }
         }
+    }
+
+    async fn halt(&self) {
+        tracing::error!("halted by SIGUSR1; `runbookd unhalt` takes it back");
+        let order = keeper::halt(Scope::Global, "signal", "SIGUSR1", self.clock.now());
+        // It counts in any case.
+        let _posted = self.services.engine.post(order).await;
     }
 
     async fn refresh(&self) {

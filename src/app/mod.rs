@@ -9,6 +9,7 @@ mod audit;
 mod build;
 mod check;
 mod clock;
+mod keeper;
 mod library;
 mod lifecycle;
 mod needs;

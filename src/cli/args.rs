@@ -5,7 +5,7 @@
 
 mod guard;
 
-pub(super) use guard::{AuditFilter, AuditVerb, Breaker, BreakersVerb, QuarantineVerb};
+pub(super) use guard::{AuditFilter, AuditVerb, Breaker, BreakersVerb, QuarantineVerb, Switch};
 
 use super::options::{CheckOptions, ExecuteOptions, ServeOptions, Settings};
 use crate::model::{DecisionId, ExecutionId, RunbookId, StepId};
@@ -30,6 +30,7 @@ Examples:
   runbookd executions follow ID                    what it does, as it happens
   runbookd executions stop ID --reason 'wrong host'
   runbookd executions approve ID --hash HASH --reason 'checked with ada'
+  runbookd halt --reason 'looks wrong'             nothing goes on until unhalt
   runbookd decisions list --since 1h               why alerts did or did not become executions
   export RUNBOOKD_TOKEN=$(runbookd token --subject ada --role operator --secret-file jwt.key)
 
@@ -77,6 +78,34 @@ pub(super) enum Verb {
         server: Server,
         #[command(subcommand)]
         verb: DecisionsVerb,
+    },
+    /// Hold everything: nothing starts, and what is in progress stops at the end of its step
+    Halt {
+        #[command(flatten)]
+        server: Server,
+        #[command(flatten)]
+        order: Switch,
+    },
+    /// Let nothing new start; what has begun goes on
+    Drain {
+        #[command(flatten)]
+        server: Server,
+        #[command(flatten)]
+        order: Switch,
+    },
+    /// Kill everything in progress, rollbacks too, and let nothing start
+    Abort {
+        #[command(flatten)]
+        server: Server,
+        #[command(flatten)]
+        order: Switch,
+    },
+    /// Take back what was ordered by halt, drain or abort
+    Unhalt {
+        #[command(flatten)]
+        server: Server,
+        #[command(flatten)]
+        order: Switch,
     },
     /// Show, reset and open the circuit breakers that keep runbooks from what they do not help
     Breakers {

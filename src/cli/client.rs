@@ -103,6 +103,11 @@ impl Client {
         self.tell(Method::POST, path, body).await
     }
 
+    /// PUTs a JSON body.
+    pub(super) async fn put(&self, path: &[&str], body: &Value) -> Result<Answer, Quit> {
+        self.tell(Method::PUT, path, body).await
+    }
+
     /// DELETEs, with a JSON body that says why.
     pub(super) async fn delete(&self, path: &[&str], body: &Value) -> Result<Answer, Quit> {
         self.tell(Method::DELETE, path, body).await

@@ -7,6 +7,7 @@
 
 mod args;
 mod audit;
+mod automation;
 mod client;
 mod config;
 mod control;
@@ -153,6 +154,10 @@ fn carry_out(
         Verb::Executions { server, verb } => ask(&server, env, screen, async |client, screen| {
             executions::run(client, &verb, env, screen).await
         }),
+        Verb::Halt { server, order } => switch(&server, "halted", &order, env, screen),
+        Verb::Drain { server, order } => switch(&server, "draining", &order, env, screen),
+        Verb::Abort { server, order } => switch(&server, "aborted", &order, env, screen),
+        Verb::Unhalt { server, order } => switch(&server, "running", &order, env, screen),
         Verb::Breakers { server, verb } => {
             ask(&server, env, screen, async |client, screen| guard::breakers(client, &verb, screen).await)
         }
@@ -169,6 +174,17 @@ fn carry_out(
             ask(&server, env, screen, async |client, screen| decisions::run(client, &verb, env, screen).await)
         }
     }
+}
+
+/// Sets the kill switch.
+fn switch(
+    server: &args::Server,
+    state: &str,
+    order: &args::Switch,
+    env: &Environment,
+    screen: &mut Screen<'_>,
+) -> Result<i32, Quit> {
+    ask(server, env, screen, async |client, screen| automation::run(client, state, order, env, screen).await)
 }
 
 /// Runs a verb that asks a server, on a runtime of its own that ends with it.

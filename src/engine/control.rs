@@ -151,6 +151,9 @@ impl Engine {
         what: Anew,
         ask: &Ask,
     ) -> Result<Controlled, VerbError> {
+        if let Some(order) = self.shared.order(state, self.shared.clock.now()) {
+            return Err(VerbError::Conflict { status: state.status, why: order.sentence() });
+        }
         let limits = self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if self.shared.queue.try_add(1, limits.queue_limit).is_err() {
             return Err(VerbError::QueueFull);

@@ -10,6 +10,7 @@ mod child;
 mod commit;
 mod guards;
 mod questions;
+mod switch;
 mod think;
 
 use super::registry::{Input, Reply};
@@ -17,7 +18,7 @@ use super::transition::{self, Consequence};
 use super::verb::{self, Answer, Ask, Verb};
 use super::{Shared, VerbError};
 use crate::journal::{AttemptResult, Entry, Event, State};
-use crate::model::{AttemptOutcome, ExecutionId, Part, Role, Timestamp};
+use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, Part, Role, Timestamp};
 use crate::runbook::Runbook;
 use crate::step::Killer;
 use crate::store::CommitError;
@@ -54,6 +55,8 @@ pub(super) struct Drive {
     may_start: bool,
     /// The daemon is going: outcomes are recorded as interrupted.
     interrupting: bool,
+    /// It may leave the queue, but the kill switch keeps it there.
+    held_back: bool,
 }
 
 struct Running {
@@ -74,6 +77,7 @@ impl Drive {
             denied: Vec::new(),
             may_start: false,
             interrupting: false,
+            held_back: false,
         }
     }
 
@@ -86,6 +90,10 @@ impl Drive {
         }
         loop {
             let inputs = self.shared.registry().take_inputs(&self.id);
+            if self.is_aborted() {
+                // Nothing that has to be written comes before this.
+                self.kill(STOP_GRACE, false, true);
+            }
             let mut replies = Vec::new();
             let events = self.hear(inputs, &mut replies);
             if !self.record(events, replies).await {
@@ -208,6 +216,7 @@ impl Drive {
                 Err(None) => return false,
             }
         };
+        self.held_back = self.may_start && state.status == ExecutionStatus::Queued;
         if !round.events.is_empty() {
             let before = std::mem::replace(&mut self.state, state);
             self.obey(&before, &round.events);
@@ -249,8 +258,9 @@ impl Drive {
                     if !std::mem::replace(&mut told, true) {
                         tracing::error!(execution_id = %self.id, %error, "the execution waits for room on the disk");
                     }
-                    if self.shared.registry().has_stop(&self.id) {
-                        self.kill(STOP_GRACE, false, false);
+                    let aborted = self.is_aborted();
+                    if aborted || self.shared.registry().has_stop(&self.id) {
+                        self.kill(STOP_GRACE, false, aborted);
                     }
                     tokio::time::sleep(FULL_PAUSE).await;
                 }
@@ -274,15 +284,16 @@ impl Drive {
     fn obey(&mut self, before: &State, events: &[Event]) {
         for event in events {
             match transition::consequence(&self.runbook, before, event) {
-                Some(Consequence::KillStopped) => self.end_all(STOP_GRACE, false),
-                Some(Consequence::KillTimedOut) => self.end_all(TIMEOUT_GRACE, true),
+                Some(Consequence::KillStopped) => self.end_all(STOP_GRACE, false, false),
+                Some(Consequence::KillTimedOut) => self.end_all(TIMEOUT_GRACE, true, false),
+                Some(Consequence::KillAll) => self.end_all(STOP_GRACE, false, true),
                 Some(Consequence::Start) | None => {}
             }
         }
     }
 
-    fn end_all(&mut self, grace: Duration, timed_out: bool) {
-        self.kill(grace, timed_out, false);
+    fn end_all(&mut self, grace: Duration, timed_out: bool, undos: bool) {
+        self.kill(grace, timed_out, undos);
         self.stop_children();
     }
 
@@ -309,6 +320,11 @@ impl Drive {
         let Some(bell) = bell else { return true };
         if self.attempts.is_empty() && self.questions.none_is_asked() {
             let mut registry = self.shared.registry();
+            if self.held_back && registry.hold(&self.id, self.state.created_at) {
+                // It is in the queue again, and counts there.
+                let _beyond_the_limit = self.shared.queue.try_add(1, usize::MAX);
+                return true;
+            }
             let wake = registry.timer_of(&self.id);
             if registry.park(&self.id, wake) {
                 drop(registry);

@@ -9,6 +9,7 @@
 mod amx;
 mod call;
 mod drive;
+mod hold;
 mod observe;
 mod registry;
 mod retry;
@@ -20,9 +21,9 @@ mod view;
 pub use call::preview;
 pub use registry::Counts;
 
-use crate::guard::Profiles;
+use crate::guard::{Board, Order, Profiles};
 use crate::journal::{Entry, Event, State};
-use crate::model::{Clock, ExecutionId, ExecutionStatus, Reason, RunbookId, between};
+use crate::model::{Clock, ExecutionId, ExecutionStatus, Reason, RunbookId, Timestamp, between};
 use crate::runbook::{self, Pinned, Runbook};
 use crate::step::{AttemptContext, Call, Finished, KillSignal, QueryAnswer};
 use crate::store::records::{QueueCount, Records, Signal, append, transact};
@@ -30,8 +31,10 @@ use crate::store::{Ids, ReadError, Txn};
 use crate::telemetry::Metrics;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use hold::Unaware;
 use registry::{Input, Registry, Sent};
 use retry::Budgets;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,6 +42,7 @@ use tokio::sync::{Notify, broadcast};
 
 mod control;
 pub use control::{Controlled, VerbError};
+pub use hold::{OrderError, Posted};
 
 /// How long the scheduler sleeps at most: a lost wake-up costs no more than this.
 const SCAN_EVERY: Duration = Duration::from_secs(5);
@@ -106,6 +110,9 @@ struct Shared {
     runbooks: Arc<dyn Runbooks>,
     ids: Arc<Ids>,
     limits: Mutex<Limits>,
+    board: Arc<Board>,
+    /// Orders of the kill switch that the store has not taken yet, by scope.
+    unsaved: Mutex<BTreeMap<String, Order>>,
     /// Executions with new events.
     news: broadcast::Sender<ExecutionId>,
     /// Set once, when the daemon must end.
@@ -134,6 +141,8 @@ impl Engine {
             runbooks,
             ids,
             limits: Mutex::new(limits),
+            board: Arc::default(),
+            unsaved: Mutex::default(),
             news: broadcast::channel(1024).0,
             fatal: tokio::sync::watch::channel(None).0,
         };
@@ -176,6 +185,7 @@ impl Engine {
 
     /// Schedules until the process ends; `cursor` is what [`Engine::recover`] gave.
     pub async fn schedule(self, mut cursor: Option<String>) {
+        let (mut unaware, mut expiry) = (Unaware::default(), None);
         loop {
             if let Err(error) = self.look(&mut cursor).await {
                 tracing::error!(%error, "the engine cannot read the store");
@@ -185,9 +195,16 @@ impl Engine {
             for id in due {
                 self.shared.send(&id, Input::Tick);
             }
-            self.grant();
+            let expired = expiry.is_some_and(|at| at <= now);
+            let is_left = self.heed_switch(&mut unaware, expired);
+            expiry = self.shared.board.read().next_expiry(now);
+            self.grant(now);
             let timer = self.shared.registry().next_timer();
-            let pause = timer.map_or(SCAN_EVERY, |at| between(now, at).min(SCAN_EVERY));
+            let next = [timer, expiry].into_iter().flatten().min();
+            let pause = match is_left {
+                true => Duration::ZERO,
+                false => next.map_or(SCAN_EVERY, |at| between(now, at).min(SCAN_EVERY)),
+            };
             tokio::select! {
                 () = self.shared.wake.notified() => {}
                 () = tokio::time::sleep(pause) => {}
@@ -220,8 +237,8 @@ impl Engine {
         Ok(())
     }
 
-    fn grant(&self) {
-        let granted = self.shared.registry().grant();
+    fn grant(&self, now: Timestamp) {
+        let granted = self.shared.registry().grant(self.shared.leave_to_go(now));
         self.shared.queue.remove(granted.left_queue);
         for id in granted.drive {
             Shared::drive(&self.shared, id);

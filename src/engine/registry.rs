@@ -84,6 +84,8 @@ pub(super) struct Registry {
     running: usize,
     draining: bool,
     queue: VecDeque<Queued>,
+    /// Those that the kill switch keeps in the queue by what only their journal says.
+    held: Vec<Queued>,
     locks: HashMap<String, ExecutionId>,
     live: HashMap<ExecutionId, Live>,
     timers: BTreeSet<(Timestamp, ExecutionId)>,
@@ -97,6 +99,7 @@ impl Registry {
             running: 0,
             draining: false,
             queue: VecDeque::new(),
+            held: Vec::new(),
             locks: HashMap::new(),
             live: HashMap::new(),
             timers: BTreeSet::new(),
@@ -213,9 +216,10 @@ impl Registry {
         {
             self.locks.remove(lock);
         }
-        let before = self.queue.len();
+        let before = self.queue.len() + self.held.len();
         self.queue.retain(|queued| queued.id != *id);
-        before != self.queue.len()
+        self.held.retain(|queued| queued.id != *id);
+        before != self.queue.len() + self.held.len()
     }
 
     /// Nobody drives `id` any more although it is not over; what it holds alone stays held.
@@ -276,12 +280,12 @@ impl Registry {
 
     /// Hands out free slots: first to executions that have begun, then to the queue, in order, passing over
     /// those whose lock another one holds. Gives who left the queue, and who needs a driver.
-    pub(super) fn grant(&mut self) -> Granted {
+    pub(super) fn grant(&mut self, may: impl Fn(&str) -> bool) -> Granted {
         let mut granted = Granted::default();
         while !self.draining && self.running < self.max_running {
             let (id, input) = match self.waiting_for_slot.pop_front() {
                 Some(id) => (id, Input::Slot),
-                None => match self.next_startable() {
+                None => match self.next_startable(&may) {
                     Some(id) => {
                         granted.left_queue += 1;
                         (id, Input::Start)
@@ -301,8 +305,44 @@ impl Registry {
         granted
     }
 
-    fn next_startable(&mut self) -> Option<ExecutionId> {
-        let free = |queued: &Queued| queued.lock.as_ref().is_none_or(|lock| !self.locks.contains_key(lock));
+    /// Back into the queue, where it stays until [`Registry::requeue_held`]; without its slot, its lock and its driver.
+    /// False when something has arrived for it meanwhile.
+    pub(super) fn hold(&mut self, id: &ExecutionId, since: Timestamp) -> bool {
+        let Some(live) = self.live.get_mut(id) else { return true };
+        if !live.inbox.is_empty() {
+            return false;
+        }
+        live.driver = None;
+        let lock = live.lock.clone();
+        self.give_back_slot(id);
+        if let Some(lock) = &lock
+            && self.locks.get(lock) == Some(id)
+        {
+            self.locks.remove(lock);
+        }
+        self.held.push(Queued { id: id.clone(), lock, since });
+        true
+    }
+
+    /// Those that were held take their places in the queue again.
+    pub(super) fn requeue_held(&mut self) {
+        if !self.held.is_empty() {
+            let mut all: Vec<Queued> = self.queue.drain(..).chain(self.held.drain(..)).collect();
+            all.sort_by(|one, other| one.id.ulid().cmp(other.id.ulid()));
+            self.queue = all.into();
+        }
+    }
+
+    /// Those without a driver whose status is one of these.
+    pub(super) fn parked(&self, wanted: impl Fn(ExecutionStatus) -> bool) -> Vec<ExecutionId> {
+        let parked = self.live.iter().filter(|(_, live)| live.driver.is_none() && wanted(live.status));
+        parked.map(|(id, _)| id.clone()).collect()
+    }
+
+    fn next_startable(&mut self, may: impl Fn(&str) -> bool) -> Option<ExecutionId> {
+        let free = |queued: &Queued| {
+            may(queued.id.runbook()) && queued.lock.as_ref().is_none_or(|lock| !self.locks.contains_key(lock))
+        };
         let position = self.queue.iter().position(free)?;
         let Queued { id, lock, .. } = self.queue.remove(position)?;
         if let Some(lock) = lock {
@@ -352,8 +392,9 @@ impl Registry {
             *by_status.entry(live.status).or_default() += 1;
         }
         // Who has left the queue and has not recorded its start yet is as good as running.
-        let queued = by_status.insert(ExecutionStatus::Queued, self.queue.len() as u64).unwrap_or(0);
-        let starting = queued.saturating_sub(self.queue.len() as u64);
+        let waiting = (self.queue.len() + self.held.len()) as u64;
+        let queued = by_status.insert(ExecutionStatus::Queued, waiting).unwrap_or(0);
+        let starting = queued.saturating_sub(waiting);
         *by_status.entry(ExecutionStatus::Running).or_default() += starting;
         Counts { by_status, oldest_queued: self.queue.front().map(|queued| queued.since) }
     }

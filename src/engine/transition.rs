@@ -67,6 +67,8 @@ pub enum Consequence {
     KillStopped,
     /// End the attempts in progress: their outcome will be `timed_out`.
     KillTimedOut,
+    /// End everything in progress, undos too: their outcome will be `stopped`.
+    KillAll,
 }
 
 /// What `event` demands of the world once it is durable; `before` is the state it met.
@@ -74,6 +76,7 @@ pub fn consequence(runbook: &Runbook, before: &State, event: &Event) -> Option<C
     let ends = matches!(runbook.on_resolved, OnResolved::Stop | OnResolved::Rollback);
     match event {
         Event::StepIntended { .. } => Some(Consequence::Start),
+        Event::Aborted { .. } => Some(Consequence::KillAll),
         Event::StopRequested { .. } => Some(Consequence::KillStopped),
         // What runs after the end was decided is no business of the alert.
         Event::AlertResolved if ends && before.ending.is_none() => Some(Consequence::KillStopped),
@@ -174,6 +177,9 @@ impl Look<'_> {
     fn queued(&self) -> Next {
         let end =
             |status, reason| Next::Record(Event::Finished { status, reason: Some(reason), message: None });
+        if self.state.aborted.is_some() {
+            return end(ExecutionStatus::Stopped, Reason::Aborted);
+        }
         if self.state.stop.is_some() {
             return end(ExecutionStatus::Stopped, Reason::Stopped);
         }
@@ -250,6 +256,9 @@ impl Look<'_> {
 
     /// How it must end because of something outside its steps, if it must.
     fn must_end(&self) -> Option<Verdict> {
+        if self.state.aborted.is_some() {
+            return Some(Verdict::new(ExecutionStatus::Stopped, Reason::Aborted));
+        }
         if let Some(stop) = &self.state.stop {
             let verdict = Verdict::new(ExecutionStatus::Stopped, Reason::Stopped);
             return Some(Verdict { rollback: stop.rollback, ..verdict });
@@ -312,6 +321,10 @@ impl Look<'_> {
     }
 
     fn paused(&self) -> Next {
+        if self.state.ending.is_some() {
+            // Held on its way to an end that is decided.
+            return Next::Idle { wake: None };
+        }
         if let Some(verdict) = self.must_end() {
             return self.decide(verdict);
         }
@@ -333,9 +346,8 @@ impl Look<'_> {
         if self.state.ending.is_some() {
             return self.ending();
         }
-        if let Some(stop) = &self.state.stop {
-            let verdict = Verdict::new(ExecutionStatus::Stopped, Reason::Stopped);
-            return self.decide(Verdict { rollback: stop.rollback, ..verdict });
+        if self.state.aborted.is_some() || self.state.stop.is_some() {
+            return self.must_end().map_or_else(|| self.idle(), |verdict| self.decide(verdict));
         }
         let (Some(verify), Some(proof)) = (&self.runbook.verify, &self.state.verify) else {
             return self.decide(Verdict::new(ExecutionStatus::Failed, Reason::Unreadable));

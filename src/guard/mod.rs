@@ -1,4 +1,5 @@
-//! What keeps automation away from a thing that it does not help: circuit breakers and quarantined targets.
+//! What keeps automation away from a thing that it does not help: circuit breakers, quarantined targets
+//! and the kill switch.
 //!
 //! Plain types and a pure state machine. Durable, they live in `store::records`; the gates of `admit` ask them, the
 //! engine tells them how things ended. May import: `model`. Must never: read a clock or a store, or decide about an
@@ -8,11 +9,13 @@ mod breaker;
 mod key;
 mod profile;
 mod quarantine;
+mod switch;
 
 pub use breaker::{Admission, Breaker, BreakerState, Change, MAX_WAIT, Outcome};
 pub use key::{BreakerKey, KeyError};
 pub use profile::{BUILT_IN_PROFILES, Profile, Profiles};
 pub use quarantine::Quarantine;
+pub use switch::{Board, KillSwitch, Order, Scope, SwitchState};
 
 use crate::model::RunbookId;
 use serde::{Deserialize, Serialize};

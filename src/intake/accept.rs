@@ -3,7 +3,7 @@
 use super::announcement::Announcement;
 use super::decode::{self, Element, MalformedBody};
 use super::ruling::{Ground, rule};
-use crate::guard::Profiles;
+use crate::guard::{Board, Profiles};
 use crate::model::{Clock, ExecutionId, RunbookId, Timestamp};
 use crate::routing::{Library, Rules};
 use crate::store::Ids;
@@ -74,6 +74,7 @@ pub struct Intake {
     queue: Arc<QueueCount>,
     wake: Arc<Notify>,
     metrics: Metrics,
+    board: Arc<Board>,
 }
 
 impl Intake {
@@ -88,9 +89,10 @@ impl Intake {
         queue: Arc<QueueCount>,
         wake: Arc<Notify>,
         metrics: Metrics,
+        board: Arc<Board>,
     ) -> Self {
         let options = RwLock::new(Arc::new(options));
-        Self { store, clock, ids, library, options, queue, wake, metrics }
+        Self { store, clock, ids, library, options, queue, wake, metrics, board }
     }
 
     /// Puts new options in force for the next request.
@@ -157,6 +159,7 @@ impl Intake {
         }
         let options = self.options();
         let library = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
+        let switch = self.board.read();
         let (ids, queue) = (Arc::clone(&self.ids), Arc::clone(&self.queue));
         let full = Arc::new(std::sync::Mutex::new(None));
         let told = Arc::clone(&full);
@@ -169,6 +172,7 @@ impl Intake {
                 rules: &options.rules,
                 library: &library,
                 breakers: &options.breakers,
+                switch: &switch,
                 ids: &ids,
                 now,
                 episode_ttl: options.episode_ttl,

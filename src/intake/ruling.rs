@@ -3,7 +3,7 @@
 use super::announcement::Announcement;
 use super::decode::Element;
 use crate::admit::{self, Case, Denial, Request, Ruling};
-use crate::guard::{BreakerKey, BreakerRecord, Profiles, Quarantine};
+use crate::guard::{BreakerKey, BreakerRecord, KillSwitch, Profiles, Quarantine};
 use crate::journal::{Created, Trigger, TriggerKind};
 use crate::model::{
     Alert, AlertStatus, Decision, DecisionId, Episode, EpisodeKey, ExecutionId, Reason, Timestamp, Verdict,
@@ -19,6 +19,7 @@ pub(super) struct Ground<'g> {
     pub(super) rules: &'g Rules,
     pub(super) library: &'g Library,
     pub(super) breakers: &'g Profiles,
+    pub(super) switch: &'g KillSwitch,
     pub(super) ids: &'g Ids,
     pub(super) now: Timestamp,
     pub(super) episode_ttl: Duration,
@@ -69,11 +70,14 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     let route = routing::route(alert, ground.rules, ground.library);
     let plan = planned(ground, alert, &route);
     let (quarantine, breaker) = standing(txn, plan.as_ref())?;
+    let runbook = route.pinned().map(|pinned| &pinned.runbook.id);
+    let covering = ground.switch.strictest(runbook.as_slice(), Some(&alert.labels), ground.now);
     let case = Case {
         alert,
         episode: before.as_ref(),
         route: &route,
         plan: plan.as_ref(),
+        order: covering,
         quarantine: quarantine.as_ref(),
         breaker: breaker.as_ref().map(|record| &record.breaker),
         now: ground.now,

@@ -230,6 +230,13 @@ pub enum Event {
         #[serde(skip_serializing_if = "std::ops::Not::not", default)]
         rollback: bool,
     },
+    /// The kill switch ends it: nothing is undone, nothing is finished.
+    Aborted {
+        /// Who ordered it.
+        actor: String,
+        /// Why, in their words.
+        reason: String,
+    },
     /// It is held: what is in progress ends, nothing else begins, no time passes.
     Paused {
         /// Who wanted it so; absent where a step's failure did.
@@ -334,6 +341,7 @@ impl Event {
             Self::StepFinished { .. } => "step_finished",
             Self::AlertResolved => "alert_resolved",
             Self::StopRequested { .. } => "stop_requested",
+            Self::Aborted { .. } => "aborted",
             Self::Paused { .. } => "paused",
             Self::Resumed { .. } => "resumed",
             Self::RetryRequested { .. } => "retry_requested",

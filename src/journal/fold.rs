@@ -6,7 +6,8 @@ use super::state::{
     ApprovalState, Attempt, Decided, Open, Pause, Planned, Saying, State, StepState, StopRequest, VerifyState,
 };
 use crate::model::{
-    AttemptOutcome, ExecutionId, ExecutionStatus, Part, Role, StepId, StepStatus, Timestamp, after, between,
+    AttemptOutcome, ExecutionId, ExecutionStatus, Part, Reason, Role, StepId, StepStatus, Timestamp, after,
+    between,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -191,8 +192,22 @@ impl State {
                 let stop = self.stop.get_or_insert(StopRequest { actor, reason, at, rollback: false });
                 stop.rollback |= *rollback;
             }
+            Event::Aborted { actor, reason } => {
+                let (actor, reason) = (actor.clone(), reason.clone());
+                self.aborted.get_or_insert(Saying { actor, reason, at });
+                self.cut_short = true;
+                if let Some(pause) = self.pause.take() {
+                    self.status = pause.from;
+                }
+            }
             Event::Paused { actor, reason, code } => {
-                self.expect(kind, &[Running, AwaitingApproval, Verifying])?;
+                // The kill switch holds everything, a person or a failed step only what is not ending.
+                let halts = *code == Some(Reason::Halted);
+                let is_ending = self.ending.is_some() || self.status == RollingBack;
+                self.expect(kind, &[Running, AwaitingApproval, Verifying, RollingBack])?;
+                if is_ending && !halts {
+                    return Err(IllegalEvent::Status { kind, status: self.status });
+                }
                 let from = std::mem::replace(&mut self.status, Paused);
                 let (actor, reason) = (actor.clone(), reason.clone());
                 self.pause = Some(Pause { actor, reason, code: *code, at, from });

@@ -36,6 +36,8 @@ pub struct State {
     pub resolved_at: Option<Timestamp>,
     /// Who stopped it.
     pub stop: Option<StopRequest>,
+    /// Who aborted it by the kill switch.
+    pub aborted: Option<Saying>,
     /// Whether it was stopped once more after its end was decided: `finally` steps end too.
     pub cut_short: bool,
     /// Whether the whole timeout passed.
@@ -243,6 +245,7 @@ impl State {
             verify: None,
             resolved_at: None,
             stop: None,
+            aborted: None,
             cut_short: false,
             deadline_passed: false,
             awaiting_since: None,

@@ -28,6 +28,12 @@ words! {
         NotAllowed = "not_allowed",
         /// The runbook's mode is `disabled`.
         Disabled = "disabled",
+        /// The kill switch is at `aborted`.
+        Aborted = "aborted",
+        /// The kill switch is at `halted`.
+        Halted = "halted",
+        /// The kill switch is at `draining`.
+        Draining = "draining",
         /// A rollback failed on the target, and nobody has cleared it since.
         Quarantined = "quarantined",
         /// The breaker of the runbook and the target is open.
@@ -73,6 +79,9 @@ impl Reason {
         Self::UnknownRunbook,
         Self::NotAllowed,
         Self::Disabled,
+        Self::Aborted,
+        Self::Halted,
+        Self::Draining,
         Self::Quarantined,
         Self::BreakerOpen,
         Self::InvalidInput,
@@ -93,6 +102,9 @@ impl Reason {
             Self::UnknownRunbook => "the selected runbook does not exist or cannot be read",
             Self::NotAllowed => "the runbook's [allow] does not let this alert select it",
             Self::Disabled => "the runbook's mode is disabled",
+            Self::Aborted => "the kill switch is at aborted: nothing starts, and what ran was killed",
+            Self::Halted => "the kill switch is at halted: nothing starts and nothing goes on",
+            Self::Draining => "the kill switch is at draining: nothing starts",
             Self::Quarantined => "a rollback failed on the target, and nobody has cleared it since",
             Self::BreakerOpen => "the runbook failed on the target too often, its breaker is open",
             Self::InvalidInput => "an input is missing or does not match its pattern",

@@ -13,6 +13,7 @@
 //! | `k/` | hash of a breaker's key | [`BreakerRecord`](crate::guard::BreakerRecord); none while closed without a failure |
 //! | `ko/` | the same hash | empty: the breaker is not closed |
 //! | `q/` | hash of a target | [`Quarantine`](crate::guard::Quarantine) |
+//! | `s/` | hash of a scope of the kill switch | the order that stands there |
 //! | `a/` | sequence | one [`AuditRecord`]; `a-head` is the end of their chain |
 //! | `v/ h/ w/` | runbook `/` version, hash; runbook | file text; version; latest version |
 //!
@@ -24,6 +25,7 @@ mod executions;
 mod list;
 pub mod quarantine;
 mod queue;
+pub mod switch;
 
 #[cfg(test)]
 mod tests;
@@ -235,6 +237,8 @@ pub mod key {
     pub const TRIPPED: &[u8] = b"ko/";
     /// All quarantined targets, as a prefix.
     pub const QUARANTINE: &[u8] = b"q/";
+    /// All orders of the kill switch, as a prefix.
+    pub const SWITCH: &[u8] = b"s/";
     /// The whole audit log, as a prefix.
     pub const AUDIT: &[u8] = b"a/";
 
@@ -256,6 +260,11 @@ pub mod key {
     /// Of the quarantine of a target.
     pub fn quarantine(target: &str) -> Vec<u8> {
         join("q/", &[&short_hash(target.as_bytes())])
+    }
+
+    /// Of the order that stands for one scope of the kill switch.
+    pub fn switch(scope: &str) -> Vec<u8> {
+        join("s/", &[&short_hash(scope.as_bytes())])
     }
 
     /// Of one record of the audit log.

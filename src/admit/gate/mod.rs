@@ -1,7 +1,10 @@
 //! The gates, one file each. A gate looks at its case and at nothing else.
 
+pub(super) mod aborted;
 pub(super) mod breaker_open;
 pub(super) mod disabled;
+pub(super) mod draining;
+pub(super) mod halted;
 pub(super) mod invalid_input;
 pub(super) mod invalid_target;
 pub(super) mod no_runbook;
@@ -12,3 +15,23 @@ pub(super) mod resolved;
 pub(super) mod shadow;
 pub(super) mod stale;
 pub(super) mod unknown_runbook;
+
+use super::{Answer, Case};
+use crate::guard::SwitchState;
+
+/// What the kill switch answers as the gate of one of its states.
+fn kill_switch(case: &Case<'_>, state: SwitchState) -> Answer {
+    let Some(order) = case.order else { return Answer::pass("the kill switch is not thrown") };
+    let answer = match order.state == state {
+        true => Answer::deny(order.sentence()),
+        false => Answer::pass(format!("the kill switch is at {}", order.state.as_str())),
+    };
+    let answer = answer
+        .with("state", order.state.as_str())
+        .with("scope", order.scope.key())
+        .with("by", order.by.as_str());
+    match order.expires_at {
+        Some(end) => answer.with("expires_at", end.to_string()),
+        None => answer,
+    }
+}

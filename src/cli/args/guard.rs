@@ -1,10 +1,12 @@
-//! The verbs about what guards: breakers, quarantine and the audit log.
+//! The verbs about what guards: breakers, quarantine, the kill switch and the audit log.
 //!
 //! May import: what `args` may. Must never: read the process environment.
 
-use super::{Page, not_blank};
+use super::{Page, lifetime, not_blank, runbook_id};
+use crate::model::RunbookId;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum BreakersVerb {
@@ -78,4 +80,21 @@ pub(in crate::cli) struct AuditFilter {
     pub(in crate::cli) since: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) page: Page,
+}
+
+/// What the kill switch is to hold, and why.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Switch {
+    /// Only this runbook
+    #[arg(long, value_parser = runbook_id, conflicts_with = "matchers")]
+    pub(in crate::cli) runbook: Option<RunbookId>,
+    /// Only what alerts start whose labels match, such as team="db"; all of them must hold
+    #[arg(long = "matcher", value_name = "MATCHER")]
+    pub(in crate::cli) matchers: Vec<String>,
+    /// Only for so long, such as 2h
+    #[arg(long = "for", value_name = "TIME", value_parser = lifetime)]
+    pub(in crate::cli) time: Option<Duration>,
+    /// Why, for those who find it so
+    #[arg(long, value_parser = not_blank)]
+    pub(in crate::cli) reason: String,
 }

@@ -42,12 +42,16 @@ impl Drive {
             self.fold(&mut state, &mut round, event, now);
         }
         loop {
+            if let Some(event) = self.switched(&state, now) {
+                if !self.fold(&mut state, &mut round, event, now) {
+                    return None;
+                }
+                continue;
+            }
             let event = match transition::next(&self.runbook, &state, now) {
                 Next::Done => return Some((round, state)),
                 // Only now: what resolved, expired or stopped it while it was queued has been heard.
-                Next::Idle { .. } if self.may_start && state.status == ExecutionStatus::Queued => {
-                    self.leave_queue(&state, now)
-                }
+                Next::Idle { .. } if self.may_leave(&state, now) => self.leave_queue(&state, now),
                 Next::Idle { wake } => {
                     round.wake = wake;
                     return Some((round, state));
@@ -105,6 +109,9 @@ impl Drive {
         if self.interrupting || self.shared.registry().is_draining() {
             return Begin::Later;
         }
+        if let Some(halted) = self.halted(state, now) {
+            return Begin::Event(halted);
+        }
         if let Some(why) = self.denied_part(index, part) {
             let reason = Some(Reason::BreakerOpen);
             return Begin::Event(transition::refusal(state, index, part, reason, why));
@@ -140,6 +147,10 @@ impl Drive {
             Event::StepIntended { step: id, part, attempt, deadline, total, plan, breaker, child },
             work,
         )
+    }
+
+    fn may_leave(&self, state: &State, now: Timestamp) -> bool {
+        self.may_start && state.status == ExecutionStatus::Queued && !self.is_held_back(state, now)
     }
 
     /// It starts, unless its breaker or the quarantine of its target said no.

@@ -108,6 +108,11 @@ impl Look<'_> {
         if to_undo.is_empty() {
             return None;
         }
+        if self.state.aborted.is_some() {
+            // Whatever is still in progress is being killed; nothing more begins.
+            let kills = self.state.has_open_attempt();
+            return kills.then_some(Next::Idle { wake: None });
+        }
         if self.state.status != ExecutionStatus::RollingBack {
             return Some(Next::Record(Event::RollbackStarted));
         }
@@ -166,7 +171,13 @@ impl Look<'_> {
             steps.flat_map(|(index, step)| step.ended.iter().map(move |(part, end)| (index, part, end)))
         };
         let undone = || undone().filter(|(_, part, _)| part.role == Role::Undo);
-        if let Some((index, ..)) = undone().find(|(.., (status, _))| *status != StepStatus::Succeeded) {
+        if self.state.aborted.is_some() && decided.rollback && self.is_left_to_undo() {
+            status = ExecutionStatus::RollbackFailed;
+            reason = Some(Reason::Aborted);
+            let why = "the rollback was aborted before its end".to_owned();
+            message = Some(message.map_or(why.clone(), |message| format!("{message}; {why}")));
+        } else if let Some((index, ..)) = undone().find(|(.., (status, _))| *status != StepStatus::Succeeded)
+        {
             status = ExecutionStatus::RollbackFailed;
             reason = reason.or(Some(Reason::UndoFailed));
             let why = format!("the undo of step {} failed", self.step(index).id);
@@ -180,7 +191,21 @@ impl Look<'_> {
             (status, reason) = (ExecutionStatus::Failed, Some(Reason::StepFailed));
             message = Some(format!("the finally step {} failed", self.step(index).id));
         }
+        if self.state.aborted.is_some()
+            && matches!(status, ExecutionStatus::Succeeded | ExecutionStatus::Stopped)
+        {
+            // Where it succeeded, something that was to run at the end did not.
+            (status, reason) = (ExecutionStatus::Stopped, Some(Reason::Aborted));
+        }
         Next::Record(Event::Finished { status, reason, message })
+    }
+
+    /// Whether something that was to be undone is not.
+    fn is_left_to_undo(&self) -> bool {
+        self.to_undo().into_iter().any(|(index, part)| {
+            let end = self.seen(index).ended.get(&part.with(Role::Undo));
+            end.is_none_or(|(status, _)| *status != StepStatus::Succeeded)
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 mod any_order;
 mod scenarios;
+mod switch;
 mod verbs;
 
 /// A runbook, an execution of it, and a clock.
@@ -20,6 +21,8 @@ struct Bench {
     state: State,
     journal: Vec<Entry>,
     now: Timestamp,
+    /// The kill switch is at `halted`: nothing begins.
+    halted: bool,
 }
 
 impl Bench {
@@ -65,7 +68,7 @@ impl Bench {
             instance: "i".into(),
         });
         let journal = vec![Entry { seq: 1, at: now, event: Event::Created(created.clone()) }];
-        Self { runbook, state: State::new(created, now), journal, now }
+        Self { runbook, state: State::new(created, now), journal, now, halted: false }
     }
 
     fn record(&mut self, event: Event) -> Result<(), IllegalEvent> {
@@ -80,6 +83,7 @@ impl Bench {
         for _ in 0..1000 {
             match next(&self.runbook, &self.state, self.now) {
                 Next::Record(event) => self.record(event).expect("the machine contradicts its own state"),
+                Next::Begin { .. } if self.halted => self.record(halt()).unwrap(),
                 Next::Begin { index, part, attempt } => {
                     let step = &self.runbook.steps[index];
                     let deadline = after(self.now, step.timeout);
@@ -163,6 +167,30 @@ impl Bench {
     fn check_end(&self, status: ExecutionStatus, reason: Option<Reason>, steps: &[&str]) {
         assert_eq!((self.state.status, self.state.reason), (status, reason));
         assert_eq!(self.statuses(), steps);
+    }
+}
+
+fn halt() -> Event {
+    let (actor, reason) = (Some("ann".to_owned()), "global is halted".to_owned());
+    Event::Paused { actor, reason, code: Some(Reason::Halted) }
+}
+
+impl Bench {
+    /// What the driver does when the kill switch is thrown or taken back.
+    fn switch(&mut self, halted: bool) {
+        self.halted = halted;
+        let holds = self.state.pause.as_ref().is_some_and(|pause| pause.code == Some(Reason::Halted));
+        if !halted && holds {
+            self.record(Event::Resumed { actor: "runbookd".into(), reason: String::new() }).unwrap();
+        }
+        self.settle();
+    }
+
+    fn abort(&mut self) {
+        if self.state.aborted.is_none() {
+            self.record(Event::Aborted { actor: "ann".into(), reason: "enough".into() }).unwrap();
+        }
+        self.settle();
     }
 }
 

@@ -18,7 +18,7 @@ mod stop;
 pub use anew::{Anew, Earlier, created, earlier, forebear};
 
 use crate::journal::{Event, State};
-use crate::model::{ExecutionStatus, StepId, Timestamp};
+use crate::model::{ExecutionStatus, Reason, StepId, Timestamp};
 use crate::runbook::Runbook;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -145,6 +145,9 @@ impl Answer {
 
 /// What `ask` comes to for an execution in `state` at `now`.
 pub fn answer(runbook: &Runbook, state: &State, now: Timestamp, ask: &Ask) -> Answer {
+    if state.status == ExecutionStatus::Paused && state.ending.is_some() {
+        return Answer::conflict("it is ending, and held by the kill switch until that lets it go on");
+    }
     match ask.verb {
         Verb::Stop => stop::answer(runbook, state, ask),
         Verb::Rollback => rollback::answer(runbook, state, ask),
@@ -202,6 +205,11 @@ fn first_failed(runbook: &Runbook, state: &State, except: Option<usize>) -> Opti
             && state.steps[*index].has_failed()
             && runbook.steps[*index].on_failure == crate::runbook::OnFailure::Pause
     })
+}
+
+/// Whether the kill switch holds it.
+fn is_halted(state: &State) -> bool {
+    state.pause.as_ref().is_some_and(|pause| pause.code == Some(Reason::Halted))
 }
 
 fn resumed(ask: &Ask) -> Event {

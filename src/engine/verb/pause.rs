@@ -1,6 +1,6 @@
 //! Pause: what is in progress ends, nothing begins, and no time passes for timers and timeouts.
 
-use super::{Answer, Ask, FINAL, QUEUED, ROLLING_BACK};
+use super::{Answer, Ask, FINAL, QUEUED, ROLLING_BACK, is_halted};
 use crate::journal::{Event, State};
 use crate::model::ExecutionStatus;
 
@@ -12,6 +12,9 @@ pub(super) fn answer(state: &State, ask: &Ask) -> Answer {
             }
             let (actor, reason) = (Some(ask.actor.subject.clone()), ask.reason.clone());
             Answer::Record(vec![Event::Paused { actor, reason, code: None }])
+        }
+        ExecutionStatus::Paused if is_halted(state) => {
+            Answer::conflict("the kill switch holds it already, and lets it go on by itself")
         }
         ExecutionStatus::Paused => Answer::AlreadySo,
         ExecutionStatus::Queued => Answer::conflict(QUEUED),

@@ -1,12 +1,15 @@
 //! Resume: go on where it was held; a failed step that held it must have been dealt with.
 
-use super::{Answer, Ask, FINAL, first_failed, resumed};
+use super::{Answer, Ask, FINAL, first_failed, is_halted, resumed};
 use crate::journal::State;
 use crate::model::ExecutionStatus;
 use crate::runbook::Runbook;
 
 pub(super) fn answer(runbook: &Runbook, state: &State, ask: &Ask) -> Answer {
     match state.status {
+        ExecutionStatus::Paused if is_halted(state) => {
+            Answer::conflict("the kill switch holds it: it goes on by itself when that is running again")
+        }
         ExecutionStatus::Paused => match first_failed(runbook, state, None) {
             Some(index) => {
                 let (step, status) = (&runbook.steps[index].id, state.steps[index].status);

@@ -4,6 +4,7 @@
 //! output), `telemetry`. Must never: decide who may do what (the table says), or write to the store by itself.
 
 mod audit;
+mod automation;
 mod decisions;
 mod executions;
 mod guard;
@@ -123,6 +124,8 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
         post("/api/executions/{id}/stop", with(services, executions::stop)),
         get("/api/decisions", READ, with(services, decisions::list)),
         get("/api/decisions/{id}", READ, with(services, decisions::show)),
+        get("/api/automation", READ, with(services, automation::show)),
+        route(&[Method::Put], "/api/automation", EXECUTE, CONTROL_BODY, with(services, automation::set)),
         get("/api/breakers", READ, with(services, guard::breakers)),
         post("/api/breakers/{key}/reset", with(services, guard::reset)),
         post("/api/breakers/{key}/open", with(services, guard::open)),

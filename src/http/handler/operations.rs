@@ -2,7 +2,7 @@
 
 use super::{Services, guard, unreadable};
 use crate::api::{self, IntegrationStatus, tally};
-use crate::guard::{BreakerRecord, BreakerState};
+use crate::guard::{BreakerRecord, BreakerState, Order, SwitchState};
 use crate::http::{ApiError, Reply, Request};
 use crate::model::{Timestamp, between};
 use crate::telemetry::Gauges;
@@ -32,11 +32,16 @@ fn trouble(services: &Services) -> Option<String> {
 
 pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> Result<Reply, ApiError> {
     let trouble = trouble(&services);
-    let status = match &trouble {
-        Some(_) => "error",
-        None if services.is_draining() => "draining",
-        None => "enabled",
+    let (board, now) = (services.engine.board().read(), services.clock.now());
+    let order = board.strictest(&[], None, now);
+    let status = match (&trouble, order.map(|order| order.state)) {
+        (Some(_), _) => "error",
+        (None, Some(SwitchState::Halted | SwitchState::Aborted)) => "halted",
+        (None, Some(SwitchState::Draining)) => "draining",
+        (None, _) if services.is_draining() => "draining",
+        (None, _) => "enabled",
     };
+    let trouble = trouble.or_else(|| order.map(Order::sentence));
     let (library, health) = (services.library(), services.records.store().health());
     let (active_executions, queued_executions, awaiting_approval) =
         tally(&services.engine.counts().by_status);
@@ -114,12 +119,23 @@ pub(super) async fn metrics(services: Arc<Services>, request: Request) -> Result
         queue_oldest_age: counts.oldest_queued.map_or(Duration::ZERO, |since| between(since, now)),
         approvals_pending: tally(&counts.by_status).2,
         store_size_bytes: Some(services.records.store().health().size_bytes),
+        kill_switch: kill_switch(&services),
         quarantined_targets: services.records.count_quarantined(COUNTED).await.ok().map(|count| count as u64),
         ..breaker_gauges(&services).await
     };
     let accept = request.headers.get("accept").and_then(|value| value.to_str().ok());
     let (content_type, text) = services.metrics.encode(accept, &gauges);
     Ok(Reply::bytes(content_type, text))
+}
+
+/// How many orders stand, by the sort of their scope.
+fn kill_switch(services: &Services) -> Vec<(&'static str, u64)> {
+    let (board, now) = (services.engine.board().read(), services.clock.now());
+    let count = |kind: &str| {
+        let standing = board.orders().filter(|order| order.scope.kind() == kind && order.stands(now));
+        standing.count() as u64
+    };
+    ["global", "runbook", "matchers"].map(|kind| (kind, count(kind))).to_vec()
 }
 
 /// The families about breakers; empty while the store cannot be read.

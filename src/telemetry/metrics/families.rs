@@ -42,6 +42,7 @@ label_sets! {
     AuthLabels { reason: &'static str }
     BreakerLabels { breaker: String }
     BreakersLabels { runbook: Arc<str>, state: &'static str }
+    ScopeLabels { scope: &'static str }
     BuildLabels { version: &'static str, revision: &'static str }
 }
 
@@ -313,6 +314,13 @@ fn guard_gauges(registry: &mut Registry, now: &Gauges, runbook_label: impl Fn(&R
         counts.get_or_create(&labels).inc_by(i64::try_from(*count).unwrap_or(i64::MAX));
     }
     registry.register("breakers", "Breakers that are not closed, by runbook and state", Exposed(counts));
+    let switch: Family<ScopeLabels, Gauge> = Family::default();
+    for scope in ["global", "runbook", "matchers"] {
+        let count = now.kill_switch.iter().find(|(kind, _)| *kind == scope).map_or(0, |(_, count)| *count);
+        switch.get_or_create(&ScopeLabels { scope }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    let help = "Orders of the kill switch that stand, by the sort of what they cover";
+    registry.register("kill_switch_active", help, Exposed(switch));
     registry.register(
         "quarantined_targets",
         "Targets that automation leaves alone until a person clears them",

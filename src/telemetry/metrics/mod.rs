@@ -48,6 +48,8 @@ pub struct Gauges {
     pub breaker_states: Vec<(String, u64)>,
     /// How many breakers of a runbook are in a state; of runbooks that were never registered, counted together.
     pub breakers: Vec<(RunbookId, &'static str, u64)>,
+    /// Orders of the kill switch that stand, by the sort of their scope.
+    pub kill_switch: Vec<(&'static str, u64)>,
     /// Quarantined targets; `None` when they cannot be counted.
     pub quarantined_targets: Option<u64>,
 }

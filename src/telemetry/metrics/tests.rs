@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// CONTRACT's names of this milestone.
-const FAMILIES: [(&str, &str); 37] = [
+const FAMILIES: [(&str, &str); 38] = [
     ("runbookd_webhook_requests_total", "counter"),
     ("runbookd_webhook_duration_seconds", "histogram"),
     ("runbookd_alerts_received_total", "counter"),
@@ -28,6 +28,7 @@ const FAMILIES: [(&str, &str); 37] = [
     ("runbookd_store_size_bytes", "gauge"),
     ("runbookd_breaker_state", "gauge"),
     ("runbookd_breakers", "gauge"),
+    ("runbookd_kill_switch_active", "gauge"),
     ("runbookd_quarantined_targets", "gauge"),
     ("runbookd_http_requests_total", "counter"),
     ("runbookd_http_request_duration_seconds", "histogram"),
@@ -378,6 +379,7 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
             (id("gone-too"), "open", 1),
             (id("known"), "half_open", 0),
         ],
+        kill_switch: vec![("global", 1), ("matchers", 2)],
         quarantined_targets: Some(7),
     };
     let (_, text) = metrics.encode(None, &gauges);
@@ -395,6 +397,9 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
     assert_eq!(of("runbookd_breakers", &[("runbook", "known"), ("state", "open")]), 3.0);
     assert_eq!(of("runbookd_breakers", &[("runbook", "known"), ("state", "half_open")]), 0.0);
     assert_eq!(of("runbookd_breakers", &[("runbook", "(unloaded)"), ("state", "open")]), 2.0);
+    assert_eq!(of("runbookd_kill_switch_active", &[("scope", "global")]), 1.0);
+    assert_eq!(of("runbookd_kill_switch_active", &[("scope", "runbook")]), 0.0);
+    assert_eq!(of("runbookd_kill_switch_active", &[("scope", "matchers")]), 2.0);
     assert_eq!(of("runbookd_quarantined_targets", &[]), 7.0);
     let later = parse(&text_of(&metrics));
     assert_eq!(value(&later, "runbookd_queue_length", "runbookd_queue_length", &[]), 0.0);

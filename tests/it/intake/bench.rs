@@ -45,6 +45,7 @@ impl Bench {
             Arc::clone(&queue),
             Arc::default(),
             Metrics::new(&Build { version: "0", revision: "test" }, clock.now()),
+            Arc::default(),
         );
         Self { clock, intake: Arc::new(intake), records: Records::new(store), queue }
     }

@@ -113,6 +113,8 @@ enum Act {
     Observe(bool),
     Crash,
     Say(Verb, usize, bool),
+    Halt(bool),
+    Abort,
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -131,6 +133,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => Just(Act::Resolve),
         2 => any::<bool>().prop_map(Act::Observe),
         2 => Just(Act::Crash),
+        2 => any::<bool>().prop_map(Act::Halt),
+        1 => prop::option::weighted(0.2, Just(Act::Abort)).prop_map(|act| act.unwrap_or(Act::Resolve)),
         4 => (verb, 0..5_usize, any::<bool>()).prop_map(|(verb, step, named)| Act::Say(verb, step, named)),
     ];
     prop::collection::vec(act, 0..50)
@@ -147,6 +151,8 @@ impl Bench {
             Act::Observe(holds) => self.observe(holds),
             Act::Crash => self.crash(),
             Act::Say(verb, step, named) => self.person(verb, step, named),
+            Act::Halt(halted) => self.switch(halted),
+            Act::Abort => self.abort(),
         }
     }
 
@@ -165,7 +171,9 @@ impl Bench {
             .collect();
         let Some((index, part, attempt)) = open.get(which % open.len().max(1)).copied() else { return };
         // What was told to end does; undos are left alone.
-        let killed = part.role != Role::Undo && (self.state.deadline_passed || self.is_being_killed(index));
+        let aborted = self.state.aborted.is_some();
+        let killed =
+            aborted || part.role != Role::Undo && (self.state.deadline_passed || self.is_being_killed(index));
         let outcome = if killed { AttemptOutcome::Stopped } else { outcome };
         let step = self.state.created.steps[index].id.clone();
         let result = Box::new(AttemptResult::plain(outcome, String::new(), None));
@@ -249,6 +257,7 @@ impl Bench {
         let seen = &state.steps[index];
         let is_finally = self.runbook.steps[index].is_finally;
         assert!(state.status != ExecutionStatus::Paused, "it begins while it is held");
+        assert!(state.aborted.is_none(), "it begins although it is aborted");
         let ending = state.stop.is_some() || state.deadline_passed || state.ending.is_some();
         let allowed = part.role == Role::Undo || (is_finally && !state.cut_short);
         assert!(!ending || allowed, "{step} {part} begins after the execution was to end");
@@ -300,6 +309,7 @@ proptest! {
         // waits for a person.
         for _ in 0..200 {
             if bench.state.status.is_final() { break; }
+            bench.switch(false);
             if bench.state.status == ExecutionStatus::Paused { bench.person(Verb::Stop, 0, false); }
             if bench.state.has_open_attempt() { bench.end_some(AttemptOutcome::Succeeded, 0); } else { bench.advance(60); }
         }

@@ -1,0 +1,166 @@
+//! Keeps the kill switch: what is durable of it, the sentinel file, and the orders the store could not take.
+//!
+//! May import: `engine`, `guard`, `store`. Must never: let automation go on because something cannot be read.
+
+use crate::engine::Engine;
+use crate::guard::{Board, KillSwitch, Order, Scope, SwitchState};
+use crate::model::{Clock, Timestamp};
+use crate::store::records::Records;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The file that halts everything while it is there.
+const FILE: &str = "halt";
+/// Bytes kept for it, so that it can be put there while the disk is full.
+const RESERVE: &str = "halt.reserve";
+/// Room for one order.
+const RESERVED: usize = 4096;
+/// How a file of our own begins; any other one is somebody's.
+const OURS: &str = "runbookd could not store this order, and keeps it here:";
+/// Between two looks at the file.
+const EVERY: Duration = Duration::from_millis(400);
+/// Who acts where no person does.
+const AUTOMATION: &str = "runbookd";
+
+/// What is in force from the start. What cannot be read means halted.
+pub(super) async fn load(records: &Records, board: &Board, now: Timestamp) {
+    let switch = match records.kill_switch().await {
+        Ok(switch) => switch,
+        Err(error) => {
+            tracing::error!(%error, "the kill switch cannot be read: everything is halted until somebody says otherwise");
+            let mut switch = KillSwitch::default();
+            switch.set(halt(Scope::Global, AUTOMATION, &format!("its record cannot be read: {error}"), now));
+            switch
+        }
+    };
+    board.change(|posted| *posted = switch);
+}
+
+/// An order that halts.
+pub(super) fn halt(scope: Scope, by: &str, reason: &str, at: Timestamp) -> Order {
+    let (state, expires_at) = (SwitchState::Halted, None);
+    Order { scope, state, by: by.to_owned(), reason: reason.to_owned(), at, expires_at }
+}
+
+/// What lies where the file would be.
+enum Found {
+    Nothing,
+    Ours,
+    Somebodys(String),
+}
+
+/// The keeper.
+pub(super) struct Keeper {
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    file: PathBuf,
+    reserve: PathBuf,
+}
+
+impl Keeper {
+    /// A keeper over the storage directory `dir`.
+    pub(super) fn new(engine: Engine, clock: Arc<dyn Clock>, dir: &Path) -> Self {
+        Self { engine, clock, file: dir.join(FILE), reserve: dir.join(RESERVE) }
+    }
+
+    /// Looks once before anything begins, and sets bytes aside for the day the disk is full.
+    pub(super) async fn begin(&self) {
+        if matches!(look(&self.file), Found::Ours) {
+            let order = halt(
+                Scope::Global,
+                AUTOMATION,
+                "it was ordered while the store took nothing",
+                self.clock.now(),
+            );
+            tracing::error!(file = %self.file.display(), "halted: an order was kept in the file");
+            // In force at once; whether it is durable now is asked again until it is.
+            let _posted = self.engine.post(order).await;
+        }
+        if !self.reserve.exists()
+            && let Err(error) = std::fs::write(&self.reserve, vec![b' '; RESERVED])
+        {
+            tracing::warn!(file = %self.reserve.display(), %error, "no room could be set aside for the kill switch");
+        }
+        self.look().await;
+    }
+
+    /// Keeps it until the process ends.
+    pub(super) async fn keep(self) {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            self.look().await;
+        }
+    }
+
+    async fn look(&self) {
+        for order in self.engine.unsaved_orders() {
+            // In force already; this only makes it durable.
+            let _posted = self.engine.post(order).await;
+        }
+        let unsaved = self.engine.unsaved_orders();
+        let kept =
+            unsaved.iter().find(|order| order.scope == Scope::Global && order.state >= SwitchState::Halted);
+        let found = look(&self.file);
+        match (&found, kept) {
+            (Found::Nothing, Some(order)) => self.put_aside(order),
+            (Found::Ours, None) => self.take_away(),
+            _ => {}
+        }
+        let now = self.clock.now();
+        let stands = self.engine.board().read().get(&Scope::File).is_some();
+        match found {
+            Found::Somebodys(why) if !stands => {
+                let by = format!("the file {}", self.file.display());
+                tracing::error!(file = %self.file.display(), why, "halted by a file, until it is removed");
+                self.engine.hang_out(halt(Scope::File, &by, &why, now));
+            }
+            Found::Nothing | Found::Ours if stands => {
+                tracing::warn!(file = %self.file.display(), "the file that halted is gone");
+                let state = SwitchState::Running;
+                self.engine.hang_out(Order { state, ..halt(Scope::File, "", "", now) });
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes into bytes that are there already: a full disk has none to give.
+    fn put_aside(&self, order: &Order) {
+        let mut text = format!("{OURS}\n{}", order.sentence());
+        text.truncate((0..=RESERVED).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+        // Nothing of an earlier order may show behind it.
+        let text = format!("{text:RESERVED$}");
+        let written =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&self.reserve);
+        let written = written.and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_data()?;
+            std::fs::rename(&self.reserve, &self.file)
+        });
+        if let Err(error) = written {
+            tracing::error!(file = %self.file.display(), %error, "the order could not be kept in a file either: it counts until the daemon ends");
+        }
+    }
+
+    fn take_away(&self) {
+        if let Err(error) = std::fs::rename(&self.file, &self.reserve) {
+            tracing::error!(file = %self.file.display(), %error, "remove this file: its order is stored, or taken back");
+        }
+    }
+}
+
+/// What cannot be looked at counts as a file that halts.
+fn look(file: &Path) -> Found {
+    let mut text = Vec::new();
+    let read = std::fs::File::open(file).and_then(|opened| opened.take(1024).read_to_end(&mut text));
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    match read {
+        Err(error) if error.kind() == ErrorKind::NotFound => Found::Nothing,
+        // A directory of that name halts as well.
+        Err(error) => Found::Somebodys(format!("it is there ({error})")),
+        Ok(_) if text.starts_with(OURS) => Found::Ours,
+        Ok(_) if text.is_empty() => Found::Somebodys("it says no more".to_owned()),
+        Ok(_) => Found::Somebodys(text.chars().filter(|c| !c.is_control()).take(200).collect()),
+    }
+}

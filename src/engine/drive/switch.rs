@@ -1,0 +1,52 @@
+//! What the kill switch says to one execution: end, hold, go on, or stay in the queue.
+//!
+//! May import: `guard`, `journal`, `model`. Must never: wait for a commit where it only has to kill.
+
+use super::Drive;
+use crate::guard::SwitchState;
+use crate::journal::{Event, State};
+use crate::model::{Reason, Timestamp};
+
+/// Who acts where no person does.
+const AUTOMATION: &str = "runbookd";
+
+impl Drive {
+    /// What the switch says to an execution in `state`, where it says something.
+    pub(super) fn switched(&self, state: &State, now: Timestamp) -> Option<Event> {
+        if state.status.is_final() {
+            return None;
+        }
+        let order = self.shared.order(state, now);
+        let level = order.as_ref().map_or(SwitchState::Running, |order| order.state);
+        if let Some(order) = order.filter(|_| level == SwitchState::Aborted) {
+            let aborts = state.aborted.is_none();
+            return aborts.then_some(Event::Aborted { actor: order.by, reason: order.reason });
+        }
+        let halted = state.pause.as_ref().is_some_and(|pause| pause.code == Some(Reason::Halted));
+        (halted && level < SwitchState::Halted).then(|| Event::Resumed {
+            actor: AUTOMATION.to_owned(),
+            reason: "the kill switch lets it go on".to_owned(),
+        })
+    }
+
+    /// Whether everything in progress must end at once.
+    pub(super) fn is_aborted(&self) -> bool {
+        let order = self.shared.order(&self.state, self.shared.clock.now());
+        order.is_some_and(|order| order.state == SwitchState::Aborted)
+    }
+
+    /// That nothing begins now, where that is so.
+    pub(super) fn halted(&self, state: &State, now: Timestamp) -> Option<Event> {
+        let order = self.shared.order(state, now)?;
+        (order.state >= SwitchState::Halted).then(|| Event::Paused {
+            actor: Some(order.by.clone()),
+            reason: order.sentence(),
+            code: Some(Reason::Halted),
+        })
+    }
+
+    /// Whether it must stay in the queue although a slot and its lock are its own.
+    pub(super) fn is_held_back(&self, state: &State, now: Timestamp) -> bool {
+        self.shared.order(state, now).is_some()
+    }
+}
