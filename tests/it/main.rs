@@ -18,5 +18,6 @@ mod powercut;
 mod shipped;
 mod stop;
 mod support;
+mod switch;
 mod tidy;
 mod webhook;
