@@ -51,6 +51,8 @@ pub mod intake;
 
 pub mod routing;
 
+pub mod schedule;
+
 pub mod guard;
 
 pub mod admit;

@@ -1,6 +1,6 @@
 //! Step 3 of an alert's way: may this start now? Every gate, in order, and the first denial decides.
 //!
-//! In: a [`Case`], that is the alert, its episode and what routing selected. Out: a [`Ruling`] that holds
+//! In: a [`Case`], that is the alert (or a due time of a schedule), its episode and what routing selected. Out: a [`Ruling`] that holds
 //! the answer of *every* gate. Whatever decides about an alert calls [`decide`], so answers cannot differ.
 //! Pure. May import: `model`, `runbook`, `routing`, `journal`, `guard`. Must never: read the store or the clock, or
 //! start anything. New gate: one file, one line in [`GATES`], one reason code.
@@ -14,7 +14,9 @@ pub use prepare::{Denial, Request, plan};
 
 use crate::guard::{Breaker, Order, Quarantine};
 use crate::journal::Created;
-use crate::model::{Alert, Episode, GateReport, GateVerdict, Reason, Timestamp, Verdict, after};
+use crate::model::{
+    Alert, Episode, ExecutionId, GateReport, GateVerdict, Reason, Timestamp, Verdict, after,
+};
 use crate::routing::Route;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -24,6 +26,8 @@ use std::time::Duration;
 pub struct Case<'c> {
     /// The alert.
     pub alert: &'c Alert,
+    /// What is decided on instead, where it is no alert: then `alert` only holds what gates look at besides.
+    pub occasion: Option<&'c Occasion<'c>>,
     /// What is known of it: its open episode, or its last one.
     pub episode: Option<&'c Episode>,
     /// What routing selected.
@@ -40,6 +44,19 @@ pub struct Case<'c> {
     pub now: Timestamp,
     /// An episode without a delivery for so long is over.
     pub episode_ttl: Duration,
+}
+
+/// A due time of a schedule.
+#[derive(Debug)]
+pub struct Occasion<'c> {
+    /// The schedule's name.
+    pub schedule: &'c str,
+    /// When it was due.
+    pub due: Timestamp,
+    /// How late it may be, where it is later than that.
+    pub overdue: Option<Duration>,
+    /// The execution of an earlier due time that still lives.
+    pub live: Option<&'c ExecutionId>,
 }
 
 impl Case<'_> {

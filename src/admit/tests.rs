@@ -87,6 +87,7 @@ fn ruled(alert: &Alert, episode: Option<&Episode>, route: &Route, now: i64) -> R
     let (quarantine, breaker) = (None, None);
     let plan = plan.as_ref();
     decide(&Case {
+        occasion: None,
         alert,
         episode,
         route,

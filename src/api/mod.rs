@@ -1,15 +1,17 @@
 //! The JSON bodies of answers, made from journals, headers and decisions.
 //!
-//! May import: `model`, `journal`, `store::records` (plain types), `runbook`, `guard`. Must never: know HTTP or ask
+//! May import: `model`, `journal`, `store::records` (plain types), `runbook`, `guard`, `schedule`. Must never: know HTTP or ask
 //! for anything; what is shown is what is given. Field names are a promise to scripts.
 
 mod automation;
 mod execution;
 mod guard;
+mod trigger;
 
 pub use automation::automation;
 pub use execution::{ExecutionView, summary};
 pub use guard::{audit_check, breaker, quarantine};
+pub use trigger::{config_mapping, dry_run, last_attempts, outcome, schedule, set_mapping};
 
 use crate::model::ExecutionStatus;
 use crate::runbook::Pinned;

@@ -8,6 +8,7 @@ use crate::config::{AlertmanagerAuth, Config, JwtKey, MappingSource};
 use crate::http::{Limits, Observer};
 use crate::intake;
 use crate::routing::{Mapping, Rules, Source};
+use crate::schedule::Schedule;
 use crate::step::{AlertmanagerClient, Credential, HttpClient, OutgoingPolicy, PromClient, Ways};
 use crate::telemetry::{AuthFailure, Metrics};
 use std::collections::BTreeMap;
@@ -102,6 +103,11 @@ pub(super) fn intake_options(config: &Config, instance: &str) -> intake::Options
         breakers: config.breakers.clone(),
         instance: instance.to_owned(),
     }
+}
+
+/// What runs by the clock.
+pub(super) fn schedules(config: &Config) -> impl Iterator<Item = Schedule> {
+    config.schedules.iter().map(|entry| entry.schedule.clone())
 }
 
 /// The limits of the edge.

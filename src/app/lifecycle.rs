@@ -3,6 +3,7 @@
 use super::build::{self, EdgeMetrics};
 use super::keeper::{self, Keeper};
 use super::library::Shelf;
+use super::scheduler;
 use super::world::{RealWorld, Shelved};
 use super::{Environment, SystemClock, load_config};
 use crate::auth::install_crypto;
@@ -223,6 +224,7 @@ impl Daemon {
             metrics.clone(),
             Arc::clone(engine.board()),
         );
+        intake.load_mappings().await.map_err(|error| ("the mappings cannot be read", error))?;
         let reload = Arc::new(Notify::new());
         let services = Arc::new(Services {
             intake,
@@ -266,11 +268,14 @@ impl Daemon {
         keeper.begin().await;
         let keeper = tokio::spawn(keeper.keep());
         let (cursor, live) = engine.recover().await.map_err(|error| ("recovery", error))?;
-        let scheduler = tokio::spawn(engine.schedule(cursor));
+        let dispatcher = tokio::spawn(engine.schedule(cursor));
+        self.services.intake.reschedule(build::schedules(config));
+        let scheduler = tokio::spawn(scheduler::keep(Arc::clone(&self.services)));
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
         let ended = self.wait(config, options, signals).await;
         scheduler.abort();
+        dispatcher.abort();
         keeper.abort();
         ended
     }
@@ -343,6 +348,7 @@ impl Daemon {
                     tracing::warn!("{warning}");
                 }
                 self.services.intake.reconfigure(build::intake_options(&config, &self.services.instance));
+                self.services.intake.reschedule(build::schedules(&config));
                 self.services.engine.reconfigure(build::engine_limits(&config));
                 self.shelf.adopt(&config.breakers);
                 self.edge.replace_auth(auth);
@@ -351,7 +357,7 @@ impl Daemon {
                 self.config_in_force.store(true, Ordering::SeqCst);
                 self.note_reload(all_good);
                 tracing::info!(
-                    "config reloaded: mappings, credentials, queue limits and breaker profiles are in force; the rest needs a restart"
+                    "config reloaded: mappings, schedules, credentials, queue limits and breaker profiles are in force; the rest needs a restart"
                 );
             }
             (_, refused) => {

@@ -14,6 +14,7 @@ mod library;
 mod lifecycle;
 mod needs;
 mod oneshot;
+mod scheduler;
 mod siblings;
 mod world;
 

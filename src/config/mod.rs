@@ -3,7 +3,7 @@
 //! [`load`] is a function of its arguments and the files that secrets and keys are read from. One file per
 //! section holds its type, defaults and checks; `source` layers the origins, `schema` lists every key.
 //! New key: a field and a read in its section, a line in `schema::KEYS`, a line in `config/runbookd.toml`.
-//! May import: `model`, `document`, `guard`. Must never: read the process environment, start anything, show a secret.
+//! May import: `model`, `document`, `guard`, `schedule`. Must never: read the process environment, start anything, show a secret.
 
 mod alertmanager;
 mod auth;
@@ -14,6 +14,7 @@ mod network;
 mod outgoing;
 mod prometheus;
 mod runbooks;
+mod schedule;
 mod schema;
 mod secrets;
 mod server;
@@ -28,6 +29,7 @@ pub use mapping::Mapping;
 pub use outgoing::{Allowed, Outgoing};
 pub use prometheus::Prometheus;
 pub use runbooks::Runbooks;
+pub use schedule::ScheduleEntry;
 pub use server::Server;
 pub use source::{Item, Overrides, Source};
 pub use store::{Store, StoreKind};
@@ -62,6 +64,8 @@ pub struct Config {
     pub automation: Automation,
     /// `[[mappings]]`, in the order of the file.
     pub mappings: Vec<Mapping>,
+    /// `[[schedules]]`, in the order of the file.
+    pub schedules: Vec<ScheduleEntry>,
     /// `[outgoing]`
     pub outgoing: Outgoing,
     /// `[alertmanager]`, when a URL is given.
@@ -189,6 +193,7 @@ impl Config {
             auth,
             automation: Automation::read(sources, root),
             mappings: mapping::read(sources, root),
+            schedules: schedule::read(sources, root),
             outgoing: Outgoing::read(sources, root),
             alertmanager: Alertmanager::read(sources, root, &named),
             prometheus: Prometheus::read(sources, root),
@@ -203,13 +208,11 @@ impl Config {
         self.items.clone()
     }
 
-    /// The problems of mappings whose runbook is not `known`.
+    /// The problems of mappings and schedules whose runbook is not `known`.
     pub fn check_runbooks(&self, known: impl Fn(&RunbookId) -> bool) -> Vec<Problem> {
-        self.mappings
-            .iter()
-            .filter(|mapping| !known(&mapping.runbook))
-            .map(Mapping::unknown_runbook)
-            .collect()
+        let mappings = self.mappings.iter().filter(|mapping| !known(&mapping.runbook));
+        let schedules = self.schedules.iter().filter(|entry| !known(&entry.schedule.runbook));
+        mappings.map(Mapping::unknown_runbook).chain(schedules.map(ScheduleEntry::unknown_runbook)).collect()
     }
 
     /// The problems of entries of `outgoing.allow` that `check` refuses, saying why.

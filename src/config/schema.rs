@@ -62,6 +62,7 @@ pub(super) const KEYS: &[Key] = &[
     key("automation.mapping_order", Shape::List),
     key("automation.episode_ttl", Shape::Text),
     in_file("mappings"),
+    in_file("schedules"),
     key("outgoing.allow", Shape::List),
     key("alertmanager.urls", Shape::List),
     in_file("alertmanager.auth"),

@@ -7,6 +7,7 @@
 //! so a lost one costs time, never correctness.
 
 mod amx;
+mod begin;
 mod call;
 mod drive;
 mod hold;
@@ -18,6 +19,7 @@ pub mod transition;
 pub mod verb;
 mod view;
 
+pub use begin::{BeginError, Wish};
 pub use call::preview;
 pub use registry::Counts;
 

@@ -2,7 +2,9 @@
 
 use super::announcement::Announcement;
 use super::decode::{self, Element, MalformedBody};
+use super::mappings::{InForce, SetMapping};
 use super::ruling::{Ground, rule};
+use super::timetable::Timetable;
 use crate::guard::{Board, Profiles};
 use crate::model::{Clock, ExecutionId, RunbookId, Timestamp};
 use crate::routing::{Library, Rules};
@@ -66,15 +68,18 @@ pub struct Accepted {
 
 /// Takes webhook bodies.
 pub struct Intake {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    ids: Arc<Ids>,
-    library: Arc<RwLock<Arc<Library>>>,
-    options: RwLock<Arc<Options>>,
-    queue: Arc<QueueCount>,
-    wake: Arc<Notify>,
-    metrics: Metrics,
-    board: Arc<Board>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<Ids>,
+    pub(super) library: Arc<RwLock<Arc<Library>>>,
+    in_force: RwLock<InForce>,
+    pub(super) queue: Arc<QueueCount>,
+    pub(super) wake: Arc<Notify>,
+    pub(super) metrics: Metrics,
+    pub(super) board: Arc<Board>,
+    /// Held while the mappings of people are changed, so that commits and what is in force keep one order.
+    pub(super) changing: tokio::sync::Mutex<()>,
+    pub(super) timetable: Timetable,
 }
 
 impl Intake {
@@ -91,18 +96,27 @@ impl Intake {
         metrics: Metrics,
         board: Arc<Board>,
     ) -> Self {
-        let options = RwLock::new(Arc::new(options));
-        Self { store, clock, ids, library, options, queue, wake, metrics, board }
+        let in_force = RwLock::new(InForce::of(options));
+        let (changing, timetable) = Default::default();
+        Self { store, clock, ids, library, in_force, queue, wake, metrics, board, changing, timetable }
     }
 
-    /// Puts new options in force for the next request.
+    /// Puts new options in force for the next request. The mappings that people set stay before those of the options.
     pub fn reconfigure(&self, options: Options) {
-        *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
+        self.in_force.write().unwrap_or_else(PoisonError::into_inner).reconfigure(options);
     }
 
-    /// The options in force.
+    /// The options in force, the mappings that people set among them.
     pub fn options(&self) -> Arc<Options> {
-        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
+        self.in_force().options
+    }
+
+    pub(super) fn in_force(&self) -> InForce {
+        self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn put_in_force(&self, set: Vec<SetMapping>) {
+        self.in_force.write().unwrap_or_else(PoisonError::into_inner).put(set);
     }
 
     /// Decides every alert of `body`, durably, all or nothing.

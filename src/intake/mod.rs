@@ -1,14 +1,22 @@
 //! Step 1 of an alert's way: bytes become alerts, alerts find their episodes, all of it is decided in one
-//! commit, and only then is the sender answered.
+//! commit, and only then is the sender answered. A due time of a schedule goes the same way, without a sender.
 //!
-//! May import: `model`, `journal`, `runbook`, `routing`, `admit`, `guard`, `store`, `telemetry`. Must never: run
+//! May import: `model`, `journal`, `runbook`, `routing`, `admit`, `guard`, `schedule`, `store`, `telemetry`. Must never: run
 //! anything, call the engine (it is woken, without data, and reads the store), or use the network.
 
 mod accept;
 mod announcement;
 mod decode;
+mod mappings;
+mod occasion;
 mod ruling;
+mod timetable;
+
+#[cfg(test)]
+mod tests;
 
 pub use accept::{Accepted, Intake, IntakeError, Options};
 pub use announcement::Announcement;
 pub use decode::{Body, Element, MalformedBody, decode};
+pub use mappings::{MappingError, NewMapping, SetMapping};
+pub use timetable::Scheduled;

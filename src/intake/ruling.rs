@@ -74,6 +74,7 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     let covering = ground.switch.strictest(runbook.as_slice(), Some(&alert.labels), ground.now);
     let case = Case {
         alert,
+        occasion: None,
         episode: before.as_ref(),
         route: &route,
         plan: plan.as_ref(),
@@ -130,7 +131,7 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
 }
 
 /// What stands against the plan's target: its quarantine, and the breaker of the runbook there.
-fn standing(
+pub(super) fn standing(
     txn: &mut dyn Txn,
     plan: Option<&Result<Created, Denial>>,
 ) -> Result<(Option<Quarantine>, Option<BreakerRecord>), CommitError> {
@@ -142,7 +143,7 @@ fn standing(
 }
 
 /// An execution that starts while its breaker is half-open is the one its breaker waits for, from this commit on.
-fn take_probe(
+pub(super) fn take_probe(
     txn: &mut dyn Txn,
     ground: &Ground<'_>,
     route: &Route,
@@ -156,7 +157,7 @@ fn take_probe(
 }
 
 /// The record of what was ruled.
-fn decision_of(
+pub(super) fn decision_of(
     ground: &Ground<'_>,
     alert: &Alert,
     route: &Route,
@@ -227,7 +228,7 @@ fn stands(txn: &mut dyn Txn, before: &Episode, fresh: &Decision) -> Result<bool,
 }
 
 /// Stores the decision, or counts it where the standing one says the same.
-fn note(txn: &mut dyn Txn, fresh: &Decision, standing: &DecisionId, seen: u64) -> Result<(), CommitError> {
+pub(super) fn note(txn: &mut dyn Txn, fresh: &Decision, standing: &DecisionId, seen: u64) -> Result<(), CommitError> {
     let key = key::decision(standing);
     if *standing == fresh.id {
         txn.put(key, to_bytes(fresh)?);

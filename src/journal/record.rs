@@ -107,7 +107,7 @@ pub struct Trigger {
     /// The alert's fingerprint.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fingerprint: Option<Fingerprint>,
-    /// When the alert began, as its source says.
+    /// When the alert began, as its source says; or when the schedule was due.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub starts_at: Option<Timestamp>,
     /// Link to the alert's expression.
@@ -117,7 +117,7 @@ pub struct Trigger {
     pub labels: Labels,
     /// The annotations it was started with.
     pub annotations: Labels,
-    /// `alert:<name>`, or the person's subject.
+    /// `alert:<name>`, `schedule:<name>`, or the person's subject.
     pub by: String,
     /// Why, in the person's words.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -135,6 +135,8 @@ pub enum TriggerKind {
     Alert,
     /// A person or a program with a token.
     Manual,
+    /// A schedule, whose time had come.
+    Schedule,
     /// A step of another execution.
     Runbook,
     /// A person, to do again what an execution did.

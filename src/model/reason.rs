@@ -16,9 +16,9 @@ words! {
         InvalidAlert = "invalid_alert",
         /// Resolved alerts start nothing.
         Resolved = "resolved",
-        /// A firing that began before its last episode ended.
+        /// A firing that began before its last episode ended; or a schedule's due time that is too long ago.
         Stale = "stale",
-        /// This episode already has its execution.
+        /// This episode already has its execution; or the schedule's last one still lives.
         Repeat = "repeat",
         /// Nothing selects a runbook for it.
         NoRunbook = "no_runbook",

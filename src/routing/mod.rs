@@ -19,7 +19,7 @@ pub const ANNOTATION: &str = "automation_runbook";
 /// A place that can select a runbook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// `[[mappings]]` of the config file.
+    /// The mappings: first those that people set over the API, then `[[mappings]]` of the config file.
     Config,
     /// The alert's `automation_runbook` annotation.
     Annotation,
@@ -27,7 +27,7 @@ pub enum Source {
     Runbook,
 }
 
-/// A rule of the config file.
+/// A rule of the config file, or one that people set over the API.
 #[derive(Debug, Clone)]
 pub struct Mapping {
     /// Its name.
@@ -114,7 +114,8 @@ fn ask(source: Source, alert: &Alert, rules: &Rules, library: &Library) -> Optio
     }
 }
 
-fn named(library: &Library, name: &str, by: String) -> Route {
+/// The route to the runbook that `by` names.
+pub fn named(library: &Library, name: &str, by: String) -> Route {
     let listed = RunbookId::new(name).ok().and_then(|id| library.get(&id));
     match listed {
         Some(Listed::Good(pinned)) => Route::Selected { pinned: Arc::clone(pinned), by },

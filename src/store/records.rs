@@ -14,6 +14,8 @@
 //! | `ko/` | the same hash | empty: the breaker is not closed |
 //! | `q/` | hash of a target | [`Quarantine`](crate::guard::Quarantine) |
 //! | `s/` | hash of a scope of the kill switch | the order that stands there |
+//! | `m/` | hash of a mapping's name | [`MappingRecord`](mapping::MappingRecord): set over the API |
+//! | `c/` | hash of a schedule's name | [`ScheduleRecord`](schedule::ScheduleRecord): how far it was seen to |
 //! | `a/` | sequence | one [`AuditRecord`]; `a-head` is the end of their chain |
 //! | `v/ h/ w/` | runbook `/` version, hash; runbook | file text; version; latest version |
 //!
@@ -23,8 +25,10 @@ pub mod audit;
 pub mod breaker;
 mod executions;
 mod list;
+pub mod mapping;
 pub mod quarantine;
 mod queue;
+pub mod schedule;
 pub mod switch;
 
 #[cfg(test)]
@@ -239,6 +243,10 @@ pub mod key {
     pub const QUARANTINE: &[u8] = b"q/";
     /// All orders of the kill switch, as a prefix.
     pub const SWITCH: &[u8] = b"s/";
+    /// All mappings that people set, as a prefix.
+    pub const MAPPING: &[u8] = b"m/";
+    /// All schedules that are remembered, as a prefix.
+    pub const SCHEDULE: &[u8] = b"c/";
     /// The whole audit log, as a prefix.
     pub const AUDIT: &[u8] = b"a/";
 
@@ -265,6 +273,16 @@ pub mod key {
     /// Of the order that stands for one scope of the kill switch.
     pub fn switch(scope: &str) -> Vec<u8> {
         join("s/", &[&short_hash(scope.as_bytes())])
+    }
+
+    /// Of the mapping called `name`.
+    pub fn mapping(name: &str) -> Vec<u8> {
+        join("m/", &[&short_hash(name.as_bytes())])
+    }
+
+    /// Of the schedule called `name`.
+    pub fn schedule(name: &str) -> Vec<u8> {
+        join("c/", &[&short_hash(name.as_bytes())])
     }
 
     /// Of one record of the audit log.

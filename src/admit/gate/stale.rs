@@ -1,9 +1,12 @@
-//! A firing that began before its last episode ended is an old delivery.
+//! A firing that began before its last episode ended is an old delivery; a due time can be too long ago.
 
-use super::super::{Answer, Case};
+use super::super::{Answer, Case, Occasion};
 
 /// Asks.
 pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
+    if let Some(occasion) = case.occasion {
+        return timely(occasion);
+    }
     let last = case.episode.and_then(|episode| Some((episode.starts_at, episode.resolved_at?)));
     let Some((started, ended)) = last else {
         return Answer::pass("no earlier episode of this alert has ended");
@@ -21,4 +24,20 @@ pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
         .with("starts_at", began.to_string())
         .with("last_starts_at", started.to_string())
         .with("last_resolved_at", ended.to_string())
+}
+
+/// Whether a schedule's run is not too late.
+fn timely(occasion: &Occasion<'_>) -> Answer {
+    let Occasion { schedule, due, overdue, .. } = occasion;
+    let answer = match overdue {
+        None => Answer::pass(format!("the schedule {schedule:?} was due at {due}")),
+        Some(grace) => {
+            let grace = humantime::format_duration(*grace).to_string();
+            Answer::deny(format!(
+                "the schedule {schedule:?} was due at {due}, could not be seen to then, and may be late by {grace}"
+            ))
+            .with("catch_up", grace)
+        }
+    };
+    answer.with("due", due.to_string())
 }

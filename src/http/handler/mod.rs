@@ -1,6 +1,6 @@
 //! What answers each route. A handler reads its request, asks one room, and shapes the answer.
 //!
-//! May import: `api`, `auth`, `intake`, `routing`, `runbook`, `engine`, `store::records`, `guard`, `step` (live
+//! May import: `api`, `auth`, `admit` (a denial), `intake`, `routing`, `runbook`, `engine`, `store::records`, `guard`, `step` (live
 //! output), `telemetry`. Must never: decide who may do what (the table says), or write to the store by itself.
 
 mod audit;
@@ -8,8 +8,11 @@ mod automation;
 mod decisions;
 mod executions;
 mod guard;
+mod manual;
+mod mappings;
 mod operations;
 mod runbooks;
+mod schedules;
 mod webhook;
 
 use super::route::{Access, BodyLimit, Handler, Method, Route, handler};
@@ -87,12 +90,16 @@ impl Services {
 /// What is sent with a control.
 const CONTROL_BODY: BodyLimit = BodyLimit::Json(64 << 10);
 
+/// What is sent with an execution: annotations can be long.
+const EXECUTE_BODY: BodyLimit = BodyLimit::Json(1 << 20);
+
 /// The routes of the program.
 pub fn routes(services: &Arc<Services>) -> Vec<Route> {
     use Access::{Needs, Open};
     use Method::Get;
     const READ: Access = Needs(Permission::Read);
     const EXECUTE: Access = Needs(Permission::Execute);
+    const EDIT: Access = Needs(Permission::Edit);
     const AUDIT: Access = Needs(Permission::Audit);
     let get = |path, access, handler| route(&[Get], path, access, BodyLimit::None, handler);
     let post = |path, handler| route(&[Method::Post], path, EXECUTE, CONTROL_BODY, handler);
@@ -111,6 +118,14 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
         get("/api/sre/runbooks/integration-status", READ, with(services, operations::integration_status)),
         get("/api/runbooks", READ, with(services, runbooks::list)),
         get("/api/runbooks/{id}", READ, with(services, runbooks::show)),
+        route(&[Method::Post], "/api/runbooks/{id}", EXECUTE, EXECUTE_BODY, with(services, manual::execute)),
+        route(
+            &[Method::Post],
+            "/api/runbooks/{id}/execute",
+            EXECUTE,
+            EXECUTE_BODY,
+            with(services, manual::execute),
+        ),
         get("/api/runbooks/{id}/versions", READ, with(services, runbooks::versions)),
         get("/api/executions", READ, with(services, executions::list)),
         get("/api/executions/{id}", READ, with(services, executions::show)),
@@ -126,6 +141,10 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
         get("/api/decisions/{id}", READ, with(services, decisions::show)),
         get("/api/automation", READ, with(services, automation::show)),
         route(&[Method::Put], "/api/automation", EXECUTE, CONTROL_BODY, with(services, automation::set)),
+        get("/api/mappings", READ, with(services, mappings::list)),
+        route(&[Method::Put], "/api/mappings/{name}", EDIT, CONTROL_BODY, with(services, mappings::set)),
+        route(&[Method::Delete], "/api/mappings/{name}", EDIT, CONTROL_BODY, with(services, mappings::delete)),
+        get("/api/schedules", READ, with(services, schedules::list)),
         get("/api/breakers", READ, with(services, guard::breakers)),
         post("/api/breakers/{key}/reset", with(services, guard::reset)),
         post("/api/breakers/{key}/open", with(services, guard::open)),

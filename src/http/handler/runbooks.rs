@@ -25,7 +25,7 @@ pub(super) async fn list(services: Arc<Services>, request: Request) -> Result<Re
 }
 
 /// `<id>.toml` and `<id>.md` work as id.
-fn id(request: &Request) -> Result<RunbookId, ApiError> {
+pub(super) fn id(request: &Request) -> Result<RunbookId, ApiError> {
     let text = request.param("id");
     let stem = text.strip_suffix(".toml").or_else(|| text.strip_suffix(".md")).unwrap_or(text);
     RunbookId::new(stem).map_err(|_| ApiError::not_found("runbook"))

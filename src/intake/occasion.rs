@@ -1,0 +1,201 @@
+//! One due time of a schedule, from what is known of it to its decision, in one unit of work.
+
+use super::accept::{Intake, IntakeError};
+use super::ruling::{Ground, decision_of, note, standing, take_probe};
+use crate::admit::{self, Case, Denial, Occasion, Request};
+use crate::journal::{Created, Trigger, TriggerKind};
+use crate::model::{Alert, AlertStatus, Decision, ExecutionId, Fingerprint, Labels, Reason, Verdict};
+use crate::routing::{self, Route};
+use crate::schedule::{Due, Schedule};
+use crate::store::records::schedule::{self, LastRun, ScheduleRecord};
+use crate::store::records::{self, key, read, transact};
+use crate::store::{CommitError, Txn};
+use std::sync::{Arc, PoisonError};
+
+/// What came of a due time.
+pub(super) struct Occurred {
+    /// How far the schedule has been seen to now.
+    pub(super) record: ScheduleRecord,
+    /// What was decided; nothing where the due time had been seen to already.
+    decision: Option<Decision>,
+}
+
+impl Intake {
+    /// Decides on a due time of `schedule`, durably, all or nothing, and once.
+    pub(super) async fn occur(&self, schedule: &Arc<Schedule>, due: Due) -> Result<ScheduleRecord, IntakeError> {
+        let (now, options) = (self.clock.now(), self.options());
+        let library = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
+        let (switch, ids, of) = (self.board.read(), Arc::clone(&self.ids), Arc::clone(schedule));
+        let limit = options.queue_limit;
+        // The room is taken before it is known whether it is needed: what is skipped gives it back.
+        let room = self.queue.try_add(1, limit);
+        let has_room = room.is_ok();
+        let occurred = transact(&*self.store, move |txn| {
+            let ground = Ground {
+                rules: &options.rules,
+                library: &library,
+                breakers: &options.breakers,
+                switch: &switch,
+                ids: &ids,
+                now,
+                episode_ttl: options.episode_ttl,
+                queue_deadline: options.queue_deadline,
+                instance: &options.instance,
+            };
+            occur(txn, &ground, &of, due, has_room)
+        })
+        .await;
+        let has_begun = |decision: &Decision| decision.verdict == Verdict::Execute;
+        let started = occurred.as_ref().is_ok_and(|it| it.decision.as_ref().is_some_and(has_begun));
+        if has_room && !started {
+            self.queue.remove(1);
+        }
+        let Occurred { record, decision } = occurred.map_err(|cause| match (room, cause) {
+            (Err(queued), CommitError::Refused(_)) => IntakeError::QueueFull { queued, wanted: 1, limit },
+            (_, cause) => IntakeError::Store(cause),
+        })?;
+        if let Some(decision) = decision {
+            self.metrics.decision_made(decision.verdict, decision.reason);
+            tracing::info!(
+                schedule = schedule.name,
+                due = %due.at,
+                verdict = decision.verdict.as_str(),
+                reason = decision.reason.as_str(),
+                runbook = schedule.runbook.as_str(),
+                execution_id = decision.execution_id.as_ref().map(ExecutionId::as_str),
+                "schedule decided"
+            );
+        }
+        if started {
+            self.wake.notify_one();
+        }
+        Ok(record)
+    }
+}
+
+fn occur(
+    txn: &mut dyn Txn,
+    ground: &Ground<'_>,
+    schedule: &Schedule,
+    due: Due,
+    has_room: bool,
+) -> Result<Occurred, CommitError> {
+    let before = schedule::get(txn, &schedule.name)?;
+    if let Some(record) = before.as_ref().filter(|before| before.handled >= due.at) {
+        return Ok(Occurred { record: record.clone(), decision: None });
+    }
+    let live = before.as_ref().map(|before| schedule::live(txn, before)).transpose()?.flatten();
+    let alert = stand_in(schedule, due);
+    let by = format!("the schedule {:?}", schedule.name);
+    let route = routing::named(ground.library, schedule.runbook.as_str(), by);
+    let plan = planned(ground, schedule, &alert, &route);
+    let (quarantine, breaker) = standing(txn, plan.as_ref())?;
+    let occasion =
+        Occasion { schedule: &schedule.name, due: due.at, overdue: due.overdue, live: live.as_ref() };
+    let ruling = admit::decide(&Case {
+        alert: &alert,
+        occasion: Some(&occasion),
+        episode: None,
+        route: &route,
+        plan: plan.as_ref(),
+        order: ground.switch.strictest(&[&schedule.runbook], Some(&alert.labels), ground.now),
+        quarantine: quarantine.as_ref(),
+        breaker: breaker.as_ref().map(|record| &record.breaker),
+        now: ground.now,
+        episode_ttl: ground.episode_ttl,
+    });
+    let started = match (ruling.verdict, plan) {
+        (Verdict::Execute, Some(Ok(created))) => Some(created),
+        _ => None,
+    };
+    if started.is_some() && !has_room {
+        return Err(CommitError::Refused("the queue is full".to_owned()));
+    }
+    let id = started.as_ref().map(|created| created.id.clone());
+    let had = live.filter(|_| ruling.reason == Reason::Repeat);
+    // It is about no alert, and nobody shall look for one.
+    let fresh = Decision {
+        fingerprint: None,
+        runbook: Some(schedule.runbook.clone()),
+        ..decision_of(ground, &alert, &route, ruling, id.clone().or(had))
+    };
+    let last = before.as_ref().and_then(|before| before.last.as_ref());
+    let (decision, seen) = match last {
+        Some(last) if stands(txn, last, &fresh)? => (last.decision.clone(), last.seen + 1),
+        _ => (fresh.id.clone(), 1),
+    };
+    note(txn, &fresh, &decision, seen)?;
+    let record = ScheduleRecord {
+        name: schedule.name.clone(),
+        cron: schedule.cron.to_string(),
+        zone: schedule.zone.name().to_owned(),
+        handled: due.at,
+        last: Some(LastRun { at: due.at, verdict: fresh.verdict, reason: fresh.reason, decision, seen }),
+        execution: id.or_else(|| before.and_then(|before| before.execution)),
+    };
+    schedule::put(txn, &record)?;
+    if let Some(created) = started {
+        take_probe(txn, ground, &route, &created)?;
+        records::create(txn, created, ground.now)?;
+    }
+    Ok(Occurred { record, decision: Some(fresh) })
+}
+
+/// Whether the last decision on the schedule says the same as `fresh`: then it is counted, not stored again.
+fn stands(txn: &mut dyn Txn, last: &LastRun, fresh: &Decision) -> Result<bool, CommitError> {
+    if fresh.verdict == Verdict::Execute || (last.verdict, last.reason) != (fresh.verdict, fresh.reason) {
+        return Ok(false);
+    }
+    let stored: Option<Decision> = read(txn, &key::decision(&last.decision))?;
+    Ok(stored
+        .is_some_and(|stored| stored.runbook == fresh.runbook && stored.execution_id == fresh.execution_id))
+}
+
+/// What stands where gates expect an alert.
+fn stand_in(schedule: &Schedule, due: Due) -> Alert {
+    let labels: Labels = [("schedule".to_owned(), schedule.name.clone())].into();
+    Alert {
+        status: AlertStatus::Firing,
+        fingerprint: Fingerprint::of(&labels),
+        labels,
+        annotations: Labels::new(),
+        starts_at: due.at,
+        ends_at: None,
+        generator_url: String::new(),
+    }
+}
+
+fn planned(
+    ground: &Ground<'_>,
+    schedule: &Schedule,
+    alert: &Alert,
+    route: &Route,
+) -> Option<Result<Created, Denial>> {
+    let pinned = route.pinned()?;
+    let ulid = ground.ids.next(ground.now);
+    let trigger = Trigger {
+        kind: TriggerKind::Schedule,
+        alertname: None,
+        fingerprint: None,
+        starts_at: Some(alert.starts_at),
+        generator_url: String::new(),
+        labels: alert.labels.clone(),
+        annotations: Labels::new(),
+        by: format!("schedule:{}", schedule.name),
+        reason: None,
+        of: None,
+    };
+    Some(admit::plan(Request {
+        pinned,
+        trigger,
+        given: schedule.inputs.clone(),
+        env: Default::default(),
+        range: None,
+        id: ExecutionId::of(&pinned.runbook.id, ulid),
+        queue_deadline: ground.queue_deadline,
+        // The low half of the ULID's random bits.
+        seed: (ulid.random() & u128::from(u64::MAX)) as u64,
+        instance: ground.instance,
+        now: ground.now,
+    }))
+}
