@@ -4,14 +4,18 @@
 //! may set is said in the help and resolved by the verb.
 
 mod guard;
+mod runbooks;
+mod token;
 
 pub(super) use guard::{AuditFilter, AuditVerb, Breaker, BreakersVerb, QuarantineVerb, Switch};
+pub(super) use runbooks::{Begin, MappingsVerb, RunbooksVerb, SchedulesVerb};
+pub(super) use token::Token;
 
 use super::options::{CheckOptions, ExecuteOptions, ServeOptions, Settings};
 use crate::model::{DecisionId, ExecutionId, RunbookId, StepId};
 use crate::telemetry::logging::Format;
 use clap::parser::ValueSource;
-use clap::{ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,6 +30,7 @@ Examples:
   runbookd serve --config.file=/etc/runbookd/runbookd.toml
   runbookd validate runbooks/service_unavailable.toml
   runbookd execute service_unavailable --label instance=10.0.0.1:9100 --dry-run
+  runbookd runbooks execute redis_backup --reason 'before the move' --wait
   runbookd executions list --status running
   runbookd executions follow ID                    what it does, as it happens
   runbookd executions stop ID --reason 'wrong host'
@@ -58,7 +63,7 @@ pub(super) enum Verb {
     Validate(Validate),
     /// Show how the server is: its state, how much it does, which alert leads to which runbook
     Status(Server),
-    /// Show the runbooks the server knows
+    /// Show the runbooks the server knows, and execute one there
     Runbooks {
         #[command(flatten)]
         server: Server,
@@ -121,6 +126,20 @@ pub(super) enum Verb {
         #[command(subcommand)]
         verb: QuarantineVerb,
     },
+    /// Show, set and delete what leads alerts to runbooks by their labels
+    Mappings {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        verb: MappingsVerb,
+    },
+    /// Show what runs by the clock
+    Schedules {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        verb: SchedulesVerb,
+    },
     /// Show who changed what, and check that the record of it is whole
     Audit {
         #[command(flatten)]
@@ -152,18 +171,6 @@ pub(super) struct Server {
 pub(super) enum Shape {
     Table,
     Json,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum RunbooksVerb {
-    /// List the runbooks
-    List,
-    /// Show one runbook
-    Show {
-        /// Its id
-        #[arg(value_parser = runbook_id)]
-        id: RunbookId,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -470,38 +477,6 @@ pub(super) struct Validate {
     /// How the result is shown
     #[arg(long, value_enum, default_value_t = Shape::Table)]
     pub(super) output: Shape,
-}
-
-#[derive(Debug, Args)]
-#[command(group = ArgGroup::new("key").required(true))]
-pub(super) struct Token {
-    /// Who the token is for
-    #[arg(long, value_parser = subject)]
-    pub(super) subject: String,
-    /// A role of theirs; may be repeated
-    #[arg(long = "role", value_name = "ROLE", required_unless_present = "claims", value_parser = not_blank)]
-    pub(super) roles: Vec<String>,
-    /// How long it is good for
-    #[arg(long, default_value = "8h", value_parser = lifetime)]
-    pub(super) ttl: Duration,
-    /// The claim iss, where the server's auth.jwt wants one
-    #[arg(long)]
-    pub(super) issuer: Option<String>,
-    /// The claim aud, likewise
-    #[arg(long)]
-    pub(super) audience: Option<String>,
-    /// A file with the secret of auth.jwt (HS256)
-    #[arg(long, value_name = "FILE", group = "key")]
-    pub(super) secret_file: Option<PathBuf>,
-    /// A variable with the secret of auth.jwt (HS256)
-    #[arg(long, value_name = "NAME", group = "key")]
-    pub(super) secret_env: Option<String>,
-    /// A file with a private key in PEM (RS256, ES256 or EdDSA)
-    #[arg(long, value_name = "FILE", group = "key")]
-    pub(super) private_key_file: Option<PathBuf>,
-    /// Another claim, always a text; may be repeated
-    #[arg(long = "claim", id = "claims", value_name = "K=V", value_parser = pair)]
-    pub(super) claims: Vec<(String, String)>,
 }
 
 /// Reads the command line, the program's name first.

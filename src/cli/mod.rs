@@ -18,11 +18,14 @@ mod field;
 mod follow;
 mod guard;
 mod json;
+mod manual;
+mod mappings;
 mod options;
 mod people;
 mod program;
 mod quit;
 mod runbooks;
+mod schedules;
 mod screen;
 mod sse;
 mod status;
@@ -163,6 +166,12 @@ fn carry_out(
         }
         Verb::Quarantine { server, verb } => {
             ask(&server, env, screen, async |client, screen| guard::quarantine(client, &verb, screen).await)
+        }
+        Verb::Mappings { server, verb } => {
+            ask(&server, env, screen, async |client, screen| mappings::run(client, &verb, screen).await)
+        }
+        Verb::Schedules { server, verb } => {
+            ask(&server, env, screen, async |client, screen| schedules::run(client, &verb, screen).await)
         }
         Verb::Audit { server, verb: args::AuditVerb::Verify { storage_path: Some(path) } } => {
             audit::verify_here(&path, server.output, program, screen)

@@ -7,6 +7,7 @@ use super::client::Client;
 use super::escape::wrap;
 use super::executions::labelled;
 use super::field;
+use super::manual;
 use super::quit::{Quit, YES};
 use super::screen::{COLUMNS, Screen};
 use super::table::Table;
@@ -16,6 +17,7 @@ use serde_json::Value;
 pub(super) async fn run(client: &Client, verb: &RunbooksVerb, screen: &mut Screen<'_>) -> Result<i32, Quit> {
     let (answer, single) = match verb {
         RunbooksVerb::List => (client.get(&["api", "runbooks"], &[]).await?, false),
+        RunbooksVerb::Execute(begin) => return manual::run(client, begin, screen).await,
         RunbooksVerb::Show { id } => (client.get(&["api", "runbooks", id.as_str()], &[]).await?, true),
     };
     if client.shape == Shape::Json {
