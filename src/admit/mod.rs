@@ -14,9 +14,7 @@ pub use prepare::{Denial, Request, plan};
 
 use crate::guard::{Breaker, Order, Quarantine};
 use crate::journal::Created;
-use crate::model::{
-    Alert, Episode, ExecutionId, GateReport, GateVerdict, Reason, Timestamp, Verdict, after,
-};
+use crate::model::{Alert, Episode, ExecutionId, GateReport, GateVerdict, Reason, Timestamp, Verdict, after};
 use crate::routing::Route;
 use serde_json::{Map, Value};
 use std::time::Duration;

@@ -7,6 +7,7 @@ mod guard;
 mod show;
 mod stub;
 mod token;
+mod triggers;
 mod validate;
 
 use super::*;

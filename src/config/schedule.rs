@@ -56,14 +56,18 @@ fn read_one(value: Value<'_>, names: &mut BTreeSet<String>) -> Option<ScheduleEn
     let mut table = value.table()?;
     let name = table.require("name", "give the schedule a name of its own, such as name = \"redis backup\"");
     let cron = table.require("cron", "write cron = \"0 2 * * *\": minute, hour, day, month, weekday");
-    let zone = table.require("zone", "write zone = \"UTC\", or whose clocks count, such as \"Europe/Berlin\"");
+    let zone =
+        table.require("zone", "write zone = \"UTC\", or whose clocks count, such as \"Europe/Berlin\"");
     let runbook = table.require("runbook", "write the id of a runbook: the name of its file without .toml");
     let inputs = table.take("inputs").map_or_else(|| Some(BTreeMap::new()), read_inputs);
     let catch_up = table.take("catch_up").map(|value| value.duration(Duration::ZERO..=MAX_CATCH_UP));
     let name = name.and_then(|value| {
         let name = value.parsed("write 1 to 128 characters without / and control characters", check_name)?;
         if !names.insert(name.clone()) {
-            value.error(format!("another schedule is called {name:?}"), "give each schedule a name of its own");
+            value.error(
+                format!("another schedule is called {name:?}"),
+                "give each schedule a name of its own",
+            );
         }
         Some(name)
     });

@@ -408,6 +408,39 @@ fn what_only_other_rooms_know_is_placed_by_the_config() {
 }
 
 #[test]
+fn schedules_are_read_with_everything_wrong_in_them_named() {
+    let text = "[[schedules]]\nname = \"a\"\ncron = \"0  2 * * *\"\nzone = \"europe/berlin\"\nrunbook = \"gone\"\n\
+        inputs = { x = \"1\" }\ncatch_up = \"2h\"\n";
+    let config = loaded(text, &[], &Overrides::default());
+    let schedule = &config.schedules[0].schedule;
+    assert_eq!((schedule.cron.to_string().as_str(), schedule.zone.name()), ("0 2 * * *", "Europe/Berlin"));
+    assert_eq!(schedule.catch_up, Some(std::time::Duration::from_secs(7200)));
+    assert_eq!(schedule.inputs["x"], "1");
+    let items = config.effective();
+    assert_eq!(item(&items, "schedules[0]"), ("a: 0 2 * * * Europe/Berlin -> gone", "file"));
+    let unknown = config.check_runbooks(|_| false);
+    assert_eq!(
+        unknown[0].to_string(),
+        "f.toml:5:11: the schedule \"a\" starts the runbook \"gone\", which does not exist (help: add gone.toml to the runbooks, or correct the name)"
+    );
+    let wrong = "[[schedules]]\nname = \"a/b\"\ncron = \"0 25 * * *\"\nzone = \"Berlin\"\nrunbook = \"r\"\ninputs = { x = 1 }\nevery = 5\n";
+    let loaded = load_text(wrong, &[], &Overrides::default());
+    let mut messages: Vec<&str> = loaded.problems.iter().map(|problem| problem.message.as_str()).collect();
+    messages.retain(|message| !message.contains("webhook"));
+    assert_eq!(
+        messages,
+        [
+            "\"a/b\" is not a name for a schedule",
+            "the hour \"25\" is not from 0 to 23",
+            "\"Berlin\" is not a time zone of the IANA table",
+            "expected a text, found integer",
+            "unknown key `every`",
+        ]
+    );
+    assert!(loaded.config.is_none());
+}
+
+#[test]
 fn a_missing_config_file_is_an_error_that_names_it() {
     let error = read(Path::new("/nonexistent/runbookd.toml")).unwrap_err().to_string();
     assert_eq!(

@@ -131,8 +131,7 @@ impl Intake {
     pub async fn set_mapping(&self, new: NewMapping) -> Result<SetMapping, MappingError> {
         let NewMapping { name, matchers, runbook, by, reason } = new;
         let _alone = self.changing.lock().await;
-        let known =
-            self.library.read().unwrap_or_else(PoisonError::into_inner).get(&runbook).is_some();
+        let known = self.library.read().unwrap_or_else(PoisonError::into_inner).get(&runbook).is_some();
         if !known {
             return Err(MappingError::UnknownRunbook(runbook));
         }
@@ -169,7 +168,12 @@ impl Intake {
     ///
     /// # Errors
     /// [`MappingError`]; then nothing is changed.
-    pub async fn delete_mapping(&self, name: &str, by: &str, reason: &str) -> Result<SetMapping, MappingError> {
+    pub async fn delete_mapping(
+        &self,
+        name: &str,
+        by: &str,
+        reason: &str,
+    ) -> Result<SetMapping, MappingError> {
         let _alone = self.changing.lock().await;
         let mut set = Vec::clone(&self.in_force().set);
         let Some(place) = set.iter().position(|set| set.record.name == name) else {

@@ -22,7 +22,11 @@ pub(super) struct Occurred {
 
 impl Intake {
     /// Decides on a due time of `schedule`, durably, all or nothing, and once.
-    pub(super) async fn occur(&self, schedule: &Arc<Schedule>, due: Due) -> Result<ScheduleRecord, IntakeError> {
+    pub(super) async fn occur(
+        &self,
+        schedule: &Arc<Schedule>,
+        due: Due,
+    ) -> Result<ScheduleRecord, IntakeError> {
         let (now, options) = (self.clock.now(), self.options());
         let library = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
         let (switch, ids, of) = (self.board.read(), Arc::clone(&self.ids), Arc::clone(schedule));

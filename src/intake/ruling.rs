@@ -228,7 +228,12 @@ fn stands(txn: &mut dyn Txn, before: &Episode, fresh: &Decision) -> Result<bool,
 }
 
 /// Stores the decision, or counts it where the standing one says the same.
-pub(super) fn note(txn: &mut dyn Txn, fresh: &Decision, standing: &DecisionId, seen: u64) -> Result<(), CommitError> {
+pub(super) fn note(
+    txn: &mut dyn Txn,
+    fresh: &Decision,
+    standing: &DecisionId,
+    seen: u64,
+) -> Result<(), CommitError> {
     let key = key::decision(standing);
     if *standing == fresh.id {
         txn.put(key, to_bytes(fresh)?);

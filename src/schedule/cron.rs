@@ -169,7 +169,10 @@ impl Field {
             None => {
                 let number = self.number(range).map_err(wrong)?;
                 if part.contains('/') {
-                    return Err(wrong(format!("has a step but no range: write {number}-{}/{step}", self.high)));
+                    return Err(wrong(format!(
+                        "has a step but no range: write {number}-{}/{step}",
+                        self.high
+                    )));
                 }
                 (number, number)
             }

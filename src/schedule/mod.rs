@@ -58,7 +58,8 @@ impl Zone {
             }
             AmbiguousOffset::Gap { before, .. } => {
                 // By the offset from before the leap it lies behind the leap, and no other one is between.
-                let behind = before.to_timestamp(wall).ok()?.checked_add(SignedDuration::from_secs(1)).ok()?;
+                let behind =
+                    before.to_timestamp(wall).ok()?.checked_add(SignedDuration::from_secs(1)).ok()?;
                 self.zone.preceding(behind).next().map(|leap| leap.timestamp())
             }
         }

@@ -19,6 +19,7 @@ enum Door {
     Webhook,
     Read,
     Execute,
+    Edit,
     Audit,
     Admin,
 }
@@ -29,6 +30,8 @@ const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("GET", "/api/sre/runbooks/integration-status", "/api/sre/runbooks/integration-status", Door::Read),
     ("GET", "/api/runbooks", "/api/runbooks", Door::Read),
     ("GET", "/api/runbooks/guarded", "/api/runbooks/{id}", Door::Read),
+    ("POST", "/api/runbooks/none", "/api/runbooks/{id}", Door::Execute),
+    ("POST", "/api/runbooks/none/execute", "/api/runbooks/{id}/execute", Door::Execute),
     ("GET", "/api/runbooks/guarded/versions", "/api/runbooks/{id}/versions", Door::Read),
     ("GET", "/api/executions", "/api/executions", Door::Read),
     ("GET", "/api/executions/x_1", "/api/executions/{id}", Door::Read),
@@ -45,6 +48,10 @@ const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("GET", "/api/decisions/x", "/api/decisions/{id}", Door::Read),
     ("GET", "/api/automation", "/api/automation", Door::Read),
     ("PUT", "/api/automation", "/api/automation", Door::Execute),
+    ("GET", "/api/mappings", "/api/mappings", Door::Read),
+    ("PUT", "/api/mappings/a", "/api/mappings/{name}", Door::Edit),
+    ("DELETE", "/api/mappings/a", "/api/mappings/{name}", Door::Edit),
+    ("GET", "/api/schedules", "/api/schedules", Door::Read),
     ("GET", "/api/breakers", "/api/breakers", Door::Read),
     ("POST", "/api/breakers/a%2Fb/reset", "/api/breakers/{key}/reset", Door::Execute),
     ("POST", "/api/breakers/a%2Fb/open", "/api/breakers/{key}/open", Door::Execute),
@@ -128,6 +135,7 @@ fn every_route_opens_to_its_own_credentials_and_to_no_other() {
                 (_, "admin")
                 | (Door::Read, "viewer" | "operator" | "editor" | "sre")
                 | (Door::Execute, "operator" | "sre")
+                | (Door::Edit, "editor" | "sre")
                 | (Door::Audit, "sre") => None,
                 _ => Some(403),
             };
@@ -176,6 +184,31 @@ fn an_execution_is_stopped_only_with_the_claims_its_runbook_requires() {
     let stop = ask(&daemon, "GET", &format!("/api/executions/{id}"), Some(&viewer), None).json();
     assert_eq!(stop["stop"]["actor"], "tester");
     assert_eq!(stop["stop"]["reason"], "test");
+}
+
+#[test]
+fn a_runbook_is_executed_by_hand_only_with_the_claims_it_requires() {
+    let daemon = daemon();
+    let body = Some(r#"{"labels":{"instance":"a"},"reason":"test"}"#);
+    for path in [
+        "/api/runbooks/guarded/execute",
+        "/api/runbooks/guarded",
+        "/api/runbooks/guarded.md/execute?wait=true",
+    ] {
+        let without = ask(&daemon, "POST", path, Some(&token("operator", &[])), body);
+        assert_eq!(without.status, 403, "{path}: {}", without.text());
+        // That something is wrong with the request is nobody's business who may not send it.
+        let other = token("admin", &["--claim", "team=search"]);
+        assert_eq!(ask(&daemon, "POST", path, Some(&other), Some("nonsense")).status, 403, "{path}");
+    }
+    let with = token("operator", &["--claim", "team=payments"]);
+    let begun = ask(&daemon, "POST", "/api/runbooks/guarded/execute", Some(&with), body);
+    assert_eq!(begun.status, 202, "{}", begun.text());
+    let id = begun.json()["execution_id"].as_str().unwrap().to_owned();
+    let shown =
+        ask(&daemon, "GET", &format!("/api/executions/{id}"), Some(&token("viewer", &[])), None).json();
+    assert_eq!((&shown["trigger"]["by"], &shown["trigger"]["reason"]), (&"tester".into(), &"test".into()));
+    ask(&daemon, "POST", &format!("/api/executions/{id}/stop"), Some(&with), Some("{}"));
 }
 
 #[test]

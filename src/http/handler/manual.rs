@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::broadcast::error::RecvError;
@@ -75,6 +76,10 @@ pub(super) async fn execute(services: Arc<Services>, request: Request) -> Result
         let message = format!("the mode of {id} is disabled; set another one to execute it");
         return Err(ApiError::conflict("disabled", message));
     }
+    if services.is_draining() || !services.ready.load(Ordering::SeqCst) {
+        let message = "runbookd is starting or going; try it again";
+        return Err(ApiError::unavailable("not_ready", message, AGAIN));
+    }
     // Listening begins before there is anything to hear.
     let news = services.engine.news();
     let begun = services.engine.begin(wish.clone()).await.map_err(|error| refusal(&wish, error))?;
@@ -96,12 +101,7 @@ pub(super) async fn execute(services: Arc<Services>, request: Request) -> Result
 }
 
 /// What is asked for, with everything wrong in it named at once.
-fn read(
-    services: &Services,
-    request: &Request,
-    pinned: &Arc<Pinned>,
-    body: Body,
-) -> Result<Wish, ApiError> {
+fn read(services: &Services, request: &Request, pinned: &Arc<Pinned>, body: Body) -> Result<Wish, ApiError> {
     let mut errors = Vec::new();
     let mut wrong = |path: String, message: String| errors.push(FieldError { path, message });
     let sizes = [
@@ -257,7 +257,9 @@ async fn append(services: &Services, kept: &Output, to: &mut Vec<u8>, warnings: 
             }
         }
     }
-    if kept.cut > 0 || (to.len() - before) as u64 == room as u64 {
-        warnings.push("some output is left out; GET /api/executions/{id}/output/… has what was kept".to_owned());
+    let added = (to.len() - before) as u64;
+    if kept.cut > 0 || added < kept.bytes {
+        warnings
+            .push("some output is left out; GET /api/executions/{id}/output/… has what was kept".to_owned());
     }
 }

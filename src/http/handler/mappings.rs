@@ -105,7 +105,8 @@ fn read(request: &Request) -> Result<NewMapping, ApiError> {
             Err(error) => wrong(format!("matchers[{at}]"), error.to_string()),
         }
     }
-    let runbook = RunbookId::new(&body.runbook).map_err(|error| wrong("runbook".to_owned(), error.to_string()));
+    let runbook =
+        RunbookId::new(&body.runbook).map_err(|error| wrong("runbook".to_owned(), error.to_string()));
     let reason: String = body.reason.trim().chars().take(MAX_REASON).collect();
     if reason.is_empty() {
         wrong("reason".to_owned(), "say why, for the audit log".to_owned());
