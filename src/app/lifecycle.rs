@@ -188,9 +188,7 @@ impl Daemon {
     async fn build(config: &Config, options: &ServeOptions) -> Result<Self, Refusal> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Metrics::new(&BUILT, clock.now());
-        let dirs = Dirs::prepare(&config.store.path)
-            .map_err(|error| Refusal(format!("{}: {error}", config.store.path.display())))?;
-        let dirs = Arc::new(dirs);
+        let dirs = prepare(config)?;
         let store = open_store(&config.store.path, &metrics).await?;
         sweep(&dirs).await;
         let records = Records::new(Arc::clone(&store));
@@ -224,7 +222,6 @@ impl Daemon {
             metrics.clone(),
             Arc::clone(engine.board()),
         );
-        intake.load_mappings().await.map_err(|error| ("the mappings cannot be read", error))?;
         let reload = Arc::new(Notify::new());
         let services = Arc::new(Services {
             intake,
@@ -263,13 +260,15 @@ impl Daemon {
             let lines: Vec<String> = unknown.iter().map(ToString::to_string).collect();
             return Err(Refusal(lines.join("\n")));
         }
+        let intake = &self.services.intake;
+        intake.load_mappings().await.map_err(|error| ("the mappings cannot be read", error))?;
         let engine = self.services.engine.clone();
         let keeper = Keeper::new(engine.clone(), Arc::clone(&self.clock), &config.store.path);
         keeper.begin().await;
         let keeper = tokio::spawn(keeper.keep());
         let (cursor, live) = engine.recover().await.map_err(|error| ("recovery", error))?;
         let dispatcher = tokio::spawn(engine.schedule(cursor));
-        self.services.intake.reschedule(build::schedules(config));
+        intake.reschedule(build::schedules(config));
         let scheduler = tokio::spawn(scheduler::keep(Arc::clone(&self.services)));
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
@@ -371,6 +370,12 @@ impl Daemon {
             }
         }
     }
+}
+
+/// The directories of the data.
+fn prepare(config: &Config) -> Result<Arc<Dirs>, Refusal> {
+    let dirs = Dirs::prepare(&config.store.path);
+    dirs.map(Arc::new).map_err(|error| Refusal(format!("{}: {error}", config.store.path.display())))
 }
 
 /// What does the steps, and what the engine sees of it.

@@ -3,7 +3,7 @@
 use super::announcement::Announcement;
 use super::decode::Element;
 use crate::admit::{self, Case, Denial, Request, Ruling};
-use crate::guard::{BreakerKey, BreakerRecord, KillSwitch, Profiles, Quarantine};
+use crate::guard::{BreakerKey, BreakerRecord, KillSwitch, Order, Profiles, Quarantine};
 use crate::journal::{Created, Trigger, TriggerKind};
 use crate::model::{
     Alert, AlertStatus, Decision, DecisionId, Episode, EpisodeKey, ExecutionId, Reason, Timestamp, Verdict,
@@ -70,15 +70,13 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     let route = routing::route(alert, ground.rules, ground.library);
     let plan = planned(ground, alert, &route);
     let (quarantine, breaker) = standing(txn, plan.as_ref())?;
-    let runbook = route.pinned().map(|pinned| &pinned.runbook.id);
-    let covering = ground.switch.strictest(runbook.as_slice(), Some(&alert.labels), ground.now);
     let case = Case {
         alert,
         occasion: None,
         episode: before.as_ref(),
         route: &route,
         plan: plan.as_ref(),
-        order: covering,
+        order: covering(ground, alert, &route),
         quarantine: quarantine.as_ref(),
         breaker: breaker.as_ref().map(|record| &record.breaker),
         now: ground.now,
@@ -107,12 +105,11 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
         _ => (fresh.id.clone(), 1),
     };
     note(txn, &fresh, &decision, seen)?;
-    let starting = started.as_ref().map(|created| created.id.clone());
     let over = late || reason == Reason::Stale;
     let lived =
         live_on(before.as_ref().map(|before| (before, over, open.is_some())), alert, ground.now, &fresh);
     let after = Episode {
-        execution: starting.or(lived.execution),
+        execution: started.as_ref().map(|created| created.id.clone()).or(lived.execution),
         decision,
         verdict: fresh.verdict,
         reason: fresh.reason,
@@ -128,6 +125,12 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
         records::create(txn, created, ground.now)?;
     }
     Ok(Announcement::of(&fresh, Some(alert)))
+}
+
+/// The strictest order of the kill switch that covers what the alert selects.
+fn covering<'g>(ground: &Ground<'g>, alert: &Alert, route: &Route) -> Option<&'g Order> {
+    let runbook = route.pinned().map(|pinned| &pinned.runbook.id);
+    ground.switch.strictest(runbook.as_slice(), Some(&alert.labels), ground.now)
 }
 
 /// What stands against the plan's target: its quarantine, and the breaker of the runbook there.

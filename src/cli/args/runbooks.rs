@@ -54,10 +54,13 @@ pub(in crate::cli) struct Begin {
     pub(in crate::cli) dry_run: bool,
 }
 
+/// A sort of values, and its values.
+type Given = (&'static str, BTreeMap<String, String>);
+
 impl Begin {
     /// What is given, by the names that the API has for it.
-    pub(in crate::cli) fn given(&self) -> Result<[(&'static str, BTreeMap<String, String>); 4], String> {
-        Ok([
+    pub(in crate::cli) fn given(&self) -> Result<Vec<Given>, String> {
+        Ok(vec![
             ("labels", once(self.labels.clone(), "--label")?),
             ("annotations", once(self.annotations.clone(), "--annotation")?),
             ("inputs", once(self.inputs.clone(), "--input")?),

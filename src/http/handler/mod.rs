@@ -94,6 +94,7 @@ const CONTROL_BODY: BodyLimit = BodyLimit::Json(64 << 10);
 const EXECUTE_BODY: BodyLimit = BodyLimit::Json(1 << 20);
 
 /// The routes of the program.
+#[expect(clippy::too_many_lines, reason = "a table, read line by line")]
 pub fn routes(services: &Arc<Services>) -> Vec<Route> {
     use Access::{Needs, Open};
     use Method::Get;
