@@ -153,7 +153,7 @@ fn a_dry_run_shows_the_plan_and_does_nothing() {
     let (status, plan) = post(&daemon, "/api/runbooks/act/execute", &given);
     assert_eq!((status, &plan["target"]), (200, &"db".into()), "{plan:#}");
     assert_eq!((&plan["steps"][0]["left_out"], &plan["steps"][0]["plan"]), (&true.into(), &Value::Null));
-    assert!(plan["steps"][1]["plan"].as_str().unwrap().contains("echo two"), "{plan:#}");
+    assert!(plan["steps"][1]["plan"].as_str().unwrap().contains("/bin/sh -eu"), "{plan:#}");
     assert_eq!(daemon.executions(), Vec::<Value>::new());
     assert_eq!(daemon.json("/api/audit")["audit"], json!([]));
 }

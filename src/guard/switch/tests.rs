@@ -1,3 +1,5 @@
+//! Orders side by side: which of them counts, and until when.
+
 use super::*;
 
 fn at(second: i64) -> Timestamp {
