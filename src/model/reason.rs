@@ -28,10 +28,22 @@ words! {
         NotAllowed = "not_allowed",
         /// The runbook's mode is `disabled`.
         Disabled = "disabled",
+        /// A freeze of the config is in force.
+        Frozen = "frozen",
+        /// Too many episodes began at once.
+        Storm = "storm",
+        /// The alert fires and resolves again and again.
+        Flapping = "flapping",
         /// A rollback failed on the target, and nobody has cleared it since.
         Quarantined = "quarantined",
+        /// The last execution on the target is not over, or not for long enough.
+        Cooldown = "cooldown",
+        /// The runbook was tried on the target as often as it may be.
+        AttemptsExhausted = "attempts_exhausted",
         /// The breaker of the runbook and the target is open.
         BreakerOpen = "breaker_open",
+        /// The runbook acted on as many targets as it may.
+        TooManyTargets = "too_many_targets",
         /// An input is missing or does not match its pattern.
         InvalidInput = "invalid_input",
         /// The target is missing, blank or a pattern.
@@ -73,8 +85,14 @@ impl Reason {
         Self::UnknownRunbook,
         Self::NotAllowed,
         Self::Disabled,
+        Self::Frozen,
+        Self::Storm,
+        Self::Flapping,
         Self::Quarantined,
+        Self::Cooldown,
+        Self::AttemptsExhausted,
         Self::BreakerOpen,
+        Self::TooManyTargets,
         Self::InvalidInput,
         Self::InvalidTarget,
         Self::Shadow,
@@ -93,8 +111,14 @@ impl Reason {
             Self::UnknownRunbook => "the selected runbook does not exist or cannot be read",
             Self::NotAllowed => "the runbook's [allow] does not let this alert select it",
             Self::Disabled => "the runbook's mode is disabled",
+            Self::Frozen => "a freeze is in force",
+            Self::Storm => "so many episodes began at once that no runbook is the answer",
+            Self::Flapping => "the alert fires and resolves again and again",
             Self::Quarantined => "a rollback failed on the target, and nobody has cleared it since",
+            Self::Cooldown => "the last execution on the target is not over, or not for long enough",
+            Self::AttemptsExhausted => "the runbook was tried on the target as often as it may be",
             Self::BreakerOpen => "the runbook failed on the target too often, its breaker is open",
+            Self::TooManyTargets => "the runbook acted on as many targets as it may",
             Self::InvalidInput => "an input is missing or does not match its pattern",
             Self::InvalidTarget => "the target is missing, blank or a pattern",
             Self::Shadow => "the runbook's mode is shadow: it is shown, not run",
