@@ -55,6 +55,8 @@ pub mod guard;
 
 pub mod admit;
 
+pub mod plan;
+
 pub mod engine;
 
 pub mod journal;

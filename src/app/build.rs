@@ -100,6 +100,9 @@ pub(super) fn intake_options(config: &Config, instance: &str) -> intake::Options
         queue_deadline: config.automation.queue_deadline,
         queue_limit: config.automation.queue_limit,
         breakers: config.breakers.clone(),
+        guard: config.automation.guard.clone(),
+        storm: config.automation.storm,
+        freezes: config.freezes.clone(),
         instance: instance.to_owned(),
     }
 }

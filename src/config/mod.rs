@@ -9,6 +9,7 @@ mod alertmanager;
 mod auth;
 mod automation;
 mod breakers;
+mod freezes;
 mod mapping;
 mod network;
 mod outgoing;
@@ -34,7 +35,7 @@ pub use store::{Store, StoreKind};
 pub use webhook::{Basic, Webhook};
 
 use crate::document::{Place, Problem, Problems, Severity, Table, parse};
-use crate::guard::Profiles;
+use crate::guard::{Freeze, Profiles};
 use crate::model::{RunbookId, Secret};
 use source::{Setting, Sources};
 use std::collections::BTreeMap;
@@ -62,6 +63,8 @@ pub struct Config {
     pub automation: Automation,
     /// `[[mappings]]`, in the order of the file.
     pub mappings: Vec<Mapping>,
+    /// `[[freezes]]`, in the order of the file.
+    pub freezes: Vec<Freeze>,
     /// `[outgoing]`
     pub outgoing: Outgoing,
     /// `[alertmanager]`, when a URL is given.
@@ -189,6 +192,7 @@ impl Config {
             auth,
             automation: Automation::read(sources, root),
             mappings: mapping::read(sources, root),
+            freezes: freezes::read(sources, root),
             outgoing: Outgoing::read(sources, root),
             alertmanager: Alertmanager::read(sources, root, &named),
             prometheus: Prometheus::read(sources, root),

@@ -1,13 +1,12 @@
 //! Step 4 of an alert's way: executions, from durable to done.
 //!
-//! May import: `model`, `runbook`, `journal`, `admit` (the context), `store`, `step`, `telemetry`. Must never:
+//! May import: `model`, `runbook`, `journal`, `admit` (the context), `plan`, `store`, `step`, `telemetry`. Must never:
 //! decide whether an alert may start something (that has been decided), or do anything whose intent is not
 //! durable. `transition` says purely what comes next, `drive` does it for one execution, `registry` grants
 //! slots and locks, and the scheduler here looks at the store whenever it is woken: wake-ups carry no data,
 //! so a lost one costs time, never correctness.
 
 mod amx;
-mod call;
 mod drive;
 mod hold;
 mod observe;
@@ -16,14 +15,15 @@ mod retry;
 mod tell;
 pub mod transition;
 pub mod verb;
-mod view;
 
-pub use call::preview;
+pub use crate::plan::preview;
 pub use registry::Counts;
 
 use crate::guard::{Board, Order, Profiles};
 use crate::journal::{Entry, Event, State};
 use crate::model::{Clock, ExecutionId, ExecutionStatus, Reason, RunbookId, Timestamp, between};
+use crate::plan as call;
+use crate::plan::view;
 use crate::runbook::{self, Pinned, Runbook};
 use crate::step::{AttemptContext, Call, Finished, KillSignal, QueryAnswer};
 use crate::store::records::{QueueCount, Records, Signal, append, transact};

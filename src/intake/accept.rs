@@ -3,7 +3,7 @@
 use super::announcement::Announcement;
 use super::decode::{self, Element, MalformedBody};
 use super::ruling::{Ground, rule};
-use crate::guard::{Board, Profiles};
+use crate::guard::{Board, Freeze, Profiles, Settings, StormLimit};
 use crate::model::{Clock, ExecutionId, RunbookId, Timestamp};
 use crate::routing::{Library, Rules};
 use crate::store::Ids;
@@ -36,7 +36,7 @@ pub enum IntakeError {
     Store(#[source] CommitError),
 }
 
-/// The part of `[automation]` intake needs.
+/// The part of the config intake needs.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Who selects a runbook.
@@ -49,6 +49,12 @@ pub struct Options {
     pub queue_limit: usize,
     /// The profiles of breakers.
     pub breakers: Profiles,
+    /// The guards of runbooks that say nothing else.
+    pub guard: Settings,
+    /// What makes a storm; `None` where that guard is off.
+    pub storm: Option<StormLimit>,
+    /// When nothing is started.
+    pub freezes: Vec<Freeze>,
     /// This instance's name.
     pub instance: String,
 }
@@ -173,6 +179,9 @@ impl Intake {
                 library: &library,
                 breakers: &options.breakers,
                 switch: &switch,
+                guard: &options.guard,
+                storm: options.storm,
+                freezes: &options.freezes,
                 ids: &ids,
                 now,
                 episode_ttl: options.episode_ttl,

@@ -1,13 +1,14 @@
 //! Step 1 of an alert's way: bytes become alerts, alerts find their episodes, all of it is decided in one
 //! commit, and only then is the sender answered.
 //!
-//! May import: `model`, `journal`, `runbook`, `routing`, `admit`, `guard`, `store`, `telemetry`. Must never: run
+//! May import: `model`, `journal`, `runbook`, `routing`, `admit`, `plan`, `guard`, `store`, `telemetry`. Must never: run
 //! anything, call the engine (it is woken, without data, and reads the store), or use the network.
 
 mod accept;
 mod announcement;
 mod decode;
 mod ruling;
+mod standing;
 
 pub use accept::{Accepted, Intake, IntakeError, Options};
 pub use announcement::Announcement;

@@ -2,15 +2,17 @@
 
 use super::announcement::Announcement;
 use super::decode::Element;
+use super::standing::Standing;
 use crate::admit::{self, Case, Denial, Request, Ruling};
-use crate::guard::{BreakerKey, BreakerRecord, KillSwitch, Profiles, Quarantine};
+use crate::guard::{BreakerKey, Freeze, KillSwitch, Profiles, Settings, StormLimit};
 use crate::journal::{Created, Trigger, TriggerKind};
 use crate::model::{
     Alert, AlertStatus, Decision, DecisionId, Episode, EpisodeKey, ExecutionId, Reason, Timestamp, Verdict,
 };
 use crate::routing::{self, Library, Route, Rules};
 use crate::store::Ids;
-use crate::store::records::{self, Header, Rejected, Signal, breaker, key, quarantine, read, to_bytes};
+use crate::store::records::guards::{self, Book};
+use crate::store::records::{self, Header, Rejected, Signal, breaker, key, read, to_bytes};
 use crate::store::{CommitError, Txn};
 use std::time::Duration;
 
@@ -20,6 +22,9 @@ pub(super) struct Ground<'g> {
     pub(super) library: &'g Library,
     pub(super) breakers: &'g Profiles,
     pub(super) switch: &'g KillSwitch,
+    pub(super) guard: &'g Settings,
+    pub(super) storm: Option<StormLimit>,
+    pub(super) freezes: &'g [Freeze],
     pub(super) ids: &'g Ids,
     pub(super) now: Timestamp,
     pub(super) episode_ttl: Duration,
@@ -48,6 +53,7 @@ pub(super) fn rule(
                 labels: labels.clone(),
                 runbook: None,
                 execution_id: None,
+                plan: Vec::new(),
                 seen: 1,
                 last_seen: ground.now,
                 gates: Vec::new(),
@@ -69,53 +75,58 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     let before: Option<Episode> = read(txn, &key)?;
     let route = routing::route(alert, ground.rules, ground.library);
     let plan = planned(ground, alert, &route);
-    let (quarantine, breaker) = standing(txn, plan.as_ref())?;
     let runbook = route.pinned().map(|pinned| &pinned.runbook.id);
     let covering = ground.switch.strictest(runbook.as_slice(), Some(&alert.labels), ground.now);
+    let standing = Standing::of(txn, ground, alert, before.as_ref(), &route, plan.as_ref())?;
     let case = Case {
         alert,
         episode: before.as_ref(),
         route: &route,
         plan: plan.as_ref(),
         order: covering,
-        quarantine: quarantine.as_ref(),
-        breaker: breaker.as_ref().map(|record| &record.breaker),
+        quarantine: standing.quarantine.as_ref(),
+        breaker: standing.breaker.as_ref().map(|record| &record.breaker),
+        guards: standing.guards(ground),
         now: ground.now,
         episode_ttl: ground.episode_ttl,
     };
     let ruling = admit::decide(&case);
-    let reason = ruling.reason;
     let open = case.open_episode();
     let late = before.as_ref().is_some_and(|before| is_late(alert, before));
-    let had = before.as_ref().and_then(|episode| episode.execution.clone()).filter(|_| !late);
     let started = match (ruling.verdict, &plan) {
         (Verdict::Execute, Some(Ok(created))) => Some(created.clone()),
         _ => None,
     };
-    let execution = match (&started, reason) {
+    let execution = match (&started, ruling.reason) {
         (Some(created), _) => Some(created.id.clone()),
-        (None, Reason::Repeat | Reason::Resolved) => had,
+        (None, Reason::Repeat | Reason::Resolved) => {
+            before.as_ref().and_then(|episode| episode.execution.clone()).filter(|_| !late)
+        }
         (None, _) => None,
     };
-    let fresh = decision_of(ground, alert, &route, ruling, execution);
-    let continued = open.is_some() || alert.status == AlertStatus::Resolved || reason == Reason::Stale;
+    let mut fresh = decision_of(ground, alert, &route, ruling, execution);
+    let continued = open.is_some() || alert.status == AlertStatus::Resolved || fresh.reason == Reason::Stale;
     let (decision, seen) = match &before {
         Some(before) if continued && stands(txn, before, &fresh)? => {
             (before.decision.clone(), before.seen + 1)
         }
         _ => (fresh.id.clone(), 1),
     };
+    if decision == fresh.id && !open.is_some_and(|open| open.would_have_run) {
+        fresh.plan = standing.tell_shadow(txn, ground, &route, plan.as_ref(), fresh.reason)?;
+    }
     note(txn, &fresh, &decision, seen)?;
-    let starting = started.as_ref().map(|created| created.id.clone());
-    let over = late || reason == Reason::Stale;
+    let over = late || fresh.reason == Reason::Stale;
     let lived =
         live_on(before.as_ref().map(|before| (before, over, open.is_some())), alert, ground.now, &fresh);
     let after = Episode {
-        execution: starting.or(lived.execution),
+        execution: started.as_ref().map(|created| created.id.clone()).or(lived.execution),
         decision,
         verdict: fresh.verdict,
         reason: fresh.reason,
         seen,
+        would_have_run: lived.would_have_run || fresh.reason == Reason::Shadow,
+        changes: standing.changes,
         ..lived
     };
     if let Some(id) = ended_execution(before.as_ref(), &after) {
@@ -123,22 +134,22 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     }
     txn.put(key, to_bytes(&after)?);
     if let Some(created) = started {
-        take_probe(txn, ground, &route, &created)?;
-        records::create(txn, created, ground.now)?;
+        start(txn, ground, &route, created, &standing.settings)?;
     }
     Ok(Announcement::of(&fresh, Some(alert)))
 }
 
-/// What stands against the plan's target: its quarantine, and the breaker of the runbook there.
-fn standing(
+/// Makes the execution, and counts it.
+fn start(
     txn: &mut dyn Txn,
-    plan: Option<&Result<Created, Denial>>,
-) -> Result<(Option<Quarantine>, Option<BreakerRecord>), CommitError> {
-    let Some(Ok(created)) = plan else { return Ok((None, None)) };
-    let target = created.target.as_ref();
-    let quarantine = target.map(|target| quarantine::get(txn, target)).transpose()?.flatten();
-    let key = BreakerKey::of_runbook(&created.runbook, target);
-    Ok((quarantine, breaker::get(txn, key.as_str())?))
+    ground: &Ground<'_>,
+    route: &Route,
+    created: Created,
+    settings: &Settings,
+) -> Result<(), CommitError> {
+    take_probe(txn, ground, route, &created)?;
+    guards::started(txn, Book::Real, &created, settings, ground.now)?;
+    records::create(txn, created, ground.now)
 }
 
 /// An execution that starts while its breaker is half-open is the one its breaker waits for, from this commit on.
@@ -175,6 +186,7 @@ fn decision_of(
         labels: alert.labels.clone(),
         runbook: route.pinned().map(|pinned| pinned.runbook.id.clone()),
         execution_id,
+        plan: Vec::new(),
         seen: 1,
         last_seen: ground.now,
         gates,
@@ -244,7 +256,7 @@ fn note(txn: &mut dyn Txn, fresh: &Decision, standing: &DecisionId, seen: u64) -
 /// Whether `alert` tells the end of an episode before `before`, as another peer does that was slow: it began
 /// before this one, and it was over when this one began. Taken for this one's end, it would let the next repeat
 /// start a second execution.
-fn is_late(alert: &Alert, before: &Episode) -> bool {
+pub(super) fn is_late(alert: &Alert, before: &Episode) -> bool {
     alert.status == AlertStatus::Resolved
         && before.resolved_at.is_none()
         && alert.starts_at < before.starts_at
@@ -280,6 +292,8 @@ fn opened(alert: &Alert, now: Timestamp, decision: &Decision) -> Episode {
         verdict: decision.verdict,
         reason: decision.reason,
         seen: 1,
+        changes: Vec::new(),
+        would_have_run: false,
     }
 }
 

@@ -23,7 +23,7 @@ mod unseen;
 
 pub use alert::{Alert, AlertStatus, Fingerprint, Labels};
 pub use clock::{Clock, ManualClock, Timestamp, after, between};
-pub use decision::{Decision, GateReport, GateVerdict, Verdict};
+pub use decision::{Decision, GateReport, GateVerdict, PlannedStep, Verdict};
 pub use effect::Effect;
 pub use env_name::env_name_problem;
 pub use episode::{Episode, EpisodeKey};

@@ -34,10 +34,22 @@ words! {
         Halted = "halted",
         /// The kill switch is at `draining`.
         Draining = "draining",
+        /// A freeze of the config is in force.
+        Frozen = "frozen",
+        /// Too many episodes began at once.
+        Storm = "storm",
+        /// The alert fires and resolves again and again.
+        Flapping = "flapping",
         /// A rollback failed on the target, and nobody has cleared it since.
         Quarantined = "quarantined",
+        /// The last execution on the target is not over, or not for long enough.
+        Cooldown = "cooldown",
+        /// The runbook was tried on the target as often as it may be.
+        AttemptsExhausted = "attempts_exhausted",
         /// The breaker of the runbook and the target is open.
         BreakerOpen = "breaker_open",
+        /// The runbook acted on as many targets as it may.
+        TooManyTargets = "too_many_targets",
         /// An input is missing or does not match its pattern.
         InvalidInput = "invalid_input",
         /// The target is missing, blank or a pattern.
@@ -82,8 +94,14 @@ impl Reason {
         Self::Aborted,
         Self::Halted,
         Self::Draining,
+        Self::Frozen,
+        Self::Storm,
+        Self::Flapping,
         Self::Quarantined,
+        Self::Cooldown,
+        Self::AttemptsExhausted,
         Self::BreakerOpen,
+        Self::TooManyTargets,
         Self::InvalidInput,
         Self::InvalidTarget,
         Self::Shadow,
@@ -105,8 +123,14 @@ impl Reason {
             Self::Aborted => "the kill switch is at aborted: nothing starts, and what ran was killed",
             Self::Halted => "the kill switch is at halted: nothing starts and nothing goes on",
             Self::Draining => "the kill switch is at draining: nothing starts",
+            Self::Frozen => "a freeze is in force",
+            Self::Storm => "so many episodes began at once that no runbook is the answer",
+            Self::Flapping => "the alert fires and resolves again and again",
             Self::Quarantined => "a rollback failed on the target, and nobody has cleared it since",
+            Self::Cooldown => "the last execution on the target is not over, or not for long enough",
+            Self::AttemptsExhausted => "the runbook was tried on the target as often as it may be",
             Self::BreakerOpen => "the runbook failed on the target too often, its breaker is open",
+            Self::TooManyTargets => "the runbook acted on as many targets as it may",
             Self::InvalidInput => "an input is missing or does not match its pattern",
             Self::InvalidTarget => "the target is missing, blank or a pattern",
             Self::Shadow => "the runbook's mode is shadow: it is shown, not run",

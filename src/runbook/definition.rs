@@ -1,6 +1,7 @@
 //! One runbook as checked: what the machine and the gates read. Only `runbook::parse` makes one.
 
 use super::template::{Expression, Template};
+use crate::guard::Overrides;
 use crate::model::{Effect, Expect, Matcher, RunbookId, StepId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Runbook {
     pub allow: Option<Vec<Matcher>>,
     /// Claims a person needs to execute, control or validate it: each must have one of its values.
     pub required_claims: BTreeMap<String, Vec<String>>,
+    /// What keeps automation from doing too much with it.
+    pub guard: Guard,
     /// Named values taken from the alert or the caller, in the order of the file.
     pub inputs: Vec<Input>,
     /// The steps, in the order of the file; at least one.
@@ -56,6 +59,48 @@ impl Runbook {
     pub fn step_index(&self, id: &StepId) -> Option<usize> {
         self.steps.iter().position(|step| step.id == *id)
     }
+}
+
+/// What keeps automation from doing too much with a runbook.
+#[derive(Debug, Clone, Default)]
+pub struct Guard {
+    /// What it says instead of `[automation.guard]`.
+    pub settings: Overrides,
+    /// More that is unhealthy than this, and one runbook is not the answer.
+    pub max_unhealthy: Option<MaxUnhealthy>,
+    /// What must hold before the first step.
+    pub precheck: Option<Precheck>,
+    /// What an execution with changing steps holds alone; its target where absent.
+    pub lock: Option<Template>,
+}
+
+/// How much may be unhealthy.
+#[derive(Debug, Clone)]
+pub struct MaxUnhealthy {
+    /// Counts what is unhealthy.
+    pub query: Template,
+    /// How many, or what part.
+    pub limit: Unhealthy,
+    /// Counts all of them; there where `limit` is a part.
+    pub of: Option<Template>,
+}
+
+/// How much that is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Unhealthy {
+    /// So many; that many are allowed.
+    Count(f64),
+    /// Such a part in percent, above 0 and up to 100.
+    Percent(f64),
+}
+
+/// What must hold before the first step.
+#[derive(Debug, Clone)]
+pub struct Precheck {
+    /// The query.
+    pub query: Template,
+    /// What every sample must satisfy.
+    pub expect: Expect,
 }
 
 /// Whether and how alerts may start a runbook.

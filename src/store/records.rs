@@ -12,6 +12,10 @@
 //! | `d/` | ULID of a decision | [`Decision`] |
 //! | `k/` | hash of a breaker's key | [`BreakerRecord`](crate::guard::BreakerRecord); none while closed without a failure |
 //! | `ko/` | the same hash | empty: the breaker is not closed |
+//! | `gr/` | book `/` runbook `/` hash of a target | [`Runs`](crate::guard::Runs): automatic starts there; 8 KiB at most |
+//! | `gt/` | book `/` runbook | [`Targets`](crate::guard::Targets): where it started; 34 KiB at most, 0.7 by default |
+//! | `g-storm` | | [`Storm`](crate::guard::Storm): new episodes by the second; 2 KiB at most |
+//! | `gw/` | runbook | [`Tally`](crate::guard::Tally): what it would have done in shadow mode |
 //! | `q/` | hash of a target | [`Quarantine`](crate::guard::Quarantine) |
 //! | `s/` | hash of a scope of the kill switch | the order that stands there |
 //! | `a/` | sequence | one [`AuditRecord`]; `a-head` is the end of their chain |
@@ -22,6 +26,7 @@
 pub mod audit;
 pub mod breaker;
 mod executions;
+pub mod guards;
 mod list;
 pub mod quarantine;
 mod queue;
@@ -265,6 +270,27 @@ pub mod key {
     /// Of the order that stands for one scope of the kill switch.
     pub fn switch(scope: &str) -> Vec<u8> {
         join("s/", &[&short_hash(scope.as_bytes())])
+    }
+
+    /// Of the automatic starts of a runbook on a target.
+    pub fn runs(book: &str, runbook: &RunbookId, target: Option<&str>) -> Vec<u8> {
+        let target = target.map_or_else(|| "-".to_owned(), |target| short_hash(target.as_bytes()));
+        join("gr/", &[book, runbook.as_str(), &target])
+    }
+
+    /// Of the targets a runbook started on.
+    pub fn targets(book: &str, runbook: &RunbookId) -> Vec<u8> {
+        join("gt/", &[book, runbook.as_str()])
+    }
+
+    /// Of how many episodes began.
+    pub fn storm() -> Vec<u8> {
+        b"g-storm".to_vec()
+    }
+
+    /// Of what a runbook would have done in shadow mode.
+    pub fn tally(runbook: &RunbookId) -> Vec<u8> {
+        join("gw/", &[runbook.as_str()])
     }
 
     /// Of one record of the audit log.

@@ -6,9 +6,9 @@
 use super::Drive;
 use super::think::Round;
 use crate::guard::{Admission, BreakerKey, Change, Outcome, Profile, Quarantine};
-use crate::journal::{Event, State, TriggerKind};
+use crate::journal::{Created, Event, State, TriggerKind};
 use crate::model::{Part, Reason, Role, Target, Timestamp};
-use crate::store::records::{breaker, quarantine};
+use crate::store::records::{breaker, guards as counts, quarantine};
 use crate::store::{CommitError, Txn};
 use std::sync::PoisonError;
 
@@ -20,6 +20,8 @@ pub(super) struct Guards {
     admits: Vec<Admit>,
     outcomes: Vec<(BreakerKey, String, Outcome)>,
     quarantine: Option<Quarantine>,
+    /// What is over, and whether it ever began.
+    over: Option<(Box<Created>, bool)>,
 }
 
 #[derive(Clone)]
@@ -73,8 +75,8 @@ impl Drive {
         let limits = self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = limits.breakers.or_default(&self.runbook.breaker).clone();
         drop(limits);
-        let mut guards =
-            Guards { profile, start: None, admits: Vec::new(), outcomes: Vec::new(), quarantine: None };
+        let (admits, outcomes) = Default::default();
+        let mut guards = Guards { profile, start: None, admits, outcomes, quarantine: None, over: None };
         for event in &round.events {
             self.guard(&mut guards, event, after, now);
         }
@@ -106,6 +108,7 @@ impl Drive {
                 }
             }
             Event::Finished { status, reason, .. } => {
+                guards.over = Some((created.clone(), after.started_at.is_some()));
                 if counts {
                     let outcome = Outcome::of_execution(*status, *reason);
                     guards.outcomes.push((of_runbook(), created.id.to_string(), outcome));
@@ -169,6 +172,12 @@ impl Guards {
         }
         if let Some(quarantined) = &self.quarantine {
             quarantine::put(txn, quarantined)?;
+        }
+        match &self.over {
+            Some((created, true)) => counts::ended(txn, created, now)?,
+            // What never left the queue did nothing, and takes no place in any cap.
+            Some((created, false)) => counts::release(txn, created)?,
+            None => {}
         }
         Ok(Ok(changes))
     }

@@ -1,4 +1,4 @@
-//! What templates and conditions see of an execution's state. Pure, as `transition` needs it.
+//! What templates and conditions see of an execution's state. Pure, as the engine's machine needs it.
 
 use crate::admit::{Subject, context_with};
 use crate::journal::{Attempt, State, StepState};
@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 const MAX_ITEMS: usize = 1000;
 
 /// The context at this state.
-pub(super) fn context_of(runbook: &Runbook, state: &State) -> Context {
+pub fn context_of(runbook: &Runbook, state: &State) -> Context {
     context_for(runbook, state, None)
 }
 
 /// The context at this state for one item of a list.
-pub(super) fn context_for(runbook: &Runbook, state: &State, item: Option<&str>) -> Context {
+pub fn context_for(runbook: &Runbook, state: &State, item: Option<&str>) -> Context {
     let created = &state.created;
     let subject = Subject {
         id: &created.id,
@@ -31,7 +31,7 @@ pub(super) fn context_for(runbook: &Runbook, state: &State, item: Option<&str>) 
 }
 
 /// The context for `part` of the step at `index`.
-pub(super) fn context_of_part(runbook: &Runbook, state: &State, index: usize, part: Part) -> Context {
+pub fn context_of_part(runbook: &Runbook, state: &State, index: usize, part: Part) -> Context {
     let items = state.steps[index].items.as_ref();
     let item = part.item.and_then(|item| items?.get(usize::try_from(item).ok()?));
     context_for(runbook, state, item.map(String::as_str))
@@ -73,7 +73,7 @@ fn result(last: Option<&Attempt>) -> Value {
 ///
 /// # Errors
 /// A sentence: what of the list cannot be rendered or read.
-pub(super) fn items(runbook: &Runbook, state: &State, index: usize) -> Result<Vec<String>, String> {
+pub fn items(runbook: &Runbook, state: &State, index: usize) -> Result<Vec<String>, String> {
     let Some(for_each) = &runbook.steps[index].for_each else { return Ok(Vec::new()) };
     let context = context_of(runbook, state);
     let items = match &for_each.items {

@@ -1,10 +1,12 @@
 //! From a step of the runbook to what is really done: templates rendered, nothing left to interpret.
 //!
-//! Pure. May import: `model`, `runbook`, `journal`, `step` (its plain call types), `engine::view`.
+//! The engine carries it out; a person consents to it; a decision in shadow mode shows it. Pure. May import: `model`,
+//! `runbook`, `journal`, `admit` (the context), `step` (its plain call types). Must never: do any of it.
 
-use super::view;
-use crate::journal::{State, TriggerKind};
-use crate::model::{Part, Role};
+pub mod view;
+
+use crate::journal::{Created, Entry, Event, State, TriggerKind};
+use crate::model::{Part, PlannedStep, Role, Timestamp};
 use crate::runbook::template::render_json;
 use crate::runbook::{Body, Command, Context, Kind, Question, Runbook, Script, Ssh, Template, TemplateError};
 use crate::step::{
@@ -20,7 +22,7 @@ const PLAN_MAX: usize = 4096;
 
 /// What one attempt does.
 #[derive(Debug)]
-pub(super) enum Work {
+pub enum Work {
     /// Something in the world.
     Call(Call),
     /// A look whether a path exists.
@@ -33,12 +35,12 @@ pub(super) enum Work {
 
 impl Work {
     /// Whether it takes time, and so a slot and a task of its own.
-    pub(super) fn takes_time(&self) -> bool {
+    pub fn takes_time(&self) -> bool {
         matches!(self, Self::Call(_) | Self::FileExists(_))
     }
 
     /// What it leans on, as a word: retries are budgeted by it.
-    pub(super) fn dependency(&self) -> Option<String> {
+    pub fn dependency(&self) -> Option<String> {
         match self {
             Self::Call(Call::Command(call)) => Some(call.program.clone()),
             Self::Call(Call::Script(call)) => Some(call.shell.join(" ")),
@@ -62,12 +64,7 @@ fn authority(url: &str) -> &str {
 ///
 /// # Errors
 /// A sentence: which template could not be rendered and why.
-pub(super) fn work(
-    runbook: &Runbook,
-    state: &State,
-    index: usize,
-    part: Part,
-) -> Result<(Work, String), String> {
+pub fn work(runbook: &Runbook, state: &State, index: usize, part: Part) -> Result<(Work, String), String> {
     let step = &runbook.steps[index];
     let context = view::context_of_part(runbook, state, index, part);
     let kind = match part.role {
@@ -89,7 +86,7 @@ pub(super) fn work(
 
 /// What the far side knows a part of a step by: the same for every attempt, also after a crash, so that an
 /// attempt whose answer was lost is not done twice. A person's retry is a new wish and has a new key.
-pub(super) fn idempotency_key(state: &State, index: usize, part: Part) -> String {
+pub fn idempotency_key(state: &State, index: usize, part: Part) -> String {
     let (created, seen) = (&state.created, &state.steps[index]);
     let mut key = format!("{}.{}", created.id, created.steps[index].id);
     if part != Part::MAIN {
@@ -106,7 +103,7 @@ pub(super) fn idempotency_key(state: &State, index: usize, part: Part) -> String
 ///
 /// # Errors
 /// A sentence: why the message cannot be rendered.
-pub(super) fn consent(runbook: &Runbook, state: &State, index: usize) -> Result<(String, String), String> {
+pub fn consent(runbook: &Runbook, state: &State, index: usize) -> Result<(String, String), String> {
     let Kind::Approve(terms) = &runbook.steps[index].kind else {
         return Err("the step asks for no consent".to_owned());
     };
@@ -126,11 +123,11 @@ pub(super) fn consent(runbook: &Runbook, state: &State, index: usize) -> Result<
 
 /// What a step is told beside its templates.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Given<'g> {
+pub struct Given<'g> {
     /// Arguments that stand instead of those written in the file.
-    pub(super) args: Option<&'g [String]>,
+    pub args: Option<&'g [String]>,
     /// What its silence is known by.
-    pub(super) silence: &'g str,
+    pub silence: &'g str,
 }
 
 /// What a silence is known by: the same for all attempts and for its undo, so that each finds what was made.
@@ -146,7 +143,7 @@ fn silence_key(state: &State, index: usize, part: Part) -> String {
 }
 
 /// What `kind` does with everything filled in.
-pub(super) fn render(kind: &Kind, context: &Context, given: &Given<'_>) -> Result<Work, TemplateError> {
+pub fn render(kind: &Kind, context: &Context, given: &Given<'_>) -> Result<Work, TemplateError> {
     let Given { args, silence } = *given;
     Ok(match kind {
         Kind::Command(command) => {
@@ -329,6 +326,29 @@ pub fn preview(runbook: &Runbook, state: &State, index: usize) -> String {
         (_, Ok((_, plan))) => plan,
         (_, Err(why)) => format!("known only when its turn comes ({why})"),
     }
+}
+
+/// What an execution that does not exist would do, step by step, as far as that is known before it begins. At most
+/// `most` bytes of it; a last line says how many steps are left out.
+pub fn would_do(runbook: &Runbook, created: &Created, now: Timestamp, most: usize) -> Vec<PlannedStep> {
+    let first = Entry { seq: 1, at: now, event: Event::Created(Box::new(created.clone())) };
+    let Ok(state) = State::replay([first]) else { return Vec::new() };
+    let (mut planned, mut room) = (Vec::new(), most);
+    for (index, step) in runbook.steps.iter().enumerate() {
+        let plan = preview(runbook, &state, index);
+        let size = plan.len() + step.id.as_str().len();
+        if size > room {
+            let left = runbook.steps.len() - index;
+            planned.push(PlannedStep {
+                step: step.id.clone(),
+                plan: format!("[... {left} steps left out ...]"),
+            });
+            break;
+        }
+        room -= size;
+        planned.push(PlannedStep { step: step.id.clone(), plan });
+    }
+    planned
 }
 
 #[cfg(test)]
