@@ -225,6 +225,7 @@ impl Drive {
     async fn commit(&mut self, round: &Round, state: &State, now: Timestamp) -> Result<(), Option<Denied>> {
         let wake =
             round.wake.filter(|_| !round.in_line && round.starts.is_empty() && self.attempts.is_empty());
+        let wake = questions::wake_anew(&self.runbook, state, wake, now);
         let entries = round.events.iter().zip(self.state.seq + 1..);
         let entries = entries.map(|(event, seq)| Entry { seq, at: now, event: event.clone() });
         let commit = Commit {
@@ -307,7 +308,8 @@ impl Drive {
     async fn rest(&mut self) -> bool {
         let bell = self.shared.registry().bell(&self.id);
         let Some(bell) = bell else { return true };
-        if self.attempts.is_empty() && self.questions.none_is_asked() {
+        // Who is told to go does not wait for an answer that changes nothing.
+        if self.attempts.is_empty() && (self.interrupting || self.questions.none_is_asked()) {
             let mut registry = self.shared.registry();
             let wake = registry.timer_of(&self.id);
             if registry.park(&self.id, wake) {
