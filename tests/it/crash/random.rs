@@ -82,7 +82,12 @@ fn kills_at_random_lose_nothing_and_repeat_nothing() {
     let verdict = Verdict::look(&lives, &far, &people);
     check_accepted(&verdict, &sent);
     let counts = verdict.judge();
-    println!("{} alerts, {rounds} kills, {counts:?}, {:?}", sent.len(), began.elapsed());
+    let executions: usize = counts.ends.values().sum();
+    println!(
+        "{} alerts, {rounds} kills, {executions} executions, {counts:?}, {:?}",
+        sent.len(),
+        began.elapsed()
+    );
     assert!(sent.len() > rounds, "only {} alerts: this proves little", sent.len());
     assert!(counts.interrupted * 20 > rounds && counts.unknown > 0, "hardly a step was cut: {counts:?}");
 }

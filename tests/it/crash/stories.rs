@@ -165,6 +165,8 @@ pub(super) struct PlannedStep {
     /// The effect class of its undo, where it has one.
     pub(super) undo: Option<String>,
     pub(super) is_irreversible: bool,
+    /// Whether its failure is nothing to stop for.
+    pub(super) is_optional: bool,
     pub(super) is_finally: bool,
 }
 
@@ -193,6 +195,7 @@ impl Plan {
                 concurrency: concurrency.map_or(1, |count| usize::try_from(count).unwrap()),
                 undo,
                 is_irreversible: flag("irreversible"),
+                is_optional: step.get("on_failure").is_some_and(|what| what.as_str() == Some("continue")),
                 is_finally,
             });
         }

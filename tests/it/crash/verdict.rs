@@ -69,13 +69,18 @@ impl<'v> Verdict<'v> {
         let end =
             execution["reason"].as_str().map_or(status.to_owned(), |reason| format!("{status}:{reason}"));
         let steps = execution["steps"].as_array().unwrap();
-        let unknown_step = steps.iter().any(|step| step["status"] == "unknown");
+        let plan = story.plan();
+        let unknown_step = steps.iter().filter(|step| step["status"] == "unknown").any(|step| {
+            let planned = plan.step(step["id"].as_str().unwrap());
+            !planned.is_optional && !planned.is_finally
+        });
         let unknown_undo = steps.iter().any(|step| step["undo"]["status"] == "unknown");
-        let crashed =
-            unknown_step && matches!(end.as_str(), "failed:unknown_outcome" | "rolled_back:unknown_outcome");
-        let expected = story.ends.contains(&end.as_str()) || crashed;
-        // Half an undo is no undo: a person is needed.
-        let expected = if unknown_undo { status == "rollback_failed" } else { expected };
+        let expected = match (unknown_undo, unknown_step) {
+            // Half an undo is no undo: a person is needed.
+            (true, _) => status == "rollback_failed",
+            (false, true) => matches!(end.as_str(), "failed:unknown_outcome" | "rolled_back:unknown_outcome"),
+            (false, false) => story.ends.contains(&end.as_str()),
+        };
         // Where many executions lean on one shell, one of them may be refused its next attempt.
         let refused = steps.iter().any(|step| step.to_string().contains("too many retries"));
         assert!(expected || refused, "{end} is no end of {}: {execution:#}\n{}", story.id, self.lives.log());
