@@ -53,9 +53,14 @@ impl Journal {
         events.filter(move |(_, (known, _))| known == kind).map(|(at, (_, data))| (at, data))
     }
 
-    /// The executions that its steps started, by (step, part, attempt).
+    /// The executions that its steps started.
     pub(super) fn children(&self) -> Vec<&str> {
         self.all("step_intended").filter_map(|(_, data)| data["child"].as_str()).collect()
+    }
+
+    /// How often people had this step tried again.
+    pub(super) fn retries_of(&self, step: &str) -> usize {
+        self.all("retry_requested").filter(|(_, data)| data["step"] == step).count()
     }
 
     /// Compares it with the runbook, with what the API shows, and with what people were told.

@@ -101,13 +101,23 @@ struct Deed<'d> {
     ended_early: bool,
 }
 
-/// Compares the steps of an execution that is over with its lines; panics where they do not agree.
-pub(super) fn judge(plan: &Plan, execution: &Value, lines: &[Line], counts: &mut Counts) {
+/// Compares the steps of an execution that is over with its lines; panics where they do not agree. `retries` says how
+/// often people had a step tried again, which is a new wish with a key of its own.
+pub(super) fn judge(
+    plan: &Plan,
+    execution: &Value,
+    retries: impl Fn(&str) -> usize,
+    lines: &[Line],
+    counts: &mut Counts,
+) {
     let id = execution["id"].as_str().unwrap();
     let mut known = 0;
     for step in execution["steps"].as_array().unwrap() {
         for (part, deed) in deeds(plan, id, step, lines) {
             known += deed.lines.len();
+            let keys: BTreeSet<&str> = deed.lines.iter().map(|line| line.key.as_str()).collect();
+            let wishes = 1 + retries(step["id"].as_str().unwrap());
+            assert!(keys.len() <= wishes, "{} {part} has the keys {keys:?}: {execution:#}", step["id"]);
             judge_deed(&format!("{} {part}", step["id"]), &deed, execution, counts);
         }
         judge_probe(step, lines, execution);

@@ -51,7 +51,7 @@ impl<'v> Verdict<'v> {
             let id = execution["id"].as_str().unwrap();
             let (plan, journal) = (story.plan(), Journal::read(self.lives.address(), id));
             let lines = self.ledger.get(id).map(Vec::as_slice).unwrap_or_default();
-            ledger::judge(&plan, execution, lines, &mut counts);
+            ledger::judge(&plan, execution, |step| journal.retries_of(step), lines, &mut counts);
             journal.check(&plan, execution, &self.people.heard(id));
             self.judge_silences(&plan, execution);
             self.judge_end(story, execution, &mut counts);
