@@ -530,3 +530,15 @@ fn a_child_that_has_not_begun_waits_for_no_time() {
     // A time that has passed would have it looked at again at once, and again.
     assert_eq!(bench.settle(), Next::Idle { wake: None });
 }
+
+#[test]
+fn a_step_waits_for_what_comes_before_a_step_that_a_person_skipped() {
+    let mut bench = bench(&format!("{}{}{}", command("a", ""), command("b", ""), command("c", "")));
+    bench.say(pause());
+    let (step, actor) = (StepId::new("b").unwrap(), Some("me".into()));
+    bench.say(Event::StepSkipped { step, why: Skip::Person, actor, reason: None });
+    bench.say(resumed());
+    assert_eq!(bench.open(), ["a"]);
+    bench.succeed("a");
+    assert_eq!(bench.open(), ["c"]);
+}
