@@ -340,9 +340,12 @@ impl Registry {
         self.draining
     }
 
-    /// Those with a driver.
+    /// Those with a driver, in the order of their ids.
     pub(super) fn driven(&self) -> Vec<ExecutionId> {
-        self.live.iter().filter(|(_, live)| live.driver.is_some()).map(|(id, _)| id.clone()).collect()
+        let driven = self.live.iter().filter(|(_, live)| live.driver.is_some());
+        let mut driven: Vec<ExecutionId> = driven.map(|(id, _)| id.clone()).collect();
+        driven.sort_unstable();
+        driven
     }
 
     /// The numbers as far as they are known here; what is accepted but not taken in yet is not.
