@@ -296,8 +296,7 @@ impl Drive {
         let now = self.shared.clock.now();
         let wake = [round.wake, self.ask_what_is_due(now)].into_iter().flatten().min();
         let mut registry = self.shared.registry();
-        let is_new = registry.timer_of(&self.id) != wake;
-        registry.set_timer(&self.id, wake);
+        let is_new = registry.set_timer(&self.id, wake);
         if is_new && wake.is_some() && registry.next_timer() == wake {
             // The scheduler sleeps until what was the next one before.
             self.shared.wake.notify_one();
