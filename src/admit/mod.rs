@@ -7,6 +7,7 @@
 
 mod context;
 mod gate;
+pub mod late;
 mod prepare;
 
 pub use context::{Subject, context, context_with};
@@ -16,6 +17,7 @@ use crate::guard::{Breaker, Freeze, Order, Quarantine, Runs, Settings, Storm, St
 use crate::journal::Created;
 use crate::model::{Alert, Episode, GateReport, GateVerdict, Reason, Timestamp, Verdict, after};
 use crate::routing::Route;
+use crate::runbook::Mode;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -38,6 +40,8 @@ pub struct Case<'c> {
     pub breaker: Option<&'c Breaker>,
     /// What the guards know that count and look at the clock.
     pub guards: Guards<'c>,
+    /// Whether an Alertmanager is configured.
+    pub has_alertmanager: bool,
     /// Now.
     pub now: Timestamp,
     /// An episode without a delivery for so long is over.
@@ -160,7 +164,7 @@ pub const GATES: &[Gate] = &[
 /// What was decided, with every gate's answer.
 #[derive(Debug)]
 pub struct Ruling {
-    /// Execute or skip.
+    /// Execute, ask people first, or skip.
     pub verdict: Verdict,
     /// The first denial, or `matched`.
     pub reason: Reason,
@@ -172,14 +176,12 @@ pub struct Ruling {
 
 /// Asks every gate.
 pub fn decide(case: &Case<'_>) -> Ruling {
-    let gates: Vec<GateReport> = GATES
-        .iter()
-        .map(|(name, ask)| {
-            let Answer { verdict, message, detail } = ask(case);
-            let reason = (verdict == GateVerdict::Deny).then_some(*name);
-            GateReport { gate: *name, verdict, reason, message, detail }
-        })
-        .collect();
+    let early = GATES.iter().map(|(name, ask)| {
+        let Answer { verdict, message, detail } = ask(case);
+        let reason = (verdict == GateVerdict::Deny).then_some(*name);
+        GateReport { gate: *name, verdict, reason, message, detail }
+    });
+    let gates: Vec<GateReport> = early.chain(late::announced(case)).collect();
     match gates.iter().find(|report| report.verdict == GateVerdict::Deny) {
         Some(denial) => {
             let (reason, message) = (denial.gate, denial.message.clone());
@@ -187,7 +189,9 @@ pub fn decide(case: &Case<'_>) -> Ruling {
         }
         None => {
             let message = Reason::Matched.sentence().to_owned();
-            Ruling { verdict: Verdict::Execute, reason: Reason::Matched, message, gates }
+            let asks = case.route.pinned().is_some_and(|pinned| pinned.runbook.mode == Mode::Approve);
+            let verdict = if asks { Verdict::Approve } else { Verdict::Execute };
+            Ruling { verdict, reason: Reason::Matched, message, gates }
         }
     }
 }

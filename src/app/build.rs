@@ -79,6 +79,7 @@ pub(super) fn engine_limits(config: &Config) -> crate::engine::Limits {
         queue_deadline: config.automation.queue_deadline,
         queue_limit: config.automation.queue_limit,
         breakers: config.breakers.clone(),
+        guard: config.automation.guard.clone(),
     }
 }
 
@@ -103,6 +104,7 @@ pub(super) fn intake_options(config: &Config, instance: &str) -> intake::Options
         guard: config.automation.guard.clone(),
         storm: config.automation.storm,
         freezes: config.freezes.clone(),
+        has_alertmanager: config.alertmanager.is_some(),
         instance: instance.to_owned(),
     }
 }

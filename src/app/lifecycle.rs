@@ -15,11 +15,13 @@ use crate::http::handler::{Services, routes};
 use crate::http::{Edge, Server, Table, TrustedProxies};
 use crate::intake::Intake;
 use crate::model::Clock;
-use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, sweep_leftovers};
+use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, release_memory, sweep_leftovers};
 use crate::store::Ids;
 use crate::store::records::{QueueCount, Records};
 use crate::store::{OpenError, SledOptions, SledStore, Store};
 use crate::telemetry::{Build, Metrics, logging};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use std::fmt::Display;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -135,12 +137,16 @@ impl Signals {
     }
 }
 
+/// Whether everything in the store is what was written, once that is known.
+type Checked = Shared<BoxFuture<'static, Result<(), String>>>;
+
 /// Everything that lives from start to end.
 struct Daemon {
     services: Arc<Services>,
     edge: Arc<Edge>,
     shelf: Shelf,
     store: Arc<dyn Store>,
+    checked: Checked,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
     reload: Arc<Notify>,
@@ -190,7 +196,7 @@ impl Daemon {
         let dirs = Dirs::prepare(&config.store.path)
             .map_err(|error| Refusal(format!("{}: {error}", config.store.path.display())))?;
         let dirs = Arc::new(dirs);
-        let store = open_store(&config.store.path, &metrics).await?;
+        let (store, checked) = open_store(&config.store.path, &metrics).await?;
         sweep(&dirs).await;
         let records = Records::new(Arc::clone(&store));
         let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
@@ -244,7 +250,7 @@ impl Daemon {
         });
         let edge = Arc::new(edge(config, &services)?);
         let config_in_force = AtomicBool::new(true);
-        Ok(Self { services, edge, shelf, store, metrics, clock, reload, config_in_force })
+        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force })
     }
 
     /// From the first reading of the runbooks to the reason to end.
@@ -266,7 +272,15 @@ impl Daemon {
         keeper.begin().await;
         let keeper = tokio::spawn(keeper.keep());
         let (cursor, live) = engine.recover().await.map_err(|error| ("recovery", error))?;
-        let scheduler = tokio::spawn(engine.schedule(cursor));
+        let checked = self.checked.clone();
+        // Alerts are taken meanwhile; but what is done cannot be taken back, and a record that is lost may forbid it.
+        let scheduler = tokio::spawn(async move {
+            if checked.await.is_ok() {
+                let tidied = tokio::task::spawn_blocking(release_memory);
+                engine.schedule(cursor).await;
+                drop(tidied);
+            }
+        });
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
         let ended = self.wait(config, options, signals).await;
@@ -300,6 +314,7 @@ impl Daemon {
                 _ = halt.recv() => self.halt().await,
                 () = changed.notified() => self.refresh().await,
                 why = self.services.engine.fatal() => return Err(Refusal(why)),
+                Err(why) = self.checked.clone() => return Err(Refusal(why)),
             }
         }
     }
@@ -375,9 +390,9 @@ fn world(config: &Config, dirs: &Arc<Dirs>) -> Result<(Arc<Runner>, RealWorld), 
     }
     let outgoing = build::outgoing(config).map_err(|error| ("config", error))?;
     let ways = build::ways(config, &client).map_err(|error| ("config", error))?;
-    let prometheus = ways.prometheus.clone();
+    let (prometheus, alertmanager) = (ways.prometheus.clone(), ways.alertmanager.clone());
     let runner = Arc::new(Runner::new(Arc::clone(dirs), client, Arc::new(outgoing), ways));
-    Ok((Arc::clone(&runner), RealWorld { runner, prometheus }))
+    Ok((Arc::clone(&runner), RealWorld { runner, prometheus, alertmanager }))
 }
 
 /// The edge over the routes of `services`.
@@ -415,11 +430,14 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Refusal> {
     }
 }
 
-async fn open_store(path: &Path, metrics: &Metrics) -> Result<Arc<dyn Store>, Refusal> {
+async fn open_store(path: &Path, metrics: &Metrics) -> Result<(Arc<dyn Store>, Checked), Refusal> {
     let (path, metrics) = (path.join("store"), metrics.clone());
     let opened = tokio::task::spawn_blocking(move || open_store_when_free(&path, &metrics)).await;
     match opened {
-        Ok(Ok(store)) => Ok(Arc::new(store)),
+        Ok(Ok(store)) => {
+            let checked = store.checked().shared();
+            Ok((Arc::new(store), checked))
+        }
         Ok(Err(error)) => Err(Refusal(error.to_string())),
         Err(error) => Err(Refusal(format!("opening the store failed: {error}"))),
     }
@@ -433,6 +451,8 @@ fn open_store_when_free(path: &Path, metrics: &Metrics) -> Result<SledStore, Ope
         let metrics = metrics.clone();
         let options = SledOptions {
             on_commit: Some(Arc::new(move |took, works| metrics.journal_committed(works, took))),
+            on_quiet: Some(Arc::new(release_memory)),
+            check_later: true,
             ..SledOptions::default()
         };
         match SledStore::open(path, options) {

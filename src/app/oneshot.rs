@@ -156,7 +156,7 @@ async fn run(
         .map_err(|error| error.to_string())?;
     let engine = Engine::new(Parts {
         records: records.clone(),
-        world: Arc::new(RealWorld { runner: Arc::clone(&runner), prometheus }),
+        world: Arc::new(RealWorld { runner: Arc::clone(&runner), prometheus, alertmanager: None }),
         clock,
         metrics: Metrics::new(&Build { version: env!("CARGO_PKG_VERSION"), revision: "unknown" }, now),
         wake: Arc::new(Notify::new()),
@@ -168,6 +168,7 @@ async fn run(
             queue_deadline: Duration::from_secs(60),
             queue_limit: 1,
             breakers: Profiles::default(),
+            guard: crate::guard::Settings::off(),
         },
     });
     let news = engine.news();

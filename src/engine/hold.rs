@@ -35,12 +35,18 @@ impl Shared {
         switch.strictest(&runbooks, Some(&created.trigger.labels), now).cloned()
     }
 
-    /// Whether executions of a runbook may leave the queue, as far as that can be said without their labels.
-    pub(super) fn leave_to_go(&self, now: Timestamp) -> impl Fn(&str) -> bool + use<> {
+    /// How many executions of a runbook may be going at once, as far as that can be said without their labels: none
+    /// where the kill switch is thrown.
+    pub(super) fn at_once(&self, now: Timestamp) -> impl Fn(&RunbookId) -> u32 {
         let switch = self.board.read();
+        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner).guard.clone();
         move |runbook| {
-            switch.is_empty()
-                || RunbookId::new(runbook).is_ok_and(|id| switch.strictest(&[&id], None, now).is_none())
+            if !switch.is_empty() && switch.strictest(&[runbook], None, now).is_some() {
+                return 0;
+            }
+            let pinned = self.runbooks.current(runbook);
+            let own = pinned.map(|pinned| pinned.runbook.guard.settings.over(&limits).max_concurrent);
+            own.unwrap_or(limits.max_concurrent).unwrap_or(u32::MAX)
         }
     }
 }

@@ -55,6 +55,8 @@ pub struct Options {
     pub storm: Option<StormLimit>,
     /// When nothing is started.
     pub freezes: Vec<Freeze>,
+    /// Whether an Alertmanager is configured, which is then asked whether alerts still fire.
+    pub has_alertmanager: bool,
     /// This instance's name.
     pub instance: String,
 }
@@ -182,6 +184,7 @@ impl Intake {
                 guard: &options.guard,
                 storm: options.storm,
                 freezes: &options.freezes,
+                has_alertmanager: options.has_alertmanager,
                 ids: &ids,
                 now,
                 episode_ttl: options.episode_ttl,

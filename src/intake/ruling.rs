@@ -25,6 +25,7 @@ pub(super) struct Ground<'g> {
     pub(super) guard: &'g Settings,
     pub(super) storm: Option<StormLimit>,
     pub(super) freezes: &'g [Freeze],
+    pub(super) has_alertmanager: bool,
     pub(super) ids: &'g Ids,
     pub(super) now: Timestamp,
     pub(super) episode_ttl: Duration,
@@ -87,6 +88,7 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
         quarantine: standing.quarantine.as_ref(),
         breaker: standing.breaker.as_ref().map(|record| &record.breaker),
         guards: standing.guards(ground),
+        has_alertmanager: ground.has_alertmanager,
         now: ground.now,
         episode_ttl: ground.episode_ttl,
     };
@@ -94,7 +96,7 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     let open = case.open_episode();
     let late = before.as_ref().is_some_and(|before| is_late(alert, before));
     let started = match (ruling.verdict, &plan) {
-        (Verdict::Execute, Some(Ok(created))) => Some(created.clone()),
+        (Verdict::Execute | Verdict::Approve, Some(Ok(created))) => Some(created.clone()),
         _ => None,
     };
     let execution = match (&started, ruling.reason) {

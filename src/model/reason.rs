@@ -56,6 +56,16 @@ words! {
         InvalidTarget = "invalid_target",
         /// The runbook's mode is `shadow`.
         Shadow = "shadow",
+        /// Alertmanager cannot be asked whether the alert fires.
+        Unconfirmed = "unconfirmed",
+        /// Alertmanager does not know the alert.
+        NotFiring = "not_firing",
+        /// Alertmanager silences or inhibits the alert.
+        Silenced = "silenced",
+        /// Too much is unhealthy, or nobody knows how much.
+        Systemic = "systemic",
+        /// What must hold before the first step does not.
+        PrecheckFailed = "precheck_failed",
         /// It waited in the queue past its deadline.
         QueueExpired = "queue_expired",
         /// A step failed for good.
@@ -105,6 +115,11 @@ impl Reason {
         Self::InvalidInput,
         Self::InvalidTarget,
         Self::Shadow,
+        Self::Unconfirmed,
+        Self::NotFiring,
+        Self::Silenced,
+        Self::Systemic,
+        Self::PrecheckFailed,
         Self::QueueExpired,
     ];
 
@@ -134,6 +149,13 @@ impl Reason {
             Self::InvalidInput => "an input is missing or does not match its pattern",
             Self::InvalidTarget => "the target is missing, blank or a pattern",
             Self::Shadow => "the runbook's mode is shadow: it is shown, not run",
+            Self::Unconfirmed => "Alertmanager cannot be asked whether the alert still fires",
+            Self::NotFiring => "Alertmanager does not know this alert",
+            Self::Silenced => "Alertmanager silences or inhibits this alert",
+            Self::Systemic => {
+                "too much is unhealthy for one runbook to be the answer, or nobody knows how much"
+            }
+            Self::PrecheckFailed => "what must hold before the first step does not",
             Self::QueueExpired => "it waited in the queue past its deadline",
             Self::StepFailed => "a step failed",
             Self::Timeout => "the runbook's timeout passed",

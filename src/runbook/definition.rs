@@ -110,6 +110,8 @@ pub enum Mode {
     Disabled,
     /// Show what would run; the default, because an unreviewed runbook must not act.
     Shadow,
+    /// Run once people have consented.
+    Approve,
     /// Run.
     Auto,
 }
@@ -120,6 +122,7 @@ impl Mode {
         match self {
             Self::Disabled => "disabled",
             Self::Shadow => "shadow",
+            Self::Approve => "approve",
             Self::Auto => "auto",
         }
     }

@@ -113,15 +113,22 @@ fn runbook(id: &RunbookId, root: &mut Table<'_>) -> (Runbook, Links) {
     let first = Scope { turns: Some(vec![Turn::Later; scope.steps.len()]), ..scope.clone() };
     let (guard, lock_place) = read_guard(root, &scope, &first);
     let order = Order::read(&mut drafts, root.problems());
-    let steps = steps::read(drafts, &order, &scope, &around, has_target);
-    if let Some(place) =
-        approval_place.filter(|_| !steps.iter().any(|step| matches!(step.kind, Kind::Approve(_))))
-    {
+    let mut steps = steps::read(drafts, &order, &scope, &around, has_target);
+    if let Some(place) = approval_place.filter(|_| {
+        head.mode != Mode::Approve && !steps.iter().any(|step| matches!(step.kind, Kind::Approve(_)))
+    }) {
         let message = "no step asks for an approval";
-        root.problems().add(place.problem(Severity::Warning, message, "add a step `approve`, or remove it"));
+        root.problems().add(place.problem(
+            Severity::Warning,
+            message,
+            "add a step `approve`, write mode = \"approve\", or remove it",
+        ));
     }
     if let Some(place) = lock_place.filter(|_| !steps.iter().any(|step| step.effect.is_changing())) {
         root.problems().add(guard::idle_lock(&place));
+    }
+    if head.mode == Mode::Approve {
+        approval::ask_first(&mut steps, &head.title, &around.approval, root.problems());
     }
     scope.turns = Some(order.verifying());
     let verify = root.take("verify").and_then(Value::table).and_then(|table| verify::read(table, &scope));

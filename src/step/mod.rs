@@ -20,7 +20,9 @@ mod promql;
 mod silence;
 mod ssh;
 
-pub use alertmanager::{AlertmanagerClient, AlertmanagerError, AlertmanagerUrlError, Credential};
+pub use alertmanager::{
+    AlertStanding, AlertmanagerClient, AlertmanagerError, AlertmanagerUrlError, Credential,
+};
 pub use call::{
     Call, CommandCall, ExpireSilenceCall, HttpCall, PromqlCall, ScriptCall, SilenceCall, SshCall,
 };
@@ -29,7 +31,7 @@ pub use http::{HttpClient, HttpClientError, StatusRange};
 pub use kill::{KillSignal, Killer, kill_pair};
 pub use outgoing::{Entry, EntryError, OutgoingPolicy};
 pub use output::{Captured, INLINE, Piece};
-pub use process::{Swept, TIMEOUT_GRACE, prepare_daemon, sweep_leftovers};
+pub use process::{Swept, TIMEOUT_GRACE, prepare_daemon, release_memory, sweep_leftovers};
 pub use promql::{Observation, PromClient, PromUrlError, QueryAnswer, QueryError, Sample, judge};
 
 use crate::model::{AttemptOutcome, Clock, ExecutionId, Part, Secret, StepId};

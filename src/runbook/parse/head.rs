@@ -78,7 +78,12 @@ fn mode(root: &mut Table<'_>) -> Mode {
         root.problems().warning(0..0, "mode", message, "write mode = \"shadow\" or mode = \"auto\"");
         return Mode::Shadow;
     };
-    let words = [("disabled", Mode::Disabled), ("shadow", Mode::Shadow), ("auto", Mode::Auto)];
+    let words = [
+        ("disabled", Mode::Disabled),
+        ("shadow", Mode::Shadow),
+        ("approve", Mode::Approve),
+        ("auto", Mode::Auto),
+    ];
     value.one_of(&words).unwrap_or(Mode::Shadow)
 }
 

@@ -4,10 +4,14 @@
 //! May import: `support`. Must never: look into the storage.
 
 mod far_side;
+mod journal;
 mod ledger;
+mod people;
 mod points;
 mod random;
 mod stories;
+mod texts;
+mod verdict;
 
 use crate::support::alerts::{
     LIMIT, body, config, finished, fire, journal, millis, only, outcomes, resolve, steps, wait_for_status,
@@ -82,7 +86,7 @@ fn an_idempotent_step_that_a_crash_cut_runs_again_as_the_same_attempt_when_the_o
     assert_eq!(outcomes(&execution, 0), ["interrupted", "interrupted", "succeeded"]);
     let attempts = execution["steps"][0]["attempts"].as_array().unwrap();
     assert!(attempts.iter().all(|attempt| attempt["attempt"] == 1), "{execution:#}");
-    let begin = format!("begin a 1 {id}.gated.1");
+    let begin = format!("begin a 1 {id}.gated");
     assert_eq!(ledger(daemon.dir()), [&begin, &begin, &begin, "end a", "after a"]);
 }
 
