@@ -7,7 +7,7 @@ mod execution;
 mod guard;
 
 pub use execution::{ExecutionView, summary};
-pub use guard::{audit_check, breaker, quarantine};
+pub use guard::{audit_check, breaker, freezes, quarantine, shadow, storm};
 
 use crate::model::ExecutionStatus;
 use crate::runbook::Pinned;
@@ -99,6 +99,10 @@ pub struct IntegrationStatus {
     pub open_breakers: Vec<Value>,
     /// Targets that automation leaves alone, 500 at most.
     pub quarantined: Vec<Value>,
+    /// Whether so many episodes begin that nothing is started; null where that guard is off.
+    pub storm: Value,
+    /// The freezes in force.
+    pub freezes: Vec<Value>,
     /// Runbook files whose last reading failed.
     pub broken_runbooks: Vec<Value>,
     /// When the last webhook was accepted.

@@ -379,6 +379,7 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
             (id("known"), "half_open", 0),
         ],
         quarantined_targets: Some(7),
+        storm_active: Some(true),
     };
     let (_, text) = metrics.encode(None, &gauges);
     let families = parse(&text);
@@ -396,6 +397,7 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
     assert_eq!(of("runbookd_breakers", &[("runbook", "known"), ("state", "half_open")]), 0.0);
     assert_eq!(of("runbookd_breakers", &[("runbook", "(unloaded)"), ("state", "open")]), 2.0);
     assert_eq!(of("runbookd_quarantined_targets", &[]), 7.0);
+    assert_eq!(of("runbookd_storm_active", &[]), 1.0);
     let later = parse(&text_of(&metrics));
     assert_eq!(value(&later, "runbookd_queue_length", "runbookd_queue_length", &[]), 0.0);
 }
