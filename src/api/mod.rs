@@ -9,7 +9,7 @@ mod guard;
 
 pub use automation::automation;
 pub use execution::{ExecutionView, summary};
-pub use guard::{audit_check, breaker, quarantine};
+pub use guard::{audit_check, breaker, freezes, quarantine, shadow, storm};
 
 use crate::model::ExecutionStatus;
 use crate::runbook::Pinned;
@@ -123,6 +123,10 @@ pub struct IntegrationStatus {
     pub open_breakers: Vec<Value>,
     /// Targets that automation leaves alone, 500 at most.
     pub quarantined: Vec<Value>,
+    /// Whether so many episodes begin that nothing is started; null where that guard is off.
+    pub storm: Value,
+    /// The freezes in force.
+    pub freezes: Vec<Value>,
     /// Runbook files whose last reading failed.
     pub broken_runbooks: Vec<Value>,
     /// When the last webhook was accepted.

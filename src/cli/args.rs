@@ -4,8 +4,10 @@
 //! may set is said in the help and resolved by the verb.
 
 mod guard;
+mod runbooks;
 
 pub(super) use guard::{AuditFilter, AuditVerb, Breaker, BreakersVerb, QuarantineVerb, Switch};
+pub(super) use runbooks::RunbooksVerb;
 
 use super::options::{CheckOptions, ExecuteOptions, ServeOptions, Settings};
 use crate::model::{DecisionId, ExecutionId, RunbookId, StepId};
@@ -152,18 +154,6 @@ pub(super) struct Server {
 pub(super) enum Shape {
     Table,
     Json,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum RunbooksVerb {
-    /// List the runbooks
-    List,
-    /// Show one runbook
-    Show {
-        /// Its id
-        #[arg(value_parser = runbook_id)]
-        id: RunbookId,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -27,7 +27,7 @@ use crate::plan as call;
 use crate::plan::view;
 use crate::runbook::{self, Pinned, Runbook};
 use crate::step::{AttemptContext, Call, Finished, KillSignal, QueryAnswer};
-use crate::store::records::{Parked, QueueCount, Records, Signal, append, transact};
+use crate::store::records::{Parked, QueueCount, Records, Signal, append, guards, transact};
 use crate::store::{Ids, ReadError, Txn};
 use crate::telemetry::Metrics;
 use futures_util::FutureExt as _;
@@ -434,7 +434,11 @@ impl Shared {
             if state.apply(&entry).is_ok() {
                 let (key, header) = (id.clone(), drive::header_of(&state, None));
                 let store = Arc::clone(self.records.store());
-                let work = move |txn: &mut dyn Txn| append(txn, &key, std::slice::from_ref(&entry), &header);
+                let (created, now) = (state.created.clone(), entry.at);
+                let work = move |txn: &mut dyn Txn| {
+                    guards::ended(txn, &created, now)?;
+                    append(txn, &key, std::slice::from_ref(&entry), &header)
+                };
                 if let Err(error) = transact(&*store, work).await {
                     tracing::error!(execution_id = %id, %error, "its end could not be recorded");
                 }

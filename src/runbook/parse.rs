@@ -21,7 +21,7 @@ mod undo;
 mod verify;
 mod waits;
 
-use super::definition::{Approval, Guard, Kind, Runbook};
+use super::definition::{Approval, Guard, Kind, Mode, Runbook};
 use super::links::Links;
 use super::template::{Scope, Turn};
 use crate::document::{Place, Problem, Problems, Severity, Table, Value};

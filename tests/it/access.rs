@@ -30,6 +30,7 @@ const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("GET", "/api/runbooks", "/api/runbooks", Door::Read),
     ("GET", "/api/runbooks/guarded", "/api/runbooks/{id}", Door::Read),
     ("GET", "/api/runbooks/guarded/versions", "/api/runbooks/{id}/versions", Door::Read),
+    ("GET", "/api/runbooks/guarded/shadow", "/api/runbooks/{id}/shadow", Door::Read),
     ("GET", "/api/executions", "/api/executions", Door::Read),
     ("GET", "/api/executions/x_1", "/api/executions/{id}", Door::Read),
     ("GET", "/api/executions/x_1/events", "/api/executions/{id}/events", Door::Read),

@@ -32,9 +32,13 @@ fn tell(alertmanager: &Alertmanager, labels: &Value) {
     let alert = json!([{ "labels": labels, "annotations": {}, "generatorURL": "http://p.example/" }]);
     assert_eq!(http::post(address, "/api/v2/alerts", &alert.to_string()).unwrap().status, 200);
     eventually("the alert in Alertmanager", LIMIT, || {
-        let known: Value = serde_json::from_str(&http::get(address, "/api/v2/alerts").unwrap().text()).unwrap();
+        let known: Value =
+            serde_json::from_str(&http::get(address, "/api/v2/alerts").unwrap().text()).unwrap();
         let known = known.as_array().unwrap();
-        known.iter().any(|alert| alert["labels"] == *labels && alert["status"]["state"] != "unprocessed").then_some(())
+        known
+            .iter()
+            .any(|alert| alert["labels"] == *labels && alert["status"]["state"] != "unprocessed")
+            .then_some(())
     });
 }
 
@@ -46,11 +50,19 @@ fn act(target: &str) -> Value {
 fn rejected(daemon: &Daemon, alertname: &str, target: &str, reason: &str) -> Value {
     let id = fire(daemon, alertname, target);
     let execution = finished(daemon, &id);
-    assert_eq!((&execution["status"], &execution["reason"]), (&"rejected".into(), &reason.into()), "{execution:#}");
+    assert_eq!(
+        (&execution["status"], &execution["reason"]),
+        (&"rejected".into(), &reason.into()),
+        "{execution:#}"
+    );
     assert_eq!(execution["started_at"], Value::Null);
     let decisions = daemon.json(&format!("/api/decisions?reason={reason}"));
     let decision = &decisions["decisions"][0];
-    assert_eq!((&decision["execution_id"], &decision["verdict"]), (&id.into(), &"skip".into()), "{decisions:#}");
+    assert_eq!(
+        (&decision["execution_id"], &decision["verdict"]),
+        (&id.into(), &"skip".into()),
+        "{decisions:#}"
+    );
     let gates = decision["gates"].as_array().unwrap();
     let gate = gates.iter().find(|gate| gate["gate"] == reason).unwrap();
     assert_eq!((&gate["verdict"], &gate["message"]), (&"deny".into(), &decision["message"]));
@@ -98,7 +110,9 @@ fn alertmanager_must_know_the_alert_and_not_mute_it() {
             let text = http::get(alertmanager.address(), "/api/v2/alerts").unwrap().text();
             let known: Value = serde_json::from_str(&text).unwrap();
             let mut known = known.as_array().unwrap().iter();
-            known.any(|alert| alert["labels"] == act(target) && alert["status"]["state"] == "suppressed").then_some(())
+            known
+                .any(|alert| alert["labels"] == act(target) && alert["status"]["state"] == "suppressed")
+                .then_some(())
         });
     };
     muted("b");
@@ -115,10 +129,9 @@ fn alertmanager_must_know_the_alert_and_not_mute_it() {
 
 #[test]
 fn an_alertmanager_that_cannot_be_asked_denies() {
-    let only_looks = ACT.replace("alerts = [\"Act\"]", "alerts = [\"Look\"]").replace(
-        "id = \"act\"",
-        "id = \"act\"\neffect = \"read_only\"",
-    );
+    let only_looks = ACT
+        .replace("alerts = [\"Act\"]", "alerts = [\"Look\"]")
+        .replace("id = \"act\"", "id = \"act\"\neffect = \"read_only\"");
     let daemon = start(&with_alertmanager(&["127.0.0.1:1"]), &[("act", ACT), ("look", &only_looks)]);
     rejected(&daemon, "Act", "a", "unconfirmed");
     assert!(ledger(&daemon).is_empty());
@@ -134,7 +147,8 @@ fn too_much_unhealthy_and_a_failed_precheck_deny_and_so_does_what_is_not_known()
         ACT.replace("alerts = [\"Act\"]", &format!("alerts = [\"{alert}\"]"))
             .replace("[[steps]]", &format!("[guard]\n{guard}\n[[steps]]"))
     };
-    let unhealthy = |query: &str, limit: &str| format!("max_unhealthy = {{ promql = \"{query}\", limit = {limit} }}");
+    let unhealthy =
+        |query: &str, limit: &str| format!("max_unhealthy = {{ promql = \"{query}\", limit = {limit} }}");
     let part = |query: &str, of: &str| {
         format!("max_unhealthy = {{ promql = \"{query}\", limit = \"30%\", of = {{ promql = \"{of}\" }} }}")
     };
@@ -175,7 +189,8 @@ fn a_crash_while_it_is_asked_asks_again() {
     // A Prometheus that takes the question and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
-    let text = ACT.replace("[[steps]]", "[guard]\nprecheck = { promql = \"vector(1)\", expect = \"> 0\" }\n[[steps]]");
+    let text = ACT
+        .replace("[[steps]]", "[guard]\nprecheck = { promql = \"vector(1)\", expect = \"> 0\" }\n[[steps]]");
     let config = config(&format!("[prometheus]\nurl = \"http://{address}\"\n"));
     let mut daemon = Daemon::start_at(&free_address(), &config, &[("act", &text)], &[]);
     let id = fire(&daemon, "Act", "a");
@@ -186,7 +201,8 @@ fn a_crash_while_it_is_asked_asks_again() {
     daemon.start_again();
     let _asked_again = silent.accept().unwrap();
     drop(silent);
-    let stop = http::post(daemon.address(), &format!("/api/executions/{id}/stop"), "{\"reason\":\"x\"}").unwrap();
+    let stop =
+        http::post(daemon.address(), &format!("/api/executions/{id}/stop"), "{\"reason\":\"x\"}").unwrap();
     assert_eq!(stop.status, 202, "{}", stop.text());
     assert_eq!(finished(&daemon, &id)["status"], "stopped");
     assert!(ledger(&daemon).is_empty());
@@ -234,7 +250,10 @@ fn in_mode_approve_nothing_begins_before_people_consent() {
     let id = answer["execution_ids"][0].as_str().unwrap().to_owned();
     wait_for_status(&daemon, &id, "awaiting_approval");
     let waiting = daemon.execution(&id);
-    assert_eq!((&waiting["steps"][0]["id"], &waiting["steps"][0]["kind"]), (&"approval".into(), &"approve".into()));
+    assert_eq!(
+        (&waiting["steps"][0]["id"], &waiting["steps"][0]["kind"]),
+        (&"approval".into(), &"approve".into())
+    );
     assert!(ledger(&daemon).is_empty());
     let approve = json!({ "action": "approve", "reason": "fine" }).to_string();
     let path = format!("/api/executions/{id}/control");

@@ -112,6 +112,7 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
         get("/api/runbooks", READ, with(services, runbooks::list)),
         get("/api/runbooks/{id}", READ, with(services, runbooks::show)),
         get("/api/runbooks/{id}/versions", READ, with(services, runbooks::versions)),
+        get("/api/runbooks/{id}/shadow", READ, with(services, runbooks::shadow)),
         get("/api/executions", READ, with(services, executions::list)),
         get("/api/executions/{id}", READ, with(services, executions::show)),
         get("/api/executions/{id}/events", READ, with(services, executions::events)),

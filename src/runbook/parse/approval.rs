@@ -52,10 +52,10 @@ fn roles(value: Value<'_>) -> Option<Vec<String>> {
 }
 
 /// The id of the step that comes first in mode `approve`.
-pub const FIRST: &str = "approval";
+const FIRST: &str = "approval";
 
 /// Puts a step before all others that asks for consent to all of them.
-pub(super) fn ask_first(steps: &mut Vec<Step>, title: &str, terms: &Approval, problems: &Problems<'_>) {
+pub(super) fn ask_first(steps: &mut Vec<Step>, title: &str, terms: &Approval, problems: &Problems) {
     let Ok(id) = StepId::new(FIRST) else { return };
     if steps.iter().any(|step| step.id == id) {
         let message =

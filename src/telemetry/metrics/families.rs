@@ -326,6 +326,11 @@ fn guard_gauges(registry: &mut Registry, now: &Gauges, runbook_label: impl Fn(&R
         "Targets that automation leaves alone until a person clears them",
         Maybe(now.quarantined_targets),
     );
+    registry.register(
+        "storm_active",
+        "Whether so many episodes begin that nothing is started (1) or not (0)",
+        Maybe(now.storm_active.map(u64::from)),
+    );
 }
 
 fn process_gauges(registry: &mut Registry, process: &ProcessFacts) {

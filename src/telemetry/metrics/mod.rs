@@ -52,6 +52,8 @@ pub struct Gauges {
     pub kill_switch: Vec<(&'static str, u64)>,
     /// Quarantined targets; `None` when they cannot be counted.
     pub quarantined_targets: Option<u64>,
+    /// Whether so many episodes begin that nothing is started; `None` when that cannot be read.
+    pub storm_active: Option<bool>,
 }
 
 /// The daemon's metrics; cheap to clone, safe to write from anywhere.

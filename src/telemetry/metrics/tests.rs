@@ -381,6 +381,7 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
         ],
         kill_switch: vec![("global", 1), ("matchers", 2)],
         quarantined_targets: Some(7),
+        storm_active: Some(true),
     };
     let (_, text) = metrics.encode(None, &gauges);
     let families = parse(&text);
@@ -401,6 +402,7 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
     assert_eq!(of("runbookd_kill_switch_active", &[("scope", "runbook")]), 0.0);
     assert_eq!(of("runbookd_kill_switch_active", &[("scope", "matchers")]), 2.0);
     assert_eq!(of("runbookd_quarantined_targets", &[]), 7.0);
+    assert_eq!(of("runbookd_storm_active", &[]), 1.0);
     let later = parse(&text_of(&metrics));
     assert_eq!(value(&later, "runbookd_queue_length", "runbookd_queue_length", &[]), 0.0);
 }
