@@ -10,6 +10,7 @@ mod demo;
 mod docs;
 mod e2e;
 mod guard;
+mod guards;
 mod intake;
 mod kinds;
 mod lifecycle;

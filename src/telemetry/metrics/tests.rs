@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// CONTRACT's names of this milestone.
-const FAMILIES: [(&str, &str); 37] = [
+const FAMILIES: [(&str, &str); 38] = [
     ("runbookd_webhook_requests_total", "counter"),
     ("runbookd_webhook_duration_seconds", "histogram"),
     ("runbookd_alerts_received_total", "counter"),
@@ -29,6 +29,7 @@ const FAMILIES: [(&str, &str); 37] = [
     ("runbookd_breaker_state", "gauge"),
     ("runbookd_breakers", "gauge"),
     ("runbookd_quarantined_targets", "gauge"),
+    ("runbookd_storm_active", "gauge"),
     ("runbookd_http_requests_total", "counter"),
     ("runbookd_http_request_duration_seconds", "histogram"),
     ("runbookd_auth_failures_total", "counter"),
