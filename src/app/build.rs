@@ -80,6 +80,7 @@ pub(super) fn engine_limits(config: &Config) -> crate::engine::Limits {
         queue_limit: config.automation.queue_limit,
         breakers: config.breakers.clone(),
         guard: config.automation.guard.clone(),
+        freezes: config.freezes.clone(),
     }
 }
 

@@ -169,6 +169,7 @@ async fn run(
             queue_limit: 1,
             breakers: Profiles::default(),
             guard: crate::guard::Settings::off(),
+            freezes: Vec::new(),
         },
     });
     let news = engine.news();

@@ -4,6 +4,7 @@
 
 use super::registry::Input;
 use super::{Engine, Shared};
+use crate::guard::freeze::in_force;
 use crate::guard::{Board, Order, SwitchState};
 use crate::journal::State;
 use crate::model::{ExecutionId, ExecutionStatus, RunbookId, Timestamp};
@@ -33,6 +34,12 @@ impl Shared {
         let runbooks: Vec<RunbookId> = std::iter::once(created.runbook.clone()).chain(above).collect();
         let runbooks: Vec<&RunbookId> = runbooks.iter().collect();
         switch.strictest(&runbooks, Some(&created.trigger.labels), now).cloned()
+    }
+
+    /// Whether automation starts nothing now.
+    pub(super) fn is_frozen(&self, now: Timestamp) -> bool {
+        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        in_force(&limits.freezes, now).next().is_some()
     }
 
     /// How many executions of a runbook may be going at once, as far as that can be said without their labels: none
@@ -78,15 +85,19 @@ pub enum OrderError {
 #[derive(Default)]
 pub(super) struct Unaware {
     version: u64,
+    /// Whether a freeze was in force.
+    frozen: bool,
     left: VecDeque<ExecutionId>,
 }
 
 impl Engine {
     /// Lets those look at the switch that it may concern, the ones in the middle of something first. True when
     /// some are left for the next time.
-    pub(super) fn heed_switch(&self, unaware: &mut Unaware, expired: bool) -> bool {
+    pub(super) fn heed_switch(&self, unaware: &mut Unaware, expired: bool, now: Timestamp) -> bool {
         let version = self.shared.board.version();
-        if version != unaware.version || expired {
+        let frozen = self.shared.is_frozen(now);
+        let thawed = std::mem::replace(&mut unaware.frozen, frozen) && !frozen;
+        if version != unaware.version || expired || thawed {
             unaware.version = version;
             let mut registry = self.shared.registry();
             registry.requeue_held();

@@ -20,7 +20,7 @@ pub use crate::plan::preview;
 pub use registry::Counts;
 
 use crate::admit::late::Confirmation;
-use crate::guard::{Board, Order, Profiles, Settings};
+use crate::guard::{Board, Freeze, Order, Profiles, Settings};
 use crate::journal::{Entry, Event, State};
 use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, Reason, RunbookId, Timestamp, between};
 use crate::plan as call;
@@ -83,6 +83,8 @@ pub struct Limits {
     pub breakers: Profiles,
     /// The guards of runbooks that say nothing themselves.
     pub guard: Settings,
+    /// When automation starts nothing.
+    pub freezes: Vec<Freeze>,
 }
 
 /// What the engine is made of.
@@ -232,7 +234,7 @@ impl Engine {
                 self.shared.send(&id, Input::Tick);
             }
             let expired = expiry.is_some_and(|at| at <= now);
-            let is_left = self.heed_switch(&mut unaware, expired);
+            let is_left = self.heed_switch(&mut unaware, expired, now);
             expiry = self.shared.board.read().next_expiry(now);
             self.grant(now);
             let timer = self.shared.registry().next_timer();

@@ -120,6 +120,7 @@ fn engine(
             queue_limit: 1000,
             breakers: Profiles::default(),
             guard: Settings::off(),
+            freezes: Vec::new(),
         },
     })
 }

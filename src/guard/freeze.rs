@@ -82,7 +82,7 @@ impl Weekly {
         let shown = self.zone.to_ambiguous_timestamp(day.to_datetime(time));
         match shown.offset() {
             AmbiguousOffset::Unambiguous { .. } => shown.unambiguous().ok().map(|at| (at, at)),
-            AmbiguousOffset::Fold { .. } => Some((shown.clone().earlier().ok()?, shown.later().ok()?)),
+            AmbiguousOffset::Fold { .. } => Some((shown.earlier().ok()?, shown.later().ok()?)),
             AmbiguousOffset::Gap { .. } => {
                 // One reading lies before the jump, so the next change of the zone is the jump.
                 let before = shown.earlier().ok()?.checked_sub(Span::new().milliseconds(1)).ok()?;

@@ -99,11 +99,10 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
         (Verdict::Execute | Verdict::Approve, Some(Ok(created))) => Some(created.clone()),
         _ => None,
     };
+    let had = before.as_ref().and_then(|episode| episode.execution.clone()).filter(|_| !late);
     let execution = match (&started, ruling.reason) {
         (Some(created), _) => Some(created.id.clone()),
-        (None, Reason::Repeat | Reason::Resolved) => {
-            before.as_ref().and_then(|episode| episode.execution.clone()).filter(|_| !late)
-        }
+        (None, Reason::Repeat | Reason::Resolved) => had,
         (None, _) => None,
     };
     let mut fresh = decision_of(ground, alert, &route, ruling, execution);
@@ -135,20 +134,19 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
         tell_resolved(txn, id)?;
     }
     txn.put(key, to_bytes(&after)?);
-    if let Some(created) = started {
-        start(txn, ground, &route, created, &standing.settings)?;
-    }
+    start(txn, ground, &route, started, &standing.settings)?;
     Ok(Announcement::of(&fresh, Some(alert)))
 }
 
-/// Makes the execution, and counts it.
+/// Makes the execution, if there is one to make, and counts it.
 fn start(
     txn: &mut dyn Txn,
     ground: &Ground<'_>,
     route: &Route,
-    created: Created,
+    created: Option<Created>,
     settings: &Settings,
 ) -> Result<(), CommitError> {
+    let Some(created) = created else { return Ok(()) };
     take_probe(txn, ground, route, &created)?;
     guards::started(txn, Book::Real, &created, settings, ground.now)?;
     records::create(txn, created, ground.now)

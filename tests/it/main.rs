@@ -11,6 +11,7 @@ mod docs;
 mod e2e;
 mod first;
 mod guard;
+mod guards;
 mod intake;
 mod kinds;
 mod lifecycle;

@@ -20,9 +20,11 @@ pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
         let seen = case.guards.runs.count(*limit, case.now);
         let within = format_duration(limit.within).to_string();
         said.push(format!("{} of {} in {within}", seen.count, limit.count));
-        let opens_at = seen.opens_at.map(|at| at.to_string());
-        numbers
-            .push(json!({ "runs": seen.count, "allowed": limit.count, "within": within, "until": opens_at }));
+        let mut number = json!({ "runs": seen.count, "allowed": limit.count, "within": within });
+        if let Some(at) = seen.opens_at {
+            number["until"] = at.to_string().into();
+        }
+        numbers.push(number);
         // The one that lasts longest decides when there may be another.
         full = full.max(seen.opens_at);
     }

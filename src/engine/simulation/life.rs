@@ -216,6 +216,7 @@ impl Stage {
                 queue_limit: 1000,
                 breakers: Profiles::default(),
                 guard: crate::guard::Settings::off(),
+                freezes: Vec::new(),
             },
         });
         let (cursor, _) = engine.recover().await.unwrap();

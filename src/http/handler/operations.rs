@@ -60,7 +60,7 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
     let last = services.last_webhook.load(Ordering::SeqCst);
     let open = services.records.tripped(SHOWN).await.map_err(|error| unreadable(&error))?;
     let quarantined = services.records.quarantined(None, SHOWN).await.map_err(|error| unreadable(&error))?;
-    let storm = services.records.storm().await.map_err(|error| unreadable(&error))?;
+    let storm = services.records.storm(now).await.map_err(|error| unreadable(&error))?;
     Ok(Reply::json(&IntegrationStatus {
         status,
         reason: trouble,
@@ -146,8 +146,9 @@ fn kill_switch(services: &Services) -> Vec<(&'static str, u64)> {
 /// Whether there is a storm; unknown while the store cannot be read.
 async fn storm_active(services: &Services) -> Option<bool> {
     let Some(limit) = services.intake.options().storm else { return Some(false) };
-    let storm = services.records.storm().await.ok()?;
-    Some(storm.raging(limit, services.clock.now()).is_some())
+    let now = services.clock.now();
+    let storm = services.records.storm(now).await.ok()?;
+    Some(storm.raging(limit, now).is_some())
 }
 
 /// The families about breakers; empty while the store cannot be read.

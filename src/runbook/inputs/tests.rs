@@ -113,7 +113,10 @@ fn a_lock_is_what_the_runbook_says_or_its_target_and_held_to_the_same_rules() {
     assert_eq!(lock_of("[guard]\nlock = \"rack {{ labels.rack }}\"\n"), Ok(Some("rack r7".to_owned())));
     assert_eq!(
         lock_of("[guard]\nlock = \"{{ labels.any }}\"\n"),
-        Err("the lock: \"*\" is not a target".to_owned())
+        Err(
+            "the lock: \"*\" is not a target (1 to 1024 bytes, not blank, without * ? or control characters)"
+                .to_owned()
+        )
     );
     let missing = lock_of("[guard]\nlock = \"{{ labels.cell }}\"\n").unwrap_err();
     assert!(missing.starts_with("the lock cannot be rendered: "), "{missing}");

@@ -192,12 +192,14 @@ pub fn tell_shadow(
 }
 
 impl Records {
-    /// How many episodes began, as last written.
+    /// How many episodes began, in the clock of `now`.
     ///
     /// # Errors
     /// As [`crate::store::Store::get`].
-    pub async fn storm(&self) -> Result<Storm, ReadError> {
-        Ok(self.one(&key::storm()).await?.unwrap_or_default())
+    pub async fn storm(&self, now: Timestamp) -> Result<Storm, ReadError> {
+        let mut storm: Storm = self.one(&key::storm()).await?.unwrap_or_default();
+        storm.settle(now);
+        Ok(storm)
     }
 
     /// What a runbook would have done in shadow mode, of the version that was last in it.

@@ -30,6 +30,7 @@ const FAMILIES: [(&str, &str); 38] = [
     ("runbookd_breakers", "gauge"),
     ("runbookd_kill_switch_active", "gauge"),
     ("runbookd_quarantined_targets", "gauge"),
+    ("runbookd_storm_active", "gauge"),
     ("runbookd_http_requests_total", "counter"),
     ("runbookd_http_request_duration_seconds", "histogram"),
     ("runbookd_auth_failures_total", "counter"),

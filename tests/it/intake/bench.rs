@@ -136,7 +136,8 @@ pub(super) fn library(dir: &Path) -> Library {
     Library::new(runbooks)
 }
 
-fn listed(id: &str, text: &str) -> (RunbookId, Listed) {
+/// A runbook with this text.
+pub(super) fn listed(id: &str, text: &str) -> (RunbookId, Listed) {
     let id = RunbookId::new(id).unwrap();
     let file_name = format!("{id}.toml");
     let parsed = runbook::parse(&id, &file_name, text);
