@@ -24,7 +24,7 @@ use crate::store::CommitError;
 use crate::store::records::Header;
 use commit::Commit;
 use guards::Denied;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use think::Round;
@@ -43,8 +43,8 @@ pub(super) struct Drive {
     id: ExecutionId,
     runbook: Arc<Runbook>,
     state: State,
-    /// The attempts in progress, by the step's position and part.
-    attempts: HashMap<(usize, Part), Running>,
+    /// The attempts in progress, by the step's position and part: in an order, so that a simulation can be repeated.
+    attempts: BTreeMap<(usize, Part), Running>,
     /// Their tasks: they end with the driver, and their processes with them.
     tasks: JoinSet<()>,
     questions: questions::Questions,
@@ -68,7 +68,7 @@ impl Drive {
             shared,
             runbook,
             state,
-            attempts: HashMap::new(),
+            attempts: BTreeMap::new(),
             tasks: JoinSet::new(),
             questions: questions::Questions::default(),
             denied: Vec::new(),
@@ -296,8 +296,7 @@ impl Drive {
         let now = self.shared.clock.now();
         let wake = [round.wake, self.ask_what_is_due(now)].into_iter().flatten().min();
         let mut registry = self.shared.registry();
-        let is_new = registry.timer_of(&self.id) != wake;
-        registry.set_timer(&self.id, wake);
+        let is_new = registry.set_timer(&self.id, wake);
         if is_new && wake.is_some() && registry.next_timer() == wake {
             // The scheduler sleeps until what was the next one before.
             self.shared.wake.notify_one();

@@ -182,11 +182,14 @@ impl Look<'_> {
         if self.state.resolved_at.is_some() && follows_alert {
             return end(ExecutionStatus::Expired, Reason::Resolved);
         }
-        let deadline = self.state.created.queue_deadline;
-        if self.now >= deadline && self.state.created.parent.is_none() {
-            return end(ExecutionStatus::Expired, Reason::QueueExpired);
+        // A child is in no queue: it waits for the word that its creation is durable, and for no time.
+        if self.state.created.parent.is_none() {
+            let deadline = self.state.created.queue_deadline;
+            if self.now >= deadline {
+                return end(ExecutionStatus::Expired, Reason::QueueExpired);
+            }
+            self.wake_at(deadline);
         }
-        self.wake_at(deadline);
         self.idle()
     }
 

@@ -146,8 +146,9 @@ impl Drive {
     /// The event that an answer is, where it is news.
     pub(super) fn observed(&self, step: Option<usize>, holds: bool, detail: String) -> Option<Event> {
         let Some(index) = step else {
-            let verify =
-                self.state.verify.as_ref().filter(|_| self.state.status == ExecutionStatus::Verifying)?;
+            // Once it is decided how it ends, a late answer would only contradict what was decided by.
+            let is_asked = self.state.status == ExecutionStatus::Verifying && self.state.ending.is_none();
+            let verify = self.state.verify.as_ref().filter(|_| is_asked)?;
             let unchanged = verify.detail.is_some() && verify.holds_since.is_some() == holds;
             return (!unchanged).then_some(Event::VerifyObserved { holds, detail });
         };

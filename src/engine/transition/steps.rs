@@ -7,9 +7,20 @@ use crate::model::{Part, Reason, StepStatus, Timestamp, after};
 use crate::runbook::{Kind, OnResolved, UntilCondition};
 
 impl Look<'_> {
-    /// Whether all that the step at `index` comes after is over.
+    /// Whether all that the step at `index` comes after is over, however far before: a step between them can be
+    /// skipped by a person while an earlier one is in progress, or waits for another consent.
     pub(super) fn is_ready(&self, index: usize) -> bool {
-        self.step(index).after.iter().all(|before| self.seen(*before).is_over())
+        let mut left: Vec<usize> = self.step(index).after.clone();
+        let mut looked_at = vec![false; self.state.steps.len()];
+        while let Some(before) = left.pop() {
+            if !self.seen(before).is_over() {
+                return false;
+            }
+            if !std::mem::replace(&mut looked_at[before], true) {
+                left.extend(&self.step(before).after);
+            }
+        }
+        true
     }
 
     /// What comes next for the step at `index`, which is ready and not over; nothing while it must wait.

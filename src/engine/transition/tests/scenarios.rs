@@ -500,3 +500,45 @@ fn a_rollback_of_a_finished_execution_undoes_what_that_one_began() {
     second.undo("a", AttemptOutcome::Succeeded);
     second.check_end(ExecutionStatus::RolledBack, None, &["succeeded", "succeeded"]);
 }
+
+#[test]
+fn a_finally_step_may_ask_for_consent_after_a_rollback() {
+    let ask = "[[steps]]\nid = \"c\"\napprove = { message = \"Page the owner?\" }\nfinally = true\n";
+    let mut bench = bench(&format!("{}{}{ask}", with_undo("a", ""), command("b", "")));
+    bench.succeed("a");
+    bench.fail("b");
+    bench.undo("a", AttemptOutcome::Succeeded);
+    assert_eq!(bench.state.status, ExecutionStatus::RollingBack);
+    let hash = bench.state.steps[2].approval.as_ref().expect("it asks").hash.clone();
+    let (step, actor, reason) = (StepId::new("c").unwrap(), "me".into(), "yes".into());
+    bench.say(Event::Approved { step, actor, reason, hash });
+    bench.check_end(
+        ExecutionStatus::RolledBack,
+        Some(Reason::StepFailed),
+        &["succeeded", "failed", "succeeded"],
+    );
+}
+
+#[test]
+fn a_child_that_has_not_begun_waits_for_no_time() {
+    let mut bench = Bench::new(&format!("{HEAD}{}", command("a", "")));
+    let created = &mut bench.state.created;
+    created.queue_deadline = bench.now;
+    let (id, root) = (created.id.clone(), created.id.clone());
+    created.parent =
+        Some(crate::journal::Parent { id, index: 0, part: Part::MAIN, attempt: 1, depth: 1, root });
+    // A time that has passed would have it looked at again at once, and again.
+    assert_eq!(bench.settle(), Next::Idle { wake: None });
+}
+
+#[test]
+fn a_step_waits_for_what_comes_before_a_step_that_a_person_skipped() {
+    let mut bench = bench(&format!("{}{}{}", command("a", ""), command("b", ""), command("c", "")));
+    bench.say(pause());
+    let (step, actor) = (StepId::new("b").unwrap(), Some("me".into()));
+    bench.say(Event::StepSkipped { step, why: Skip::Person, actor, reason: None });
+    bench.say(resumed());
+    assert_eq!(bench.open(), ["a"]);
+    bench.succeed("a");
+    assert_eq!(bench.open(), ["c"]);
+}
