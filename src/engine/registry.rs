@@ -10,7 +10,7 @@ use crate::journal::AttemptResult;
 use crate::model::{ExecutionId, ExecutionStatus, Part, Reason, RunbookId, Timestamp};
 use crate::store::records::Parked;
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
@@ -180,7 +180,7 @@ pub(super) struct Registry {
     by_status: BTreeMap<ExecutionStatus, u64>,
     timers: BTreeSet<(Wake, Key)>,
     waiting_for_slot: VecDeque<Key>,
-    driven: HashSet<Key>,
+    driven: BTreeSet<Key>,
     /// Every runbook that had a live execution; there are not many.
     runbooks: Vec<RunbookId>,
 }
@@ -197,7 +197,7 @@ impl Registry {
             by_status: ExecutionStatus::live().map(|status| (status, 0)).collect(),
             timers: BTreeSet::new(),
             waiting_for_slot: VecDeque::new(),
-            driven: HashSet::new(),
+            driven: BTreeSet::new(),
             runbooks: Vec::new(),
         }
     }
