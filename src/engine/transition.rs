@@ -11,7 +11,7 @@ mod items;
 mod steps;
 mod work;
 
-pub use crash::resume;
+pub use crash::{doomed, resume};
 
 use super::view;
 use crate::journal::{Event, State, StepState, TriggerKind};

@@ -478,6 +478,31 @@ fn a_child_execution_outlives_a_crash() {
 }
 
 #[test]
+fn a_child_is_told_of_a_stop_again_after_a_crash() {
+    let text = |more| format!("[[steps]]\nid = \"c\"\nrunbook = {{ id = \"other\" }}\n{more}");
+    let child = ExecutionId::new("other_01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
+    let begun = |more| {
+        let mut bench = bench(&text(more));
+        bench.state.steps[0].open[0].child = Some(child.clone());
+        bench
+    };
+    let doomed = |bench: &Bench| doomed(&bench.runbook, &bench.state);
+    let mut proper = begun("");
+    assert!(doomed(&proper).is_empty());
+    proper.say(stop(false));
+    assert_eq!(doomed(&proper), [child.clone()]);
+    let mut late = begun("timeout = \"1h\"\n");
+    late.advance(600);
+    assert_eq!(doomed(&late), [child.clone()]);
+    // What tidies up goes on, until it is stopped too.
+    let mut tidy = begun("finally = true\n");
+    tidy.state.stop = proper.state.stop.clone();
+    assert!(doomed(&tidy).is_empty());
+    tidy.say(stop(false));
+    assert_eq!(doomed(&tidy), [child]);
+}
+
+#[test]
 fn a_rollback_of_a_finished_execution_undoes_what_that_one_began() {
     let text = format!("{HEAD}{}{}", with_undo("a", ""), with_undo("b", ""));
     let mut first = Bench::new(&text);
