@@ -567,3 +567,20 @@ fn a_step_waits_for_what_comes_before_a_step_that_a_person_skipped() {
     bench.succeed("a");
     assert_eq!(bench.open(), ["c"]);
 }
+
+#[test]
+fn what_waits_for_a_slot_holds_up_neither_timers_nor_people() {
+    let ask = "[[steps]]\nid = \"c\"\napprove = { message = \"May I?\", expires = \"1h\" }\nafter = []\n";
+    let mut bench = Bench::new(&format!("{HEAD}{}{ask}", command("a", "")));
+    let deadline = after(bench.now, Duration::from_secs(600));
+    bench.record(Event::Started { deadline }).unwrap();
+    assert!(matches!(next(&bench.runbook, &bench.state, bench.now), Next::Begin { index: 0, .. }));
+    assert_eq!(next_beside(&bench.runbook, &bench.state, bench.now), Next::Ask { index: 1 });
+    let (step, until) = (StepId::new("c").unwrap(), after(bench.now, Duration::from_secs(3600)));
+    let (plan, hash) = (String::new(), String::new());
+    bench.record(Event::ApprovalRequested { step, plan, hash, until }).unwrap();
+    // The time people take is not the runbook's: its own deadline is no reason to look again.
+    bench.now = after(bench.now, Duration::from_secs(700));
+    let idle = next_beside(&bench.runbook, &bench.state, bench.now);
+    assert_eq!(idle, Next::Idle { wake: Some(until) });
+}
