@@ -84,6 +84,7 @@ impl Drive {
         if !left_open.is_empty() && !self.record(left_open, Vec::new()).await {
             return;
         }
+        self.remind_children();
         loop {
             let inputs = self.shared.registry().take_inputs(&self.id);
             let mut replies = Vec::new();
@@ -115,6 +116,11 @@ impl Drive {
                     }
                 }
                 Input::Asked { ask, reply } => self.asked(&ask, reply, &mut events, replies),
+                Input::Reminded { parent } => {
+                    if let Some(ask) = self.reminded(&parent) {
+                        self.asked(&ask, None, &mut events, replies);
+                    }
+                }
                 Input::Ended { index, part, attempt, result } => {
                     events.extend(self.ended(index, part, attempt, *result));
                 }

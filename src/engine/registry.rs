@@ -31,6 +31,8 @@ pub(super) enum Input {
     Resolved,
     /// A person, or its parent, wants something of it.
     Asked { ask: Box<Ask>, reply: Option<Reply> },
+    /// Its parent was to end and cannot know whether it has heard of that.
+    Reminded { parent: ExecutionId },
     /// An attempt ended.
     Ended { index: usize, part: Part, attempt: u32, result: Box<AttemptResult> },
     /// The execution one of its steps started is over.
