@@ -193,9 +193,7 @@ impl Daemon {
     async fn build(config: &Config, options: &ServeOptions) -> Result<Self, Refusal> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Metrics::new(&BUILT, clock.now());
-        let dirs = Dirs::prepare(&config.store.path)
-            .map_err(|error| Refusal(format!("{}: {error}", config.store.path.display())))?;
-        let dirs = Arc::new(dirs);
+        let dirs = prepare_dirs(&config.store.path)?;
         let (store, checked) = open_store(&config.store.path, &metrics).await?;
         sweep(&dirs).await;
         let records = Records::new(Arc::clone(&store));
@@ -380,6 +378,11 @@ impl Daemon {
             }
         }
     }
+}
+
+fn prepare_dirs(path: &Path) -> Result<Arc<Dirs>, Refusal> {
+    let dirs = Dirs::prepare(path).map_err(|error| Refusal(format!("{}: {error}", path.display())))?;
+    Ok(Arc::new(dirs))
 }
 
 /// What does the steps, and what the engine sees of it.

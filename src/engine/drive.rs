@@ -95,6 +95,7 @@ impl Drive {
         if !left_open.is_empty() && !self.record(left_open, Vec::new()).await {
             return;
         }
+        self.remind_children();
         loop {
             let inputs = self.shared.registry().take_inputs(&self.id);
             if self.is_aborted() {
@@ -130,6 +131,11 @@ impl Drive {
                     }
                 }
                 Input::Asked { ask, reply } => self.asked(&ask, reply, &mut events, replies),
+                Input::Reminded { parent } => {
+                    if let Some(ask) = self.reminded(&parent) {
+                        self.asked(&ask, None, &mut events, replies);
+                    }
+                }
                 Input::Ended { index, part, attempt, result } => {
                     events.extend(self.ended(index, part, attempt, *result));
                 }

@@ -304,7 +304,7 @@ impl Engine {
     }
 
     /// Begins nothing more, lets attempts in progress end within `limit`, then ends them and records them as
-    /// interrupted. When it returns nothing runs.
+    /// interrupted. When it returns nothing runs; an undo alone is not cut off, and may if it takes 10 s more.
     pub async fn drain(&self, limit: Duration) {
         self.shared.registry().drain();
         if !*self.shared.begun.borrow() {

@@ -10,7 +10,7 @@ use crate::journal::AttemptResult;
 use crate::model::{ExecutionId, ExecutionStatus, GateReport, Part, Reason, RunbookId, Timestamp};
 use crate::store::records::Parked;
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
@@ -31,6 +31,8 @@ pub(super) enum Input {
     Resolved,
     /// A person, or its parent, wants something of it.
     Asked { ask: Box<Ask>, reply: Option<Reply> },
+    /// Its parent was to end and cannot know whether it has heard of that.
+    Reminded { parent: ExecutionId },
     /// An attempt ended.
     Ended { index: usize, part: Part, attempt: u32, result: Box<AttemptResult> },
     /// The execution one of its steps started is over.
@@ -186,7 +188,7 @@ pub(super) struct Registry {
     by_status: BTreeMap<ExecutionStatus, u64>,
     timers: BTreeSet<(Wake, Key)>,
     waiting_for_slot: VecDeque<Key>,
-    driven: HashSet<Key>,
+    driven: BTreeSet<Key>,
     /// Every runbook that had a live execution; there are not many.
     runbooks: Vec<RunbookId>,
 }
@@ -205,7 +207,7 @@ impl Registry {
             by_status: ExecutionStatus::live().map(|status| (status, 0)).collect(),
             timers: BTreeSet::new(),
             waiting_for_slot: VecDeque::new(),
-            driven: HashSet::new(),
+            driven: BTreeSet::new(),
             runbooks: Vec::new(),
         }
     }
@@ -601,4 +603,46 @@ pub(super) struct Granted {
     pub(super) left_queue: usize,
     /// Who needs a driver now.
     pub(super) drive: Vec<ExecutionId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parked(number: u128, wake: Option<Timestamp>) -> Parked {
+        let id = ExecutionId::numbered(&RunbookId::new("r_1").unwrap(), number);
+        let (status, created_at) = (ExecutionStatus::Running, Timestamp::UNIX_EPOCH);
+        Parked { id, status, created_at, lock: Some(format!("t{number}")), wake, root: None }
+    }
+
+    #[test]
+    fn a_parked_execution_is_small_and_parked_again_it_is_as_small() {
+        assert!(size_of::<(Key, Live)>() <= 56, "{}", size_of::<(Key, Live)>());
+        let (mut registry, one) = (Registry::new(1), parked(7, None));
+        assert!(registry.take_in(&one) && !registry.take_in(&one));
+        assert_eq!(registry.send(&one.id, Input::Tick), Sent::Drive);
+        assert_eq!(registry.send(&one.id, Input::Tick), Sent::Told);
+        assert!(registry.take_slot(&one.id));
+        assert_eq!(registry.driven(), std::slice::from_ref(&one.id));
+        assert!(!registry.park(&one.id, None), "something has arrived");
+        assert_eq!(registry.take_inputs(&one.id).len(), 2);
+        assert!(registry.park(&one.id, None));
+        assert!(registry.driven().is_empty() && registry.live[&Key(0, 7)].busy.is_none());
+        registry.finish(&one.id);
+        assert!(registry.live.is_empty() && registry.locks.is_empty() && registry.running == 0);
+    }
+
+    #[test]
+    fn timers_come_due_in_order_and_far_ones_are_kept() {
+        let mut registry = Registry::new(1);
+        let second = |second| Some(Timestamp::from_second(second).unwrap());
+        for (number, wake) in [(1, second(30)), (2, second(10)), (3, Some(Timestamp::MAX)), (4, None)] {
+            registry.take_in(&parked(number, wake));
+        }
+        assert_eq!(registry.next_timer(), second(10));
+        let due = registry.due(Timestamp::from_second(30).unwrap());
+        assert_eq!(due, [parked(2, None).id, parked(1, None).id]);
+        assert!(registry.next_timer().is_some_and(|at| at > Timestamp::from_second(9_000_000_000).unwrap()));
+        assert_eq!(registry.timer_of(&parked(1, None).id), None);
+    }
 }

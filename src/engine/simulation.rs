@@ -43,14 +43,14 @@ fn story(stage: &Stage) -> String {
     for run in stage.ledger.lock().unwrap().iter() {
         out += &format!("{run:?}\n");
     }
-    let memory = stage.memory.lock().unwrap();
-    for id in memory.accepted.values() {
+    for header in check::headers(stage).unwrap() {
+        let id = &header.id;
         let entries = futures_util::FutureExt::now_or_never(stage.records().journal(id, 0, usize::MAX));
         for entry in entries.unwrap().unwrap() {
             out += &format!("{id} {} {} {:?}\n", entry.seq, time::moment_of(entry.at), entry.event);
         }
     }
-    out += &format!("{memory:?}\n");
+    out += &format!("{:?}\n", stage.memory.lock().unwrap());
     out
 }
 

@@ -97,15 +97,15 @@ struct Bench {
 const RUNBOOK: &str =
     "mode = \"auto\"\ntarget = \"{{ labels.t }}\"\n[[steps]]\nid = \"s\"\ncommand = { program = \"true\" }\n";
 
-fn engine(
+fn parts(
     records: Records,
     stage: &Arc<Stage>,
     clock: &Arc<dyn Clock>,
     wake: &Arc<Notify>,
     queue: &Arc<QueueCount>,
     max_running: usize,
-) -> Engine {
-    Engine::new(Parts {
+) -> Parts {
+    Parts {
         records,
         world: Arc::new(Arc::clone(stage)),
         clock: Arc::clone(clock),
@@ -122,7 +122,7 @@ fn engine(
             guard: Settings::off(),
             freezes: Vec::new(),
         },
-    })
+    }
 }
 
 impl Bench {
@@ -138,7 +138,7 @@ impl Bench {
         records.version_of(&id, "h", "r.toml", text, clock.now()).await.unwrap();
         let stage = Arc::new(Stage { may_end, ..Stage::default() });
         let (wake, queue) = (Arc::new(Notify::new()), Arc::new(QueueCount::default()));
-        let engine = engine(records, &stage, &clock, &wake, &queue, max_running);
+        let engine = Engine::new(parts(records, &stage, &clock, &wake, &queue, max_running));
         tokio::spawn(engine.clone().schedule(None));
         Self { engine, store, stage, clock, wake, queue, created: 0 }
     }
@@ -148,9 +148,22 @@ impl Bench {
         self.engine.drain(Duration::ZERO).await;
         self.queue = Arc::new(QueueCount::default());
         let records = Records::new(Arc::clone(&self.store) as Arc<dyn Store>);
-        self.engine = engine(records, &self.stage, &self.clock, &self.wake, &self.queue, 1);
+        self.engine = Engine::new(parts(records, &self.stage, &self.clock, &self.wake, &self.queue, 1));
         let (cursor, _) = self.engine.recover().await.unwrap();
         tokio::spawn(self.engine.clone().schedule(cursor));
+    }
+
+    /// The engine of the next life of the daemon, which has not looked at the store yet.
+    fn next_life(&self, stage: &Arc<Stage>) -> Engine {
+        let (wake, queue) = (Arc::new(Notify::new()), Arc::new(QueueCount::default()));
+        Engine::new(parts(
+            Records::new(Arc::clone(&self.store) as Arc<dyn Store>),
+            stage,
+            &self.clock,
+            &wake,
+            &queue,
+            4,
+        ))
     }
 
     async fn add(&mut self, target: &str, queue_deadline: Duration) -> ExecutionId {
@@ -334,4 +347,49 @@ async fn what_an_execution_waits_on_is_asked_again_at_once_after_a_restart() {
     may_answer.add_permits(2);
     bench.until(&id, ExecutionStatus::Succeeded).await;
     assert_eq!(bench.stage.order.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_crash_left_open_is_dealt_with_only_once_the_scheduler_begins() {
+    let may_end = Arc::new(Semaphore::new(0));
+    let mut bench = Bench::new(1, Some(may_end)).await;
+    let (open, queued) = (bench.add("a", LONG).await, bench.add("b", LONG).await);
+    bench.until(&open, ExecutionStatus::Running).await;
+    let next = bench.next_life(&Arc::new(Stage::default()));
+    let (cursor, live) = next.recover().await.unwrap();
+    assert_eq!(live, 2);
+    let counts = next.counts().by_status;
+    assert_eq!((counts[&ExecutionStatus::Running], counts[&ExecutionStatus::Queued]), (1, 1));
+    // Not a person's word either.
+    let early = {
+        let (next, queued) = (next.clone(), queued.clone());
+        tokio::spawn(async move { next.stop(&queued, verb::Actor::default(), "no").await })
+    };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(next.status(&open).await.unwrap(), ExecutionStatus::Running);
+    assert_eq!(next.status(&queued).await.unwrap(), ExecutionStatus::Queued);
+    tokio::spawn(next.clone().schedule(cursor));
+    bench.until(&open, ExecutionStatus::Failed).await;
+    early.await.unwrap().unwrap();
+    bench.until(&queued, ExecutionStatus::Stopped).await;
+}
+
+#[tokio::test]
+async fn live_records_of_an_earlier_program_are_taken_in_by_their_headers() {
+    let mut bench = Bench::new(0, None).await;
+    let ids = [bench.add("a", LONG).await, bench.add("b", LONG).await];
+    let records = Records::new(Arc::clone(&bench.store) as Arc<dyn Store>);
+    let parked = records.parked(None, 10).await.unwrap();
+    assert_eq!(
+        parked.iter().map(|parked| parked.lock.as_deref()).collect::<Vec<_>>(),
+        [Some("a"), Some("b")]
+    );
+    assert!(parked.iter().all(|parked| parked.wake.is_some() && parked.status == ExecutionStatus::Queued));
+    transact(&*bench.store, move |txn| {
+        ids.iter().for_each(|id| txn.put(crate::store::records::key::live(id.ulid()), Vec::new()));
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(records.parked(None, 10).await.unwrap(), parked);
 }

@@ -95,10 +95,7 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     let ruling = admit::decide(&case);
     let open = case.open_episode();
     let late = before.as_ref().is_some_and(|before| is_late(alert, before));
-    let started = match (ruling.verdict, &plan) {
-        (Verdict::Execute | Verdict::Approve, Some(Ok(created))) => Some(created.clone()),
-        _ => None,
-    };
+    let started = to_start(&ruling, plan.as_ref());
     let had = before.as_ref().and_then(|episode| episode.execution.clone()).filter(|_| !late);
     let execution = match (&started, ruling.reason) {
         (Some(created), _) => Some(created.id.clone()),
@@ -136,6 +133,14 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     txn.put(key, to_bytes(&after)?);
     start(txn, ground, &route, started, &standing.settings)?;
     Ok(Announcement::of(&fresh, Some(alert)))
+}
+
+/// The execution that the ruling lets begin.
+fn to_start(ruling: &Ruling, plan: Option<&Result<Created, Denial>>) -> Option<Created> {
+    match (ruling.verdict, plan) {
+        (Verdict::Execute | Verdict::Approve, Some(Ok(created))) => Some(created.clone()),
+        _ => None,
+    }
 }
 
 /// Makes the execution, if there is one to make, and counts it.

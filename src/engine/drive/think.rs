@@ -54,7 +54,8 @@ impl Drive {
                 }
                 continue;
             }
-            let event = match transition::next(&self.runbook, &state, now) {
+            let next = if round.in_line { transition::next_beside } else { transition::next };
+            let event = match next(&self.runbook, &state, now) {
                 Next::Done => return Some((round, state)),
                 // Only now: what resolved, expired or stopped it while it was queued has been heard.
                 Next::Idle { wake } if self.may_leave(&state, now) => match self.unasked(&state) {
@@ -74,9 +75,8 @@ impl Drive {
                 Next::Retry { index, part, attempt, at } => self.retry(&state, index, part, attempt, at, now),
                 Next::Begin { index, part, attempt } => match self.begin(&state, index, part, attempt, now) {
                     Begin::Later => {
-                        round.wake = state.deadline.filter(|_| state.ending.is_none());
                         round.in_line = true;
-                        return Some((round, state));
+                        continue;
                     }
                     Begin::Event(event) => event,
                     Begin::Child(event, child) => {

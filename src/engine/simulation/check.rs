@@ -6,6 +6,7 @@
 //! Must never: ask the engine.
 
 mod attempts;
+mod breakers;
 mod family;
 mod people;
 mod timers;
@@ -82,8 +83,8 @@ pub(super) fn check(stage: &Stage) -> Findings {
             return Findings { wrong, seen: BTreeSet::new() };
         }
     };
-    let delays = Delays(stage.hindrances());
     for case in &cases {
+        let delays = Delays::of(case, stage);
         let mut say = |what: Vec<String>| {
             wrong.extend(what.into_iter().map(|what| format!("{}: {what}", case.id)));
         };
@@ -93,12 +94,13 @@ pub(super) fn check(stage: &Stage) -> Findings {
         say(attempts::check(case, stage));
         say(timers::check(case, &delays));
         say(people::check(case, stage, &delays));
-        say(family::check(case, &cases, stage, &delays));
+        say(family::check(case, &cases, &delays));
     }
     wrong.extend(nothing_accepted_is_lost(stage, &cases));
     wrong.extend(one_lock_has_one_holder(&cases));
     wrong.extend(no_more_run_than_may(stage, &cases));
     wrong.extend(nothing_starts_on_a_quarantined_target(&cases));
+    wrong.extend(breakers::nothing_starts_behind_an_open_one(&cases));
     let mut seen: BTreeSet<&'static str> =
         stage.memory.lock().unwrap().said.iter().map(|said| said.verb.as_str()).collect();
     for case in &cases {
@@ -108,12 +110,18 @@ pub(super) fn check(stage: &Stage) -> Findings {
     Findings { wrong, seen }
 }
 
-fn cases<'c>(stage: &'c Stage, ledger: &'c [Run]) -> Result<Vec<Case<'c>>, String> {
-    let records = stage.records();
+/// Every execution there is, by the time of its acceptance.
+pub(super) fn headers(stage: &Stage) -> Result<Vec<Header>, String> {
     let all = Scan { prefix: b"x/".to_vec(), after: None, reverse: false, limit: usize::MAX };
-    let headers = records.store().scan(all).now_or_never().unwrap().map_err(|error| error.to_string())?;
-    let headers = headers.iter().map(|(_, stored)| serde_json::from_slice(stored));
-    headers.map(|header| case(stage, ledger, header.map_err(|error| error.to_string())?)).collect()
+    let stored = stage.records().store().scan(all).now_or_never().unwrap();
+    let stored = stored.map_err(|error| error.to_string())?;
+    let header =
+        |(_, bytes): &(Vec<u8>, Vec<u8>)| serde_json::from_slice(bytes).map_err(|error| error.to_string());
+    stored.iter().map(header).collect()
+}
+
+fn cases<'c>(stage: &'c Stage, ledger: &'c [Run]) -> Result<Vec<Case<'c>>, String> {
+    headers(stage)?.into_iter().map(|header| case(stage, ledger, header)).collect()
 }
 
 fn case<'c>(stage: &'c Stage, ledger: &'c [Run], header: Header) -> Result<Case<'c>, String> {
@@ -183,6 +191,22 @@ fn the_outcome_fits_the_steps(case: &Case<'_>) -> Vec<String> {
 struct Delays(Vec<(Moment, Moment)>);
 
 impl Delays {
+    /// Nobody is there, or the execution is held.
+    fn of(case: &Case<'_>, stage: &Stage) -> Self {
+        let mut spans = stage.hindrances();
+        let mut held = None;
+        for Entry { at, event, .. } in &case.journal {
+            match event {
+                Event::Paused { .. } => held = Some(moment_of(*at)),
+                Event::Resumed { .. } | Event::Ending { .. } | Event::Finished { .. } => {
+                    spans.extend(held.take().map(|from| (from, moment_of(*at))));
+                }
+                _ => {}
+            }
+        }
+        Self(spans)
+    }
+
     /// Whether what was due at `due` is too late at `at`: a lost wake-up costs a few seconds, never more.
     fn too_late(&self, at: Moment, due: Moment) -> bool {
         let within = |(from, to): &(Moment, Moment)| (*to).min(at).saturating_sub((*from).max(due));

@@ -8,12 +8,12 @@ use super::people::Said;
 use super::plan::{Deed, End, Intention, Plan};
 use super::random::Random;
 use super::time::{Moment, WorldClock};
-use super::world::{Ledger, Scene};
+use super::world::{Ledger, Run, Scene};
 use crate::admit::{self, Request};
 use crate::engine::{Engine, Limits, Parts, Runbooks};
 use crate::guard::Profiles;
 use crate::journal::{Created, Trigger, TriggerKind};
-use crate::model::{Clock, ExecutionId, Labels, RunbookId, Timestamp};
+use crate::model::{Clock, ExecutionId, Labels, Role, RunbookId, Timestamp};
 use crate::runbook::Pinned;
 use crate::store::records::{Header, QueueCount, Records, Signal, create, key, read, to_bytes, transact};
 use crate::store::{Ids, MemoryStore, Store};
@@ -167,9 +167,10 @@ impl Stage {
         });
     }
 
-    /// When a drain is over nothing runs, unless a full disk did not let go of it.
+    /// When a drain is over nothing runs, unless a full disk did not let go of it, but undos: nobody cuts those off.
     fn look_for_leftovers(&self, end: Option<End>) {
-        let open = self.ledger.lock().unwrap().iter().filter(|run| run.ended.is_none()).count();
+        let runs = |run: &&Run| run.ended.is_none() && run.act.part.role != Role::Undo;
+        let open = self.ledger.lock().unwrap().iter().filter(runs).count();
         if matches!(end, Some(End::Drain(..))) && self.plan.full.is_empty() && open > 0 {
             self.memory.lock().unwrap().trouble.push(format!("{open} attempts run on after a drain"));
         }

@@ -95,13 +95,13 @@ impl Look<'_> {
     /// What work that is not over asks for.
     pub(super) fn carry_on(&self, index: usize, work: Work) -> Option<Next> {
         match work {
-            Work::Begin(part, attempt) => Some(Next::Begin { index, part, attempt }),
+            Work::Begin(part, attempt) if self.may_begin => Some(Next::Begin { index, part, attempt }),
             Work::Retry(part, attempt, at) => Some(Next::Retry { index, part, attempt, at }),
             Work::Later(at) => {
                 self.wake_at(at);
                 None
             }
-            Work::Busy | Work::Over(..) => None,
+            Work::Begin(..) | Work::Busy | Work::Over(..) => None,
         }
     }
 

@@ -99,3 +99,87 @@ pub(super) fn begin(dir: &Path, shared: &Arc<Shared>) -> std::io::Result<(JoinHa
     };
     Ok((thread::Builder::new().name("store-check".to_owned()).spawn(check)?, ended))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::open::open;
+    use super::super::{CommitError, OpenError, SledOptions, SledStore, Store};
+    use crate::store::contract::{long, put, work};
+    use crate::store::frame::record_key;
+    use crate::store::overlay::Writes;
+
+    const KEYS: usize = 2000;
+
+    fn later() -> SledOptions {
+        SledOptions { check_later: true, ..SledOptions::default() }
+    }
+
+    async fn filled() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path(), SledOptions::default()).unwrap();
+        let fill = work(|txn| {
+            for n in 0..KEYS {
+                txn.put(format!("k{n:05}").into_bytes(), long(if n % 50 == 0 { 9000 } else { 100 }, n));
+            }
+            Ok(())
+        });
+        store.commit(fill).await.unwrap();
+        store.shut().await;
+        dir
+    }
+
+    /// Some twenty keys set, changed or removed, spread over all.
+    fn changes(round: usize, seed: usize) -> Writes {
+        let key = |n: usize| format!("k{:05}", (n * 7919 + round * 104_729 + seed) % (2 * KEYS)).into_bytes();
+        let value = |n: usize| {
+            (!n.is_multiple_of(3)).then(|| long(if n.is_multiple_of(5) { 9000 } else { 200 }, round + n))
+        };
+        (0..20).map(|n| (key(n), value(n))).collect()
+    }
+
+    #[tokio::test]
+    async fn what_changes_while_everything_is_read_is_counted_once() {
+        let dir = filled().await;
+        for seed in 0..3 {
+            let opened = open(dir.path(), &later()).unwrap();
+            let mut rounds = 0;
+            while !opened.table.check_some().unwrap() {
+                opened.table.apply(&changes(rounds, seed)).unwrap();
+                rounds += 1;
+            }
+            assert!(rounds > 5, "only {rounds} portions: too few to say anything");
+            opened.table.flush().unwrap();
+        }
+        open(dir.path(), &SledOptions::default()).map(drop).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lost_record_fails_a_store_that_is_in_use_and_is_refused_at_the_next_opening() {
+        let dir = filled().await;
+        let opened = open(dir.path(), &later()).unwrap();
+        opened.table.tree().remove(record_key(b"k01234")).unwrap();
+        opened.table.flush().unwrap();
+        drop(opened);
+        let store = SledStore::open(dir.path(), later()).unwrap();
+        let why = store.checked().await.unwrap_err();
+        assert!(why.contains("is damaged") && why.contains("restore a backup"), "{why}");
+        assert!(store.health().failed);
+        assert!(matches!(store.commit(put("k", "v")).await, Err(CommitError::Failed(_))));
+        drop(store);
+        let refused = SledStore::open(dir.path(), SledOptions::default());
+        assert!(matches!(refused, Err(OpenError::Damaged { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_whole_store_is_found_whole_while_it_is_written_to() {
+        let dir = filled().await;
+        let store = SledStore::open(dir.path(), later()).unwrap();
+        let checked = store.checked();
+        for n in 0..50 {
+            store.commit(put(format!("k{:05}", n * 41), "new")).await.unwrap();
+        }
+        checked.await.unwrap();
+        store.checked().await.unwrap();
+        assert!(!store.health().failed);
+    }
+}

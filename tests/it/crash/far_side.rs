@@ -2,8 +2,10 @@
 //!
 //! `/<execution>/<step>` writes into the ledger and is answered 200 after 40 ms, `/quiet` at once. The query `never`
 //! has the value 0, every other 1. Silences are kept as Alertmanager does: each POST makes one. May import: the
-//! standard library, `serde_json`. Must never: forget a request.
+//! standard library, `serde_json`, the library's clock. Must never: forget a request.
 
+use runbookd::app::SystemClock;
+use runbookd::model::Clock as _;
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Answers until it is dropped.
 pub(super) struct FarSide {
@@ -165,7 +167,7 @@ impl Inner {
 
 fn query(form: &str) -> Value {
     let value = if form.contains("query=never") { "0" } else { "1" };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let now = SystemClock.now().as_millisecond() as f64 / 1000.0;
     json!({
         "status": "success",
         "data": { "resultType": "vector", "result": [{ "metric": { "job": "x" }, "value": [now, value] }] },

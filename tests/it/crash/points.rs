@@ -165,7 +165,7 @@ impl<'s> Round<'s> {
 }
 
 /// Plays all of them, some at once; gives what each came to.
-fn play_all<'s>(rounds: Vec<(&'s Story, Point)>) -> Vec<(&'s Story, Point, Outcome)> {
+fn play_all(rounds: Vec<(&Story, Point)>) -> Vec<(&Story, Point, Outcome)> {
     let (rounds, outcomes) = (Mutex::new(rounds), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..ABREAST {

@@ -15,6 +15,7 @@ use crate::support::lives::{Lives, Random, seed};
 use crate::support::process::eventually;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,21 +50,7 @@ fn kills_at_random_lose_nothing_and_repeat_nothing() {
                 scope.spawn(move || send_until(over, &address, people, sender, &mut random))
             })
             .collect();
-        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for kill in 0..rounds {
-                lives.begin(lives.command());
-                if kill % 4 == 0 {
-                    // While it starts, recovers, or has just done so.
-                    thread::sleep(Duration::from_millis(random.below(250)));
-                } else {
-                    lives.wait_ready();
-                    thread::sleep(Duration::from_millis(random.below(400)));
-                }
-                lives.kill();
-            }
-            lives.begin(lives.command());
-            lives.wait_ready();
-        }));
+        let killed = catch_unwind(AssertUnwindSafe(|| kill_again_and_again(&mut lives, rounds, &mut random)));
         over.store(true, Ordering::SeqCst);
         let sent = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
         if let Err(panic) = killed {
@@ -71,14 +58,7 @@ fn kills_at_random_lose_nothing_and_repeat_nothing() {
         }
         sent
     });
-    eventually("the end of every execution", SETTLE, || {
-        let open: Vec<Value> = lives.executions().into_iter().filter(|it| !is_final(it)).collect();
-        for execution in &open {
-            let story = Story::of(execution["runbook"].as_str().unwrap());
-            nudge(lives.address(), &people, story, execution["id"].as_str().unwrap());
-        }
-        open.is_empty().then_some(())
-    });
+    settle(&lives, &people);
     let verdict = Verdict::look(&lives, &far, &people);
     check_accepted(&verdict, &sent);
     let counts = verdict.judge();
@@ -90,6 +70,35 @@ fn kills_at_random_lose_nothing_and_repeat_nothing() {
     );
     assert!(sent.len() > rounds, "only {} alerts: this proves little", sent.len());
     assert!(counts.interrupted * 20 > rounds && counts.unknown > 0, "hardly a step was cut: {counts:?}");
+}
+
+/// So many lives, each ended by a kill, and one that lasts.
+fn kill_again_and_again(lives: &mut Lives, rounds: usize, random: &mut Random) {
+    for kill in 0..rounds {
+        lives.begin(lives.command());
+        if kill % 4 == 0 {
+            // While it starts, recovers, or has just done so.
+            thread::sleep(Duration::from_millis(random.below(250)));
+        } else {
+            lives.wait_ready();
+            thread::sleep(Duration::from_millis(random.below(400)));
+        }
+        lives.kill();
+    }
+    lives.begin(lives.command());
+    lives.wait_ready();
+}
+
+/// Waits until all is over.
+fn settle(lives: &Lives, people: &People) {
+    eventually("the end of every execution", SETTLE, || {
+        let open: Vec<Value> = lives.executions().into_iter().filter(|it| !is_final(it)).collect();
+        for execution in &open {
+            let story = Story::of(execution["runbook"].as_str().unwrap());
+            nudge(lives.address(), people, story, execution["id"].as_str().unwrap());
+        }
+        open.is_empty().then_some(())
+    });
 }
 
 /// An alert that was acknowledged.

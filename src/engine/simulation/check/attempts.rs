@@ -5,7 +5,7 @@
 use super::Case;
 use crate::engine::simulation::facts::{Act, child_of, effect_of, end, intent, may_follow_a_stop, policy_of};
 use crate::engine::simulation::life::Stage;
-use crate::journal::{Event, State};
+use crate::journal::{Entry, Event, State};
 use crate::model::{AttemptOutcome, Effect, Part, Role, StepId, StepStatus};
 use crate::runbook::OnResolved;
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,11 +99,17 @@ fn nothing_begins_that_must_not(case: &Case<'_>) -> Vec<String> {
         }
         words.hear(case, &entry.event);
     }
-    // And in the world, by what was durable when it began.
+    // And in the world, by what was durable when it began. That another step failed in the very commit of the intent,
+    // and ended or held it, is no reason not to begin: the two go side by side.
     for run in &case.runs {
+        let durable = || case.journal.iter().take_while(|entry| entry.seq <= run.durable);
+        let intents = durable().filter(|entry| intent(&entry.event).as_ref() == Some(&run.act));
+        let intended = intents.last().map_or(0, |entry| entry.seq);
         let mut words = Words::default();
-        let durable = case.journal.iter().take_while(|entry| entry.seq <= run.durable);
-        durable.for_each(|entry| words.hear(case, &entry.event));
+        let by_failure =
+            |event: &Event| matches!(event, Event::Ending { .. } | Event::Paused { actor: None, .. });
+        let is_beside = |entry: &&Entry| entry.seq > intended && by_failure(&entry.event);
+        durable().filter(|entry| !is_beside(entry)).for_each(|entry| words.hear(case, &entry.event));
         wrong.extend(
             words.forbid(case, &run.act).map(|why| format!("{} began at {} {why}", run.act, run.began)),
         );

@@ -5,16 +5,16 @@
 use super::attempts::children;
 use super::{Case, Delays};
 use crate::engine::simulation::facts::{intent, may_follow_a_stop};
-use crate::engine::simulation::life::Stage;
+use crate::engine::simulation::time::moment_of;
 use crate::journal::{Event, State, TriggerKind};
 use crate::model::{AttemptOutcome, ExecutionStatus, Part, Role, StepStatus};
-use crate::runbook::OnFailure;
+use crate::runbook::{OnFailure, OnResolved};
 use std::collections::BTreeMap;
 
 /// What is wrong between `case` and its kin.
-pub(super) fn check(case: &Case<'_>, cases: &[Case<'_>], stage: &Stage, delays: &Delays) -> Vec<String> {
+pub(super) fn check(case: &Case<'_>, cases: &[Case<'_>], delays: &Delays) -> Vec<String> {
     let mut wrong = a_child_belongs_to_one_attempt(case, cases);
-    wrong.extend(a_child_ends_with_its_parent(case, cases, stage, delays));
+    wrong.extend(a_child_ends_with_its_parent(case, cases, delays));
     wrong.extend(a_rollback_goes_backwards(case));
     wrong.extend(a_rollback_is_decided_and_complete(case));
     wrong.extend(nothing_is_taken_back_twice(case, cases));
@@ -64,32 +64,34 @@ fn a_child_belongs_to_one_attempt(case: &Case<'_>, cases: &[Case<'_>]) -> Vec<St
     wrong
 }
 
-/// A stop reaches those below, also when the daemon went away in between; but for what tidies up at the end.
-fn a_child_ends_with_its_parent(
-    case: &Case<'_>,
-    cases: &[Case<'_>],
-    stage: &Stage,
-    delays: &Delays,
-) -> Vec<String> {
+/// What ends a parent at once ends those below, also when the daemon went away in between; but for what tidies up at
+/// its end.
+fn a_child_ends_with_its_parent(case: &Case<'_>, cases: &[Case<'_>], delays: &Delays) -> Vec<String> {
     let mut wrong = Vec::new();
-    let memory = stage.memory.lock().unwrap();
     let mut above = case.state.created.parent.as_ref();
     while let Some(parent) = above {
         let Some(kin) = cases.iter().find(|other| other.id == parent.id) else { break };
         if kin.runbook.steps[parent.index].is_finally {
             break;
         }
-        for said in memory.said.iter().filter(|said| said.to == parent.id && said.is_stop()) {
+        let ends = matches!(kin.runbook.on_resolved, OnResolved::Stop | OnResolved::Rollback);
+        kin.walk(|before, entry| {
+            let is_end = match &entry.event {
+                Event::StopRequested { .. } | Event::DeadlinePassed => true,
+                Event::AlertResolved => ends && before.ending.is_none(),
+                _ => false,
+            };
+            let since = moment_of(entry.at);
             let late = case.runs.iter().filter(|run| {
-                delays.too_late(run.began, said.at) && !may_follow_a_stop(case.step(&run.act.step), &run.act)
+                is_end
+                    && delays.too_late(run.began, since)
+                    && !may_follow_a_stop(case.step(&run.act.step), &run.act)
             });
             wrong.extend(late.map(|run| {
-                format!(
-                    "{} began at {}, the stop of {} was acknowledged at {}",
-                    run.act, run.began, parent.id, said.at
-                )
+                let what = entry.event.kind();
+                format!("{} began at {}, {} has {what} at {since}", run.act, run.began, parent.id)
             }));
-        }
+        });
         above = kin.state.created.parent.as_ref();
     }
     wrong
@@ -184,6 +186,8 @@ fn a_rollback_is_decided_and_complete(case: &Case<'_>) -> Vec<String> {
 /// Whether the end that is being decided asks for a rollback; nothing where other reasons than these decide.
 fn wants_rollback(case: &Case<'_>, before: &State, event: &Event) -> Option<bool> {
     let (Event::Ending { status, .. } | Event::Finished { status, .. }) = event else { return None };
+    // Where nothing has begun nothing is decided.
+    before.started_at?;
     if let Some(stop) = &before.stop {
         return Some(stop.rollback);
     }
@@ -191,7 +195,7 @@ fn wants_rollback(case: &Case<'_>, before: &State, event: &Event) -> Option<bool
         ExecutionStatus::NotVerified => Some(true),
         ExecutionStatus::Failed if before.deadline_passed => Some(true),
         ExecutionStatus::Failed | ExecutionStatus::Rejected | ExecutionStatus::Expired
-            if before.started_at.is_some() && before.resolved_at.is_none() =>
+            if before.resolved_at.is_none() =>
         {
             let failed = case.runbook.steps.iter().zip(&before.steps).find(|(step, seen)| {
                 seen.has_failed() && !step.is_finally && step.on_failure != OnFailure::Continue

@@ -478,6 +478,31 @@ fn a_child_execution_outlives_a_crash() {
 }
 
 #[test]
+fn a_child_is_told_of_a_stop_again_after_a_crash() {
+    let text = |more| format!("[[steps]]\nid = \"c\"\nrunbook = {{ id = \"other\" }}\n{more}");
+    let child = ExecutionId::new("other_01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
+    let begun = |more| {
+        let mut bench = bench(&text(more));
+        bench.state.steps[0].open[0].child = Some(child.clone());
+        bench
+    };
+    let doomed = |bench: &Bench| doomed(&bench.runbook, &bench.state);
+    let mut proper = begun("");
+    assert!(doomed(&proper).is_empty());
+    proper.say(stop(false));
+    assert_eq!(doomed(&proper), [child.clone()]);
+    let mut late = begun("timeout = \"1h\"\n");
+    late.advance(600);
+    assert_eq!(doomed(&late), [child.clone()]);
+    // What tidies up goes on, until it is stopped too.
+    let mut tidy = begun("finally = true\n");
+    tidy.state.stop = proper.state.stop.clone();
+    assert!(doomed(&tidy).is_empty());
+    tidy.say(stop(false));
+    assert_eq!(doomed(&tidy), [child]);
+}
+
+#[test]
 fn a_rollback_of_a_finished_execution_undoes_what_that_one_began() {
     let text = format!("{HEAD}{}{}", with_undo("a", ""), with_undo("b", ""));
     let mut first = Bench::new(&text);
@@ -541,4 +566,21 @@ fn a_step_waits_for_what_comes_before_a_step_that_a_person_skipped() {
     assert_eq!(bench.open(), ["a"]);
     bench.succeed("a");
     assert_eq!(bench.open(), ["c"]);
+}
+
+#[test]
+fn what_waits_for_a_slot_holds_up_neither_timers_nor_people() {
+    let ask = "[[steps]]\nid = \"c\"\napprove = { message = \"May I?\", expires = \"1h\" }\nafter = []\n";
+    let mut bench = Bench::new(&format!("{HEAD}{}{ask}", command("a", "")));
+    let deadline = after(bench.now, Duration::from_secs(600));
+    bench.record(Event::Started { deadline }).unwrap();
+    assert!(matches!(next(&bench.runbook, &bench.state, bench.now), Next::Begin { index: 0, .. }));
+    assert_eq!(next_beside(&bench.runbook, &bench.state, bench.now), Next::Ask { index: 1 });
+    let (step, until) = (StepId::new("c").unwrap(), after(bench.now, Duration::from_secs(3600)));
+    let (plan, hash) = (String::new(), String::new());
+    bench.record(Event::ApprovalRequested { step, plan, hash, until }).unwrap();
+    // The time people take is not the runbook's: its own deadline is no reason to look again.
+    bench.now = after(bench.now, Duration::from_secs(700));
+    let idle = next_beside(&bench.runbook, &bench.state, bench.now);
+    assert_eq!(idle, Next::Idle { wake: Some(until) });
 }
