@@ -5,7 +5,7 @@
 
 mod guard;
 
-pub(super) use guard::{AuditFilter, AuditVerb, Breaker, BreakersVerb, QuarantineVerb};
+pub(super) use guard::{AuditFilter, AuditVerb, Breaker, BreakersVerb, EscalationsVerb, QuarantineVerb};
 
 use super::options::{CheckOptions, ExecuteOptions, ServeOptions, Settings};
 use crate::model::{DecisionId, ExecutionId, RunbookId, StepId};
@@ -91,6 +91,13 @@ pub(super) enum Verb {
         server: Server,
         #[command(subcommand)]
         verb: QuarantineVerb,
+    },
+    /// Show and take what people were told of
+    Escalations {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        verb: EscalationsVerb,
     },
     /// Show who changed what, and check that the record of it is whole
     Audit {

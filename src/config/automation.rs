@@ -3,7 +3,7 @@
 //! May import: `document`. Must never: decide about an alert.
 
 use super::source::{Section, Sources};
-use crate::document::{Severity, Table, Value};
+use crate::document::{Place, Severity, Table, Value};
 use std::time::Duration;
 
 /// `[automation]` after checking.
@@ -19,6 +19,8 @@ pub struct Automation {
     pub mapping_order: Vec<MappingSource>,
     /// How long an episode lives without a delivery, 1 minute to 90 days.
     pub episode_ttl: Duration,
+    /// Who is told what automation does not settle, by notifiers and policies, unless the runbook says; empty: nobody.
+    pub escalate_to: Vec<String>,
 }
 
 /// Who may select the runbook of an alert.
@@ -50,17 +52,23 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Automation {
-    pub(super) fn read<'d>(sources: &Sources<'d>, root: &mut Table<'d>) -> Self {
+    /// Reads the section; the names in `escalate_to` come with their places, to be checked when all are known.
+    pub(super) fn read<'d>(sources: &Sources<'d>, root: &mut Table<'d>) -> (Self, Vec<(String, Place)>) {
         let mut section = Section::open(sources, root, "automation");
-        let automation = Self {
+        let mut automation = Self {
             max_running: section.number("max_running", 32, 1..=10_000),
             queue_limit: section.number("queue_limit", 10_000, 1..=1_000_000),
             queue_deadline: section.duration("queue_deadline", 10 * MINUTE, Duration::from_secs(1)..=7 * DAY),
             mapping_order: read_order(&mut section),
             episode_ttl: section.duration("episode_ttl", DAY, MINUTE..=90 * DAY),
+            escalate_to: Vec::new(),
         };
+        let read = |value: Value<'_>| Some((value.string()?.value, value.place()));
+        let named = section.list("escalate_to", Vec::new, |(name, _)| format!("{name:?}"), read).value;
         section.finish();
-        automation
+        automation.escalate_to = named.iter().map(|(name, _)| name.clone()).collect();
+        automation.escalate_to.dedup();
+        (automation, named)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::journal::{Entry, Event, State};
 use crate::model::{Clock, ExecutionId, ExecutionStatus, Reason, RunbookId, between};
 use crate::runbook::{self, Pinned, Runbook};
 use crate::step::{AttemptContext, Call, Finished, KillSignal, QueryAnswer};
-use crate::store::records::{QueueCount, Records, Signal, append, transact};
+use crate::store::records::{QueueCount, Records, Signal, append, outbox, transact};
 use crate::store::{Ids, ReadError, Txn};
 use crate::telemetry::Metrics;
 use futures_util::FutureExt as _;
@@ -351,7 +351,11 @@ impl Shared {
             if state.apply(&entry).is_ok() {
                 let (key, header) = (id.clone(), drive::header_of(&state, None));
                 let store = Arc::clone(self.records.store());
-                let work = move |txn: &mut dyn Txn| append(txn, &key, std::slice::from_ref(&entry), &header);
+                let words = [crate::report::unreadable(&state, entry.at)];
+                let work = move |txn: &mut dyn Txn| {
+                    append(txn, &key, std::slice::from_ref(&entry), &header)?;
+                    outbox::apply(txn, &words, entry.at)
+                };
                 if let Err(error) = transact(&*store, work).await {
                     tracing::error!(execution_id = %id, %error, "its end could not be recorded");
                 }

@@ -12,7 +12,7 @@ pub mod template;
 
 pub use definition::{
     Approval, Approve, Body, Command, Condition, ForEach, Http, Input, InputSource, Items, Kind, Mode,
-    OnFailure, OnResolved, Question, Retry, RetryOn, Runbook, Script, Silence, Ssh, Step, Undo, Until,
+    Notify, OnFailure, OnResolved, Question, Retry, RetryOn, Runbook, Script, Silence, Ssh, Step, Undo, Until,
     UntilCondition, Verify,
 };
 pub use inputs::InputProblem;

@@ -20,6 +20,7 @@ const FAMILIES: [(&str, &str); 37] = [
     ("runbookd_step_retries_total", "counter"),
     ("runbookd_rollbacks_total", "counter"),
     ("runbookd_approvals_pending", "gauge"),
+    ("runbookd_escalations_total", "counter"),
     ("runbookd_step_duration_seconds", "histogram"),
     ("runbookd_queue_length", "gauge"),
     ("runbookd_queue_oldest_age_seconds", "gauge"),
