@@ -9,6 +9,7 @@ mod crash;
 mod demo;
 mod docs;
 mod e2e;
+mod escalate;
 mod guard;
 mod intake;
 mod kinds;
