@@ -124,11 +124,7 @@ pub(super) fn outgoing(config: &Config) -> Result<OutgoingPolicy, BuildError> {
 }
 
 /// The ways to people, and who is behind which name.
-pub(super) fn notifiers(
-    config: &Config,
-    client: &HttpClient,
-    bound: SocketAddr,
-) -> Result<Book, BuildError> {
+pub(super) fn notifiers(config: &Config, client: &HttpClient, bound: SocketAddr) -> Result<Book, BuildError> {
     let mut book = Book { external_url: config.server.external_url(bound), ..Book::default() };
     for (name, notifier) in &config.people.notifiers {
         let channel = channel(notifier, client)?;
@@ -172,10 +168,9 @@ fn channel(notifier: &Notifier, client: &HttpClient) -> Result<Channel, BuildErr
             url: url.clone(),
             credential: auth.as_ref().map(|auth| match auth {
                 AlertmanagerAuth::Bearer(token) => notifier::Credential::Bearer(token.clone()),
-                AlertmanagerAuth::Basic(basic) => notifier::Credential::Basic {
-                    user: basic.user.clone(),
-                    password: basic.password.clone(),
-                },
+                AlertmanagerAuth::Basic(basic) => {
+                    notifier::Credential::Basic { user: basic.user.clone(), password: basic.password.clone() }
+                }
             }),
         }),
         Notifier::Email(email) => {

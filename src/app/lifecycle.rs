@@ -194,11 +194,7 @@ const BUILT: Build = Build {
 };
 
 impl Daemon {
-    async fn build(
-        config: &Config,
-        options: &ServeOptions,
-        address: SocketAddr,
-    ) -> Result<Self, Refusal> {
+    async fn build(config: &Config, options: &ServeOptions, address: SocketAddr) -> Result<Self, Refusal> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Metrics::new(&BUILT, clock.now());
         let dirs = Dirs::prepare(&config.store.path)
@@ -258,7 +254,19 @@ impl Daemon {
         });
         let edge = Arc::new(edge(config, &services)?);
         let config_in_force = AtomicBool::new(true);
-        Ok(Self { services, edge, shelf, store, metrics, clock, reload, config_in_force, notifiers, client, address })
+        Ok(Self {
+            services,
+            edge,
+            shelf,
+            store,
+            metrics,
+            clock,
+            reload,
+            config_in_force,
+            notifiers,
+            client,
+            address,
+        })
     }
 
     /// What tells people.

@@ -51,7 +51,9 @@ impl<'c> Given<'c> {
     fn lacks_name(&self, name: &str) -> Option<String> {
         (!self.people.knows(name)).then(|| {
             let help = self.people.instead_of(name);
-            format!("tells {name:?}, and the config has no notifier and no policy of this name (help: {help})")
+            format!(
+                "tells {name:?}, and the config has no notifier and no policy of this name (help: {help})"
+            )
         })
     }
 

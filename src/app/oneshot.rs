@@ -141,10 +141,7 @@ async fn run(
     let dirs = Arc::new(Dirs::prepare(&scratch.0).map_err(|error| error.to_string())?);
     let client = HttpClient::build().map_err(|error| error.to_string())?;
     let (outgoing, ways) = match config {
-        Some(config) => (
-            build::outgoing(config).map_err(|error| error.to_string())?,
-            ways(config, &client)?,
-        ),
+        Some(config) => (build::outgoing(config).map_err(|error| error.to_string())?, ways(config, &client)?),
         None => (crate::step::OutgoingPolicy::default(), Ways::none(Arc::clone(&clock))),
     };
     let prometheus = ways.prometheus.clone();

@@ -47,8 +47,8 @@ fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
         .status("STATE")
         .whole("CAUSE")
         .elastic("RUNBOOK", 8)
-        .elastic("REASON", 8)
-        .elastic("TOLD", 12);
+        .whole("REASON")
+        .elastic("TOLD", 16);
     for item in field::list(value, "escalations") {
         let text = |key| field::text(item, key);
         let told = field::list(item, "deliveries").iter().map(|delivery| {

@@ -66,8 +66,12 @@ impl Automation {
         let read = |value: Value<'_>| Some((value.string()?.value, value.place()));
         let named = section.list("escalate_to", Vec::new, |(name, _)| format!("{name:?}"), read).value;
         section.finish();
-        automation.escalate_to = named.iter().map(|(name, _)| name.clone()).collect();
-        automation.escalate_to.dedup();
+        for (name, _) in &named {
+            // Named twice, a person is still told once.
+            if !automation.escalate_to.contains(name) {
+                automation.escalate_to.push(name.clone());
+            }
+        }
         (automation, named)
     }
 }

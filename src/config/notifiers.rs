@@ -161,12 +161,7 @@ fn check_name(sources: &Sources<'_>, name: &Sited<String>, value: &Value<'_>, kn
     }
 }
 
-fn notifier<'d>(
-    sources: &Sources<'d>,
-    name: &str,
-    value: Value<'d>,
-    named: &Named,
-) -> Option<Notifier> {
+fn notifier<'d>(sources: &Sources<'d>, name: &str, value: Value<'d>, named: &Named) -> Option<Notifier> {
     const KINDS: [(&str, &str); 5] = [
         ("slack", "slack"),
         ("pagerduty", "pagerduty"),
@@ -229,7 +224,11 @@ fn secret_url<'d>(sources: &Sources<'d>, value: Value<'d>, named: &Named) -> Opt
     let secret = secrets::read(sources, value, Some(named))?;
     if let Err(why) = check_url(secret.expose()) {
         let help = "put the whole address there, such as https://host/path";
-        sources.problems.add(place.problem(Severity::Error, format!("the secret is no address: {why}"), help));
+        sources.problems.add(place.problem(
+            Severity::Error,
+            format!("the secret is no address: {why}"),
+            help,
+        ));
         return None;
     }
     Some(secret)
@@ -377,7 +376,11 @@ fn level(value: Value<'_>, channels: &[String], before: Option<Duration>) -> Opt
     }
     let items = to?;
     if items.is_empty() || items.len() > 8 {
-        problems.add(place.problem(Severity::Error, "a level has 1 to 8 notifiers", "write to = [\"oncall\"]"));
+        problems.add(place.problem(
+            Severity::Error,
+            "a level has 1 to 8 notifiers",
+            "write to = [\"oncall\"]",
+        ));
     }
     let known: Vec<&str> = channels.iter().map(String::as_str).collect();
     let name = |item: &Value<'_>| {

@@ -154,8 +154,7 @@ impl Sender {
             self.book = book;
             self.known.clear();
         }
-        let pending =
-            self.parts.records.pending_escalations(MAX_LOOKED_AT).await.map_err(Stuck::Read)?;
+        let pending = self.parts.records.pending_escalations(MAX_LOOKED_AT).await.map_err(Stuck::Read)?;
         let ids: HashSet<&EscalationId> = pending.iter().map(|(id, _)| id).collect();
         self.known.retain(|id, _| ids.contains(id));
         let now = self.parts.clock.now();
@@ -212,7 +211,8 @@ impl Sender {
         let book = Arc::clone(&self.book);
         let planned = self.parts.records.change_escalation(id, move |escalation| {
             if escalation.deliveries.is_none() {
-                let planned = if escalation.is_open() { plan(escalation, &book.directory) } else { Vec::new() };
+                let planned =
+                    if escalation.is_open() { plan(escalation, &book.directory) } else { Vec::new() };
                 if planned.is_empty() && escalation.is_open() {
                     let reason = "the config names nobody to be told".to_owned();
                     escalation.standing = Standing::Silent;
@@ -279,7 +279,11 @@ impl Sender {
             let more = backlog.dropped.saturating_sub(before);
             if more > 0 {
                 self.parts.metrics.escalations_dropped(more);
-                tracing::error!(runbook, dropped = more, "too many escalations of this runbook wait to be sent; nobody is told of these");
+                tracing::error!(
+                    runbook,
+                    dropped = more,
+                    "too many escalations of this runbook wait to be sent; nobody is told of these"
+                );
             }
         }
         Ok(())

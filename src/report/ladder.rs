@@ -240,9 +240,10 @@ pub fn close(escalation: &mut Escalation, standing: Standing, closed: Closed) ->
 fn pause(tries: u32, asked: Option<Duration>, seed: &str) -> Duration {
     let full = FIRST_PAUSE.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     // FNV: the same try waits as long after every restart.
-    let hash = seed.bytes().chain(tries.to_be_bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let hash = seed
+        .bytes()
+        .chain(tries.to_be_bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     let jittered = full.mul_f64(0.5 + 0.5 * ((hash >> 11) as f64 / (1_u64 << 53) as f64));
     jittered.max(asked.unwrap_or_default().min(LONGEST_ASKED))
 }

@@ -43,6 +43,8 @@ pub enum Which {
     Pause,
     /// All that waits for a person.
     Waiting,
+    /// What ends with its alert; a target left half undone does not.
+    Alert,
     /// All of them.
     All,
 }
@@ -55,6 +57,7 @@ impl Which {
             Self::Step(step) => waits && escalation.step.as_ref() == Some(step),
             Self::Pause => escalation.cause == Cause::Paused,
             Self::Waiting => waits || escalation.cause == Cause::Paused,
+            Self::Alert => escalation.status != Some(ExecutionStatus::RollbackFailed),
             Self::All => true,
         }
     }
@@ -84,7 +87,13 @@ pub fn speaks(status: ExecutionStatus, reason: Option<Reason>) -> bool {
 }
 
 /// What `events`, which led from `before` to `after`, have to say.
-pub fn words(runbook: &Runbook, before: &State, after: &State, events: &[Event], now: Timestamp) -> Vec<Word> {
+pub fn words(
+    runbook: &Runbook,
+    before: &State,
+    after: &State,
+    events: &[Event],
+    now: Timestamp,
+) -> Vec<Word> {
     let mut words = Vec::new();
     // Where the runbook says that nobody is told, nothing is kept of it either.
     if runbook.escalate_to.as_ref().is_some_and(Vec::is_empty) {
@@ -150,7 +159,12 @@ impl Told<'_> {
         }
     }
 
-    fn finished(&self, status: ExecutionStatus, reason: Option<Reason>, message: Option<&str>) -> Option<Word> {
+    fn finished(
+        &self,
+        status: ExecutionStatus,
+        reason: Option<Reason>,
+        message: Option<&str>,
+    ) -> Option<Word> {
         let created = &self.state.created;
         // A child's end is a step's end, of which its parent tells; but a target left half undone is told of always.
         let is_childs = created.parent.is_some() && status != ExecutionStatus::RollbackFailed;

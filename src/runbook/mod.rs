@@ -12,8 +12,8 @@ pub mod template;
 
 pub use definition::{
     Approval, Approve, Body, Command, Condition, ForEach, Http, Input, InputSource, Items, Kind, Mode,
-    Notify, OnFailure, OnResolved, Question, Retry, RetryOn, Runbook, Script, Silence, Ssh, Step, Undo, Until,
-    UntilCondition, Verify,
+    Notify, OnFailure, OnResolved, Question, Retry, RetryOn, Runbook, Script, Silence, Ssh, Step, Undo,
+    Until, UntilCondition, Verify,
 };
 pub use inputs::InputProblem;
 pub use links::Links;

@@ -28,7 +28,7 @@ pub use call::{
 pub use command::SEARCH_PATH;
 pub use http::{HttpClient, HttpClientError, Posted, StatusRange};
 pub use kill::{KillSignal, Killer, kill_pair};
-pub use notify::{Messenger, Note, NotTold};
+pub use notify::{Messenger, NotTold, Note};
 pub use outgoing::{Entry, EntryError, OutgoingPolicy};
 pub use output::{Captured, INLINE, Piece};
 pub use process::{Swept, TIMEOUT_GRACE, prepare_daemon, sweep_leftovers};

@@ -64,7 +64,8 @@ fn declared(value: &Value<'_>, kind: &Kind) -> Option<Effect> {
         value.error(message, "remove `effect`, or use a command for what changes something");
         return None;
     }
-    if matches!(kind, Kind::Silence(_) | Kind::Runbook { .. } | Kind::Notify(_)) && effect == Effect::ReadOnly {
+    if matches!(kind, Kind::Silence(_) | Kind::Runbook { .. } | Kind::Notify(_)) && effect == Effect::ReadOnly
+    {
         value.error(format!("{} changes something", named(kind.as_str())), "remove `effect`");
         return None;
     }

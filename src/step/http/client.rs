@@ -85,8 +85,7 @@ impl HttpClient {
             request = request.header(*name, value);
         }
         let mut response = request.send().await.map_err(|cause| describe(cause, &url))?;
-        let (status, retry_after) =
-            (response.status().as_u16(), retry_after::of(response.headers(), now));
+        let (status, retry_after) = (response.status().as_u16(), retry_after::of(response.headers(), now));
         let mut words = Vec::new();
         // The status is what counts; how far its words can be read does not.
         while let Ok(Some(chunk)) = response.chunk().await {

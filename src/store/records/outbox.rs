@@ -195,7 +195,7 @@ pub fn close_of(
 /// As [`Txn::get`].
 pub fn resolved(txn: &mut dyn Txn, execution: &ExecutionId, now: Timestamp) -> Result<(), CommitError> {
     let closed = Closed { by: None, reason: "the alert resolved".to_owned(), at: now };
-    close_of(txn, execution, &Which::All, Standing::Resolved, &closed).map(|_count| ())
+    close_of(txn, execution, &Which::Alert, Standing::Resolved, &closed).map(|_count| ())
 }
 
 /// Writes an escalation; `pending` says whether something of it may still be to be sent.
@@ -392,4 +392,127 @@ fn note(txn: &mut dyn Txn, person: &Person, target: String, at: Timestamp) -> Re
         detail: Default::default(),
     };
     audit::append(txn, entry).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Reason;
+    use crate::report::{DeliveryState, Directory, plan, told};
+    use crate::store::MemoryStore;
+    use std::sync::Arc;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn denial(runbook: &str, target: &str, second: i64) -> Denial {
+        Denial {
+            runbook: RunbookId::new(runbook).unwrap(),
+            title: "R".into(),
+            reason: Reason::BreakerOpen,
+            message: "open".into(),
+            target: Some(target.into()),
+            alertname: None,
+            source_url: String::new(),
+            to: None,
+            execution: None,
+            at: at(second),
+        }
+    }
+
+    async fn deny(records: &Records, denial: Denial) {
+        transact(&**records.store(), move |txn| denied(txn, &denial)).await.unwrap();
+    }
+
+    fn records() -> Records {
+        Records::new(Arc::new(MemoryStore::new()))
+    }
+
+    async fn all(records: &Records) -> Vec<Escalation> {
+        records.escalations(&EscalationFilter::default(), None, 500).await.unwrap().items
+    }
+
+    #[tokio::test]
+    async fn denials_of_a_runbook_are_one_escalation_an_hour_with_a_bounded_list_of_targets() {
+        let records = records();
+        for number in 0..50 {
+            deny(&records, denial("a", &format!("t{}", number % 30), 1000 + number)).await;
+        }
+        deny(&records, denial("b", "t0", 1000)).await;
+        deny(&records, Denial { to: Some(vec![]), ..denial("c", "t0", 1000) }).await;
+        let found = all(&records).await;
+        assert_eq!(found.len(), 2);
+        let one = found.iter().find(|one| one.runbook.as_str() == "a").unwrap();
+        let totals = one.totals.as_ref().unwrap();
+        assert_eq!((totals.count, totals.targets.len(), totals.more_targets), (50, MAX_TARGETS, true));
+        assert_eq!(one.due, at(1005), "the totals gather first");
+        deny(&records, denial("a", "t0", 1000 + 3600)).await;
+        assert_eq!(all(&records).await.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn beyond_the_bound_escalations_are_counted_and_room_comes_back() {
+        let records = records();
+        let escalation = |number: u64| Escalation {
+            id: EscalationId::of(at(5), &number.to_string()),
+            ..Escalation::of_denial(&denial("a", "t", 5))
+        };
+        let put = |number: u64| {
+            let records = &records;
+            async move {
+                let one = escalation(number);
+                transact(&**records.store(), move |txn| open(txn, &one)).await.unwrap()
+            }
+        };
+        for number in 0..MAX_PENDING {
+            assert!(put(number).await);
+        }
+        assert!(put(0).await, "the same once more is no more");
+        assert!(!put(MAX_PENDING).await);
+        let backlog = |records: &Records| {
+            let records = records.clone();
+            async move { records.backlogs().await.unwrap().remove(0).1 }
+        };
+        assert_eq!(backlog(&records).await, Backlog { pending: MAX_PENDING, dropped: 1 });
+        let first = escalation(0).id;
+        records.change_escalation(&first, |_| false).await.unwrap();
+        assert_eq!(backlog(&records).await.pending, MAX_PENDING - 1);
+        assert!(put(MAX_PENDING).await);
+        assert_eq!(records.pending_escalations(5000).await.unwrap().len(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_person_takes_an_escalation_once_and_the_log_says_who() {
+        let records = records();
+        deny(&records, denial("a", "t", 1000)).await;
+        let id = all(&records).await[0].id.clone();
+        let directory = Directory {
+            notifiers: [("n".to_owned(), true)].into(),
+            escalate_to: vec!["n".into()],
+            ..Directory::default()
+        };
+        let planned = records.change_escalation(&id, move |one| {
+            one.deliveries = Some(plan(one, &directory));
+            told(one, crate::report::Act::Send(0), &Ok(()), at(1001));
+            false
+        });
+        assert_eq!(planned.await.unwrap().unwrap().deliveries()[0].state, DeliveryState::Sent);
+        assert!(records.pending_escalations(10).await.unwrap().is_empty());
+        for user in ["ada", "bob"] {
+            let person = Person { user: user.into(), reason: "mine".into() };
+            let taken = records.acknowledge_escalation(&id, person, at(1002)).await.unwrap().unwrap();
+            assert_eq!(taken.closed.unwrap().by.as_deref(), Some("ada"));
+        }
+        assert_eq!(
+            records.pending_escalations(10).await.unwrap().len(),
+            1,
+            "it is taken back at the far side"
+        );
+        let log = records.audit(&Default::default(), None, 10).await.unwrap().items;
+        assert_eq!(
+            (log.len(), log[0].action.as_str(), log[0].user.as_str()),
+            (1, "escalation.acknowledge", "ada")
+        );
+    }
 }

@@ -15,8 +15,8 @@ pub use labels::{AuthFailure, Escalated, StepKind};
 
 use crate::model::{AlertStatus, ExecutionStatus, Reason, RunbookId, StepStatus, Timestamp, Verdict};
 use families::{
-    AuthLabels, CodeLabels, DecisionLabels, EscalationLabels, ExecutionLabels, Families, HttpLabels, INVALID, KindLabels,
-    RouteLabels, RunbookLabels, StatusLabels, StepLabels,
+    AuthLabels, CodeLabels, DecisionLabels, EscalationLabels, ExecutionLabels, Families, HttpLabels, INVALID,
+    KindLabels, RouteLabels, RunbookLabels, StatusLabels, StepLabels,
 };
 use labels::{Code, Known, method_word};
 use std::sync::Arc;
