@@ -145,12 +145,35 @@ struct Daemon {
     reload: Arc<Notify>,
     /// Whether the config as it stands in its file is in force.
     config_in_force: AtomicBool,
-    /// Who can be told.
+    people: People,
+}
+
+/// Who can be told, and by what.
+struct People {
     notifiers: Notifiers,
     /// The client of all of them.
     client: HttpClient,
-    /// Where it listens.
+    /// Where this program listens, for links in messages.
     address: SocketAddr,
+}
+
+impl People {
+    fn new(config: &Config, metrics: &Metrics, address: SocketAddr) -> Result<Self, Refusal> {
+        let client = HttpClient::build().map_err(|error| ("no HTTP client", error))?;
+        if let Some(problem) = client.problem() {
+            tracing::warn!(problem, "https cannot be verified");
+        }
+        let people = Self { notifiers: Notifiers::default(), client, address };
+        people.notifiers.replace(people.book(config, metrics)?);
+        Ok(people)
+    }
+
+    /// Who can be told by `config`, each with a series of its own in the metrics.
+    fn book(&self, config: &Config, metrics: &Metrics) -> Result<Book, Refusal> {
+        let book = build::notifiers(config, &self.client, self.address).map_err(|error| ("config", error))?;
+        book.channels.keys().for_each(|name| metrics.register_notifier(name));
+        Ok(book)
+    }
 }
 
 async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
@@ -197,9 +220,7 @@ impl Daemon {
     async fn build(config: &Config, options: &ServeOptions, address: SocketAddr) -> Result<Self, Refusal> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Metrics::new(&BUILT, clock.now());
-        let dirs = Dirs::prepare(&config.store.path)
-            .map_err(|error| Refusal(format!("{}: {error}", config.store.path.display())))?;
-        let dirs = Arc::new(dirs);
+        let dirs = prepare_dirs(&config.store.path)?;
         let store = open_store(&config.store.path, &metrics).await?;
         sweep(&dirs).await;
         let records = Records::new(Arc::clone(&store));
@@ -208,9 +229,8 @@ impl Daemon {
         let shelf = Shelf::new(config, records.clone(), Arc::clone(&clock), metrics.clone());
         let instance = instance_name();
         let ids = Arc::new(Ids::after(latest.as_deref()));
-        let client = http_client()?;
-        let notifiers = Notifiers::new(book(config, &client, &metrics, address)?);
-        let (runner, world) = world(config, &dirs, &client, &notifiers, &metrics)?;
+        let people = People::new(config, &metrics, address)?;
+        let (runner, world) = world(config, &dirs, &people, &metrics)?;
         let engine = Engine::new(Parts {
             records: records.clone(),
             world: Arc::new(world),
@@ -254,26 +274,14 @@ impl Daemon {
         });
         let edge = Arc::new(edge(config, &services)?);
         let config_in_force = AtomicBool::new(true);
-        Ok(Self {
-            services,
-            edge,
-            shelf,
-            store,
-            metrics,
-            clock,
-            reload,
-            config_in_force,
-            notifiers,
-            client,
-            address,
-        })
+        Ok(Self { services, edge, shelf, store, metrics, clock, reload, config_in_force, people })
     }
 
     /// What tells people.
     fn sender(&self) -> Sender {
         Sender::new(SenderParts {
             records: self.services.records.clone(),
-            notifiers: self.notifiers.clone(),
+            notifiers: self.people.notifiers.clone(),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
         })
@@ -350,7 +358,7 @@ impl Daemon {
         let built = load_config(&options.config_file, &options.env, &options.overrides).and_then(
             |(config, warnings)| {
                 let auth = build::auth(&config).map_err(|error| error.to_string())?;
-                let book = book(&config, &self.client, &self.metrics, self.address);
+                let book = self.people.book(&config, &self.metrics);
                 Ok((config, warnings, auth, book.map_err(|Refusal(why)| why)?))
             },
         );
@@ -367,7 +375,7 @@ impl Daemon {
                 self.services.intake.reconfigure(build::intake_options(&config, &self.services.instance));
                 self.services.engine.reconfigure(build::engine_limits(&config));
                 self.shelf.adopt(&config.breakers);
-                self.notifiers.replace(book);
+                self.people.notifiers.replace(book);
                 self.edge.replace_auth(auth);
                 *self.services.config.write().unwrap_or_else(PoisonError::into_inner) =
                     build::config_items(&config);
@@ -390,43 +398,27 @@ impl Daemon {
     }
 }
 
-/// Who can be told, each with a series of its own in the metrics.
-fn book(
-    config: &Config,
-    client: &HttpClient,
-    metrics: &Metrics,
-    address: SocketAddr,
-) -> Result<Book, Refusal> {
-    let book = build::notifiers(config, client, address).map_err(|error| ("config", error))?;
-    book.channels.keys().for_each(|name| metrics.register_notifier(name));
-    Ok(book)
-}
-
-fn http_client() -> Result<HttpClient, Refusal> {
-    let client = HttpClient::build().map_err(|error| ("no HTTP client", error))?;
-    if let Some(problem) = client.problem() {
-        tracing::warn!(problem, "https cannot be verified");
-    }
-    Ok(client)
+fn prepare_dirs(storage: &Path) -> Result<Arc<Dirs>, Refusal> {
+    let dirs = Dirs::prepare(storage).map_err(|error| Refusal(format!("{}: {error}", storage.display())))?;
+    Ok(Arc::new(dirs))
 }
 
 /// What does the steps, and what the engine sees of it.
 fn world(
     config: &Config,
     dirs: &Arc<Dirs>,
-    client: &HttpClient,
-    notifiers: &Notifiers,
+    people: &People,
     metrics: &Metrics,
 ) -> Result<(Arc<Runner>, RealWorld), Refusal> {
     let outgoing = build::outgoing(config).map_err(|error| ("config", error))?;
     let messenger = NotifierMessenger {
-        notifiers: notifiers.clone(),
+        notifiers: people.notifiers.clone(),
         clock: Arc::new(SystemClock),
         metrics: Some(metrics.clone()),
     };
-    let ways = build::ways(config, client, messenger).map_err(|error| ("config", error))?;
+    let ways = build::ways(config, &people.client, messenger).map_err(|error| ("config", error))?;
     let prometheus = ways.prometheus.clone();
-    let runner = Arc::new(Runner::new(Arc::clone(dirs), client.clone(), Arc::new(outgoing), ways));
+    let runner = Arc::new(Runner::new(Arc::clone(dirs), people.client.clone(), Arc::new(outgoing), ways));
     Ok((Arc::clone(&runner), RealWorld { runner, prometheus }))
 }
 

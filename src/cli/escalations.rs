@@ -11,13 +11,16 @@ use super::screen::Screen;
 use super::table::Table;
 use serde_json::{Value, json};
 
+/// Shows an answer to a person.
+type Show = fn(&Value, &mut Screen<'_>) -> Result<(), Quit>;
+
 /// Carries out a verb on escalations.
 pub(super) async fn run(
     client: &Client,
     verb: &EscalationsVerb,
     screen: &mut Screen<'_>,
 ) -> Result<i32, Quit> {
-    let (answer, table): (_, fn(&Value, &mut Screen<'_>) -> Result<(), Quit>) = match verb {
+    let (answer, table): (_, Show) = match verb {
         EscalationsVerb::List { state, runbook, page: wanted } => {
             let (limit, cursor) = page(wanted);
             let query = [

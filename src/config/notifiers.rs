@@ -372,7 +372,11 @@ fn level(value: Value<'_>, channels: &[String], before: Option<Duration>) -> Opt
     let wait = wait.unwrap_or(Some(Duration::ZERO))?;
     if before.is_some_and(|before| wait <= before) {
         let help = "write after = \"15m\", counted from the escalation";
-        problems.add(place.problem(Severity::Error, "a level is told later than the one before", help));
+        problems.add(place.problem(
+            Severity::Error,
+            "the level is not told later than the one before it",
+            help,
+        ));
     }
     let items = to?;
     if items.is_empty() || items.len() > 8 {

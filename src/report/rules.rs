@@ -207,7 +207,6 @@ impl Told<'_> {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one place where an entry is made of an execution")]
 fn entry(
     state: &State,
     runbook: Option<&Runbook>,

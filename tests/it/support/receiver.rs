@@ -135,7 +135,8 @@ fn answer(stream: TcpStream, inner: &Inner) -> io::Result<()> {
     reader.read_exact(&mut body)?;
     inner.told.lock().unwrap().push(Told { path, headers, body });
     let reply = inner.replies.lock().unwrap().pop_front();
-    match reply.or(*inner.then.lock().unwrap()).unwrap_or(Reply::Status(200)) {
+    let then = *inner.then.lock().unwrap();
+    match reply.or(then).unwrap_or(Reply::Status(200)) {
         Reply::Hang => {
             inner.held.lock().unwrap().push(stream);
             Ok(())
