@@ -44,6 +44,7 @@ fn names(value: Value<'_>) -> Option<Vec<String>> {
         problems.error(place, &path, format!("at most {MAX_NAMES} names"), "put several into a policy");
         return None;
     }
+    let count = items.len();
     let mut names: Vec<String> = Vec::new();
     for item in items {
         let Some(name) = templates::literal(&item, HELP) else { continue };
@@ -56,5 +57,6 @@ fn names(value: Value<'_>) -> Option<Vec<String>> {
             names.push(name.value);
         }
     }
-    Some(names)
+    // With one left out, somebody else than was meant would be told, or nobody.
+    (names.len() == count).then_some(names)
 }
