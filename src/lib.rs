@@ -63,6 +63,10 @@ pub mod journal;
 
 pub mod step;
 
+pub mod report;
+
+pub mod notifier;
+
 // What it stands on.
 pub mod store;
 

@@ -1,13 +1,15 @@
 //! The JSON bodies of answers, made from journals, headers and decisions.
 //!
-//! May import: `model`, `journal`, `store::records` (plain types), `runbook`, `guard`. Must never: know HTTP or ask
+//! May import: `model`, `journal`, `store::records` (plain types), `runbook`, `guard`, `report`. Must never: know HTTP or ask
 //! for anything; what is shown is what is given. Field names are a promise to scripts.
 
 mod automation;
+mod escalation;
 mod execution;
 mod guard;
 
 pub use automation::automation;
+pub use escalation::escalation;
 pub use execution::{ExecutionView, summary};
 pub use guard::{audit_check, breaker, freezes, quarantine, shadow, storm};
 

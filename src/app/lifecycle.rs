@@ -15,6 +15,7 @@ use crate::http::handler::{Services, routes};
 use crate::http::{Edge, Server, Table, TrustedProxies};
 use crate::intake::Intake;
 use crate::model::Clock;
+use crate::notifier::{Book, NotifierMessenger, Notifiers, Sender, SenderParts};
 use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, release_memory, sweep_leftovers};
 use crate::store::Ids;
 use crate::store::records::{QueueCount, Records};
@@ -152,6 +153,35 @@ struct Daemon {
     reload: Arc<Notify>,
     /// Whether the config as it stands in its file is in force.
     config_in_force: AtomicBool,
+    people: People,
+}
+
+/// Who can be told, and by what.
+struct People {
+    notifiers: Notifiers,
+    /// The client of all of them.
+    client: HttpClient,
+    /// Where this program listens, for links in messages.
+    address: SocketAddr,
+}
+
+impl People {
+    fn new(config: &Config, metrics: &Metrics, address: SocketAddr) -> Result<Self, Refusal> {
+        let client = HttpClient::build().map_err(|error| ("no HTTP client", error))?;
+        if let Some(problem) = client.problem() {
+            tracing::warn!(problem, "https cannot be verified");
+        }
+        let people = Self { notifiers: Notifiers::default(), client, address };
+        people.notifiers.replace(people.book(config, metrics)?);
+        Ok(people)
+    }
+
+    /// Who can be told by `config`, each with a series of its own in the metrics.
+    fn book(&self, config: &Config, metrics: &Metrics) -> Result<Book, Refusal> {
+        let book = build::notifiers(config, &self.client, self.address).map_err(|error| ("config", error))?;
+        book.channels.keys().for_each(|name| metrics.register_notifier(name));
+        Ok(book)
+    }
 }
 
 async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
@@ -159,18 +189,23 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     let mut signals = Signals::receive()?;
     let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().map_err(|error| ("the listener has no address", error))?;
-    let daemon = Daemon::build(&config, options).await?;
+    let daemon = Daemon::build(&config, options, address).await?;
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(Server::new(listener, Arc::clone(&daemon.edge)).serve(shutdown.clone()));
     let listen_file = config.store.path.join("listen");
     std::fs::write(&listen_file, format!("{address}\n"))
         .map_err(|error| ("the listen file cannot be written", error))?;
     tracing::info!(address = %address, version = env!("CARGO_PKG_VERSION"), "listening");
+    let told = CancellationToken::new();
+    let sender = tokio::spawn(daemon.sender().run(daemon.services.engine.news(), told.clone()));
     let ended = daemon.live(&config, options, &mut signals).await;
     tracing::info!("draining");
     // People can still look and stop; webhooks are answered 503 and come again.
     daemon.services.draining.store(true, Ordering::SeqCst);
     daemon.services.engine.drain(config.server.drain_timeout).await;
+    // What the last steps ended in is told, too. It bounds its own end.
+    told.cancel();
+    let _ended = sender.await;
     shutdown.cancel();
     // The server bounds its own end; what it could not finish it has cut.
     let _cut = server.await;
@@ -190,7 +225,7 @@ const BUILT: Build = Build {
 };
 
 impl Daemon {
-    async fn build(config: &Config, options: &ServeOptions) -> Result<Self, Refusal> {
+    async fn build(config: &Config, options: &ServeOptions, address: SocketAddr) -> Result<Self, Refusal> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Metrics::new(&BUILT, clock.now());
         let dirs = prepare_dirs(&config.store.path)?;
@@ -202,7 +237,8 @@ impl Daemon {
         let shelf = Shelf::new(config, records.clone(), Arc::clone(&clock), metrics.clone());
         let instance = instance_name();
         let ids = Arc::new(Ids::after(latest.as_deref()));
-        let (runner, world) = world(config, &dirs)?;
+        let people = People::new(config, &metrics, address)?;
+        let (runner, world) = world(config, &dirs, &people, &metrics)?;
         let engine = Engine::new(Parts {
             records: records.clone(),
             world: Arc::new(world),
@@ -248,7 +284,17 @@ impl Daemon {
         });
         let edge = Arc::new(edge(config, &services)?);
         let config_in_force = AtomicBool::new(true);
-        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force })
+        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people })
+    }
+
+    /// What tells people.
+    fn sender(&self) -> Sender {
+        Sender::new(SenderParts {
+            records: self.services.records.clone(),
+            notifiers: self.people.notifiers.clone(),
+            clock: Arc::clone(&self.clock),
+            metrics: self.metrics.clone(),
+        })
     }
 
     /// From the first reading of the runbooks to the reason to end.
@@ -342,7 +388,8 @@ impl Daemon {
         let built = load_config(&options.config_file, &options.env, &options.overrides).and_then(
             |(config, warnings)| {
                 let auth = build::auth(&config).map_err(|error| error.to_string())?;
-                Ok((config, warnings, auth))
+                let book = self.people.book(&config, &self.metrics);
+                Ok((config, warnings, auth, book.map_err(|Refusal(why)| why)?))
             },
         );
         let all_good = self.shelf.refresh().await;
@@ -351,20 +398,21 @@ impl Daemon {
             Err(problems) => Some(problems.clone()),
         };
         match (built, refused) {
-            (Ok((config, warnings, auth)), None) => {
+            (Ok((config, warnings, auth, book)), None) => {
                 for warning in &warnings {
                     tracing::warn!("{warning}");
                 }
                 self.services.intake.reconfigure(build::intake_options(&config, &self.services.instance));
                 self.services.engine.reconfigure(build::engine_limits(&config));
                 self.shelf.adopt(&config.breakers);
+                self.people.notifiers.replace(book);
                 self.edge.replace_auth(auth);
                 *self.services.config.write().unwrap_or_else(PoisonError::into_inner) =
                     build::config_items(&config);
                 self.config_in_force.store(true, Ordering::SeqCst);
                 self.note_reload(all_good);
                 tracing::info!(
-                    "config reloaded: mappings, credentials, queue limits and breaker profiles are in force; the rest needs a restart"
+                    "config reloaded: mappings, credentials, queue limits, breaker profiles, notifiers and policies are in force; the rest needs a restart"
                 );
             }
             (_, refused) => {
@@ -386,15 +434,21 @@ fn prepare_dirs(path: &Path) -> Result<Arc<Dirs>, Refusal> {
 }
 
 /// What does the steps, and what the engine sees of it.
-fn world(config: &Config, dirs: &Arc<Dirs>) -> Result<(Arc<Runner>, RealWorld), Refusal> {
-    let client = HttpClient::build().map_err(|error| ("no HTTP client", error))?;
-    if let Some(problem) = client.problem() {
-        tracing::warn!(problem, "https cannot be verified");
-    }
+fn world(
+    config: &Config,
+    dirs: &Arc<Dirs>,
+    people: &People,
+    metrics: &Metrics,
+) -> Result<(Arc<Runner>, RealWorld), Refusal> {
     let outgoing = build::outgoing(config).map_err(|error| ("config", error))?;
-    let ways = build::ways(config, &client).map_err(|error| ("config", error))?;
+    let messenger = NotifierMessenger {
+        notifiers: people.notifiers.clone(),
+        clock: Arc::new(SystemClock),
+        metrics: Some(metrics.clone()),
+    };
+    let ways = build::ways(config, &people.client, messenger).map_err(|error| ("config", error))?;
     let (prometheus, alertmanager) = (ways.prometheus.clone(), ways.alertmanager.clone());
-    let runner = Arc::new(Runner::new(Arc::clone(dirs), client, Arc::new(outgoing), ways));
+    let runner = Arc::new(Runner::new(Arc::clone(dirs), people.client.clone(), Arc::new(outgoing), ways));
     Ok((Arc::clone(&runner), RealWorld { runner, prometheus, alertmanager }))
 }
 

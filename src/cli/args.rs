@@ -6,7 +6,9 @@
 mod guard;
 mod runbooks;
 
-pub(super) use guard::{AuditFilter, AuditVerb, Breaker, BreakersVerb, QuarantineVerb, Switch};
+pub(super) use guard::{
+    AuditFilter, AuditVerb, Breaker, BreakersVerb, EscalationsVerb, QuarantineVerb, Switch,
+};
 pub(super) use runbooks::RunbooksVerb;
 
 use super::options::{CheckOptions, ExecuteOptions, ServeOptions, Settings};
@@ -122,6 +124,13 @@ pub(super) enum Verb {
         server: Server,
         #[command(subcommand)]
         verb: QuarantineVerb,
+    },
+    /// Show and take what people were told of
+    Escalations {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        verb: EscalationsVerb,
     },
     /// Show who changed what, and check that the record of it is whole
     Audit {

@@ -12,6 +12,7 @@ mod client;
 mod config;
 mod control;
 mod decisions;
+mod escalations;
 mod escape;
 mod executions;
 mod field;
@@ -163,6 +164,9 @@ fn carry_out(
         }
         Verb::Quarantine { server, verb } => {
             ask(&server, env, screen, async |client, screen| guard::quarantine(client, &verb, screen).await)
+        }
+        Verb::Escalations { server, verb } => {
+            ask(&server, env, screen, async |client, screen| escalations::run(client, &verb, screen).await)
         }
         Verb::Audit { server, verb: args::AuditVerb::Verify { storage_path: Some(path) } } => {
             audit::verify_here(&path, server.output, program, screen)

@@ -3,7 +3,7 @@
 //! May import: `document`, `guard` (its settings). Must never: decide about an alert.
 
 use super::source::{Section, Source, Sources, show_list};
-use crate::document::{Severity, Table, Value};
+use crate::document::{Place, Severity, Table, Value};
 use crate::guard::{self, Limit, Settings, StormLimit};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub struct Automation {
     pub storm: Option<StormLimit>,
     /// The guards of runbooks that say nothing else.
     pub guard: Settings,
+    /// Who is told what automation does not settle, by notifiers and policies, unless the runbook says; empty: nobody.
+    pub escalate_to: Vec<String>,
 }
 
 /// Who may select the runbook of an alert.
@@ -55,9 +57,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Automation {
-    pub(super) fn read<'d>(sources: &Sources<'d>, root: &mut Table<'d>) -> Self {
+    /// Reads the section; the names in `escalate_to` come with their places, to be checked when all are known.
+    pub(super) fn read<'d>(sources: &Sources<'d>, root: &mut Table<'d>) -> (Self, Vec<(String, Place)>) {
         let mut section = Section::open(sources, root, "automation");
-        let automation = Self {
+        let mut automation = Self {
             max_running: section.number("max_running", 32, 1..=10_000),
             queue_limit: section.number("queue_limit", 10_000, 1..=1_000_000),
             queue_deadline: section.duration("queue_deadline", 10 * MINUTE, Duration::from_secs(1)..=7 * DAY),
@@ -65,9 +68,18 @@ impl Automation {
             episode_ttl: section.duration("episode_ttl", DAY, MINUTE..=90 * DAY),
             storm: read_storm(&mut section),
             guard: read_guard(&mut section),
+            escalate_to: Vec::new(),
         };
+        let read = |value: Value<'_>| Some((value.string()?.value, value.place()));
+        let named = section.list("escalate_to", Vec::new, |(name, _)| format!("{name:?}"), read).value;
         section.finish();
-        automation
+        for (name, _) in &named {
+            // Named twice, a person is still told once.
+            if !automation.escalate_to.contains(name) {
+                automation.escalate_to.push(name.clone());
+            }
+        }
+        (automation, named)
     }
 }
 

@@ -68,6 +68,7 @@ pub(super) const KEYS: &[Key] = &[
     in_file("automation.guard.max_targets"),
     in_file("automation.guard.flapping"),
     in_file("automation.guard.confirm"),
+    key("automation.escalate_to", Shape::List),
     in_file("mappings"),
     in_file("freezes"),
     key("outgoing.allow", Shape::List),
@@ -75,6 +76,8 @@ pub(super) const KEYS: &[Key] = &[
     in_file("alertmanager.auth"),
     in_file("alertmanager.headers"),
     key("prometheus.url", Shape::Text),
+    in_file("notifiers"),
+    in_file("policies"),
     in_file("breakers"),
     in_file("secrets"),
 ];

@@ -20,6 +20,7 @@ use super::verb::{self, Answer, Ask, Verb};
 use super::{Shared, VerbError};
 use crate::journal::{AttemptResult, Entry, Event, State};
 use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, GateReport, Part, Role, Timestamp};
+use crate::report;
 use crate::runbook::Runbook;
 use crate::step::Killer;
 use crate::store::CommitError;
@@ -259,6 +260,7 @@ impl Drive {
             header: header_of(state, wake),
             children: round.children.clone(),
             guards: self.guards(round, state, now),
+            words: report::words(&self.runbook, &self.state, state, &round.events, now),
             now,
         };
         let mut told = false;

@@ -27,7 +27,7 @@ use crate::plan as call;
 use crate::plan::view;
 use crate::runbook::{self, Pinned, Runbook};
 use crate::step::{AttemptContext, Call, Finished, KillSignal, QueryAnswer};
-use crate::store::records::{Parked, QueueCount, Records, Signal, append, guards, transact};
+use crate::store::records::{Parked, QueueCount, Records, Signal, append, guards, outbox, transact};
 use crate::store::{Ids, ReadError, Txn};
 use crate::telemetry::Metrics;
 use futures_util::FutureExt as _;
@@ -437,9 +437,11 @@ impl Shared {
                 let (key, header) = (id.clone(), drive::header_of(&state, None));
                 let store = Arc::clone(self.records.store());
                 let (created, now) = (state.created.clone(), entry.at);
+                let words = [crate::report::unreadable(&state, entry.at)];
                 let work = move |txn: &mut dyn Txn| {
                     guards::ended(txn, &created, now)?;
-                    append(txn, &key, std::slice::from_ref(&entry), &header)
+                    append(txn, &key, std::slice::from_ref(&entry), &header)?;
+                    outbox::apply(txn, &words, entry.at)
                 };
                 if let Err(error) = transact(&*store, work).await {
                     tracing::error!(execution_id = %id, %error, "its end could not be recorded");

@@ -9,10 +9,11 @@ use crate::journal::{Created, Trigger, TriggerKind};
 use crate::model::{
     Alert, AlertStatus, Decision, DecisionId, Episode, EpisodeKey, ExecutionId, Reason, Timestamp, Verdict,
 };
+use crate::report;
 use crate::routing::{self, Library, Route, Rules};
 use crate::store::Ids;
 use crate::store::records::guards::{self, Book};
-use crate::store::records::{self, Header, Rejected, Signal, breaker, key, read, to_bytes};
+use crate::store::records::{self, Header, Rejected, Signal, breaker, key, outbox, read, to_bytes};
 use crate::store::{CommitError, Txn};
 use std::time::Duration;
 
@@ -128,11 +129,39 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
         ..lived
     };
     if let Some(id) = ended_execution(before.as_ref(), &after) {
-        tell_resolved(txn, id)?;
+        tell_resolved(txn, id, ground.now)?;
     }
+    tell_denied(txn, alert, &route, plan.as_ref(), &fresh, seen)?;
     txn.put(key, to_bytes(&after)?);
     start(txn, ground, &route, started, &standing.settings)?;
     Ok(Announcement::of(&fresh, Some(alert)))
+}
+
+/// Counts a denial that people are told of, in the commit that makes it. Repeats of a standing one are no news.
+fn tell_denied(
+    txn: &mut dyn Txn,
+    alert: &Alert,
+    route: &Route,
+    plan: Option<&Result<Created, Denial>>,
+    decision: &Decision,
+    seen: u64,
+) -> Result<(), CommitError> {
+    let called = seen == 1 && report::calls_for_people(decision.reason);
+    let Some(pinned) = route.pinned().filter(|_| called) else { return Ok(()) };
+    let target = plan.and_then(|plan| plan.as_ref().ok()?.target.as_ref());
+    let denial = report::Denial {
+        runbook: pinned.runbook.id.clone(),
+        title: pinned.runbook.title.clone(),
+        reason: decision.reason,
+        message: decision.message.clone(),
+        target: target.map(ToString::to_string),
+        alertname: Some(report::cut(alert.alertname(), 200)),
+        source_url: alert.generator_url.clone(),
+        to: pinned.runbook.escalate_to.clone(),
+        execution: None,
+        at: decision.at,
+    };
+    outbox::denied(txn, &denial)
 }
 
 /// The execution that the ruling lets begin.
@@ -309,13 +338,15 @@ fn ended_execution<'e>(before: Option<&'e Episode>, after: &Episode) -> Option<&
     before.execution.as_ref().filter(|_| ended_now)
 }
 
-/// Leaves word for a live execution that its alert resolved; the engine takes it in its own commit.
-fn tell_resolved(txn: &mut dyn Txn, id: &ExecutionId) -> Result<(), CommitError> {
+/// Leaves word for a live execution that its alert resolved; the engine takes it in its own commit. Of one that is
+/// over, nobody else need be told.
+fn tell_resolved(txn: &mut dyn Txn, id: &ExecutionId, now: Timestamp) -> Result<(), CommitError> {
     let header: Option<Header> = read(txn, &key::header(id.ulid()))?;
     if header.is_some_and(|header| !header.status.is_final()) {
         txn.put(key::resolved(id.ulid()), to_bytes(&Signal::Resolved)?);
+        return Ok(());
     }
-    Ok(())
+    outbox::resolved(txn, id, now)
 }
 
 fn trigger(alert: &Alert) -> Trigger {

@@ -35,5 +35,6 @@ pub use part::{Part, Role};
 pub use permission::Permission;
 pub use reason::Reason;
 pub use secret::Secret;
+pub(crate) use status::words;
 pub use status::{AttemptOutcome, ExecutionStatus, StepStatus};
 pub use unseen::is_unseen;

@@ -10,7 +10,8 @@ use crate::model::{Part, PlannedStep, Role, Timestamp};
 use crate::runbook::template::render_json;
 use crate::runbook::{Body, Command, Context, Kind, Question, Runbook, Script, Ssh, Template, TemplateError};
 use crate::step::{
-    Call, CommandCall, ExpireSilenceCall, HttpCall, PromqlCall, ScriptCall, SilenceCall, SshCall, StatusRange,
+    Call, CommandCall, ExpireSilenceCall, HttpCall, NotifyCall, PromqlCall, ScriptCall, SilenceCall, SshCall,
+    StatusRange,
 };
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ impl Work {
             Self::Call(Call::Promql(_)) => Some("prometheus".to_owned()),
             Self::Call(Call::Silence(_) | Call::ExpireSilence(_)) => Some("alertmanager".to_owned()),
             Self::Call(Call::Ssh(call)) => Some(call.host.clone()),
+            Self::Call(Call::Notify(call)) => Some(format!("notifiers {}", call.to.join(", "))),
             Self::FileExists(_) | Self::Answer(_) | Self::Text(_) => None,
         }
     }
@@ -184,6 +186,10 @@ pub fn render(kind: &Kind, context: &Context, given: &Given<'_>) -> Result<Work,
             }
             Work::Call(Call::Ssh(call))
         }
+        Kind::Notify(notify) => Work::Call(Call::Notify(NotifyCall {
+            to: notify.to.clone(),
+            message: notify.message.render(context)?,
+        })),
         // The machine waits for these by itself and never asks for their work.
         Kind::Wait { .. } | Kind::Until(_) | Kind::Approve(_) | Kind::Runbook { .. } => {
             Work::Text(String::new())
@@ -294,6 +300,7 @@ fn plan(work: &Work) -> String {
         Work::Call(Call::Ssh(call)) => {
             format!("on {}@{}: {}", call.user, call.host, argv(&call.program, &call.args))
         }
+        Work::Call(Call::Notify(call)) => format!("tells {}: {}", call.to.join(", "), call.message),
         Work::FileExists(path) => format!("does {path:?} exist?"),
         Work::Answer(answer) => format!("the expression is {answer}"),
         Work::Text(text) => text.clone(),

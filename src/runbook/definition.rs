@@ -39,6 +39,9 @@ pub struct Runbook {
     pub steps: Vec<Step>,
     /// What decides success after the last step.
     pub verify: Option<Verify>,
+    /// Who is told when it did not help, by the names of notifiers and policies. Absent: whom the config names;
+    /// empty: nobody, and that is said explicitly.
+    pub escalate_to: Option<Vec<String>>,
 }
 
 impl Runbook {
@@ -343,6 +346,8 @@ pub enum Kind {
     ExpireSilence,
     /// A program on another host.
     Ssh(Ssh),
+    /// A message to people.
+    Notify(Notify),
 }
 
 /// A condition that is asked for again and again.
@@ -410,6 +415,15 @@ pub struct Silence {
     pub comment: Template,
 }
 
+/// A message to people.
+#[derive(Debug, Clone)]
+pub struct Notify {
+    /// Notifiers and policies by name, at least one; each must take it.
+    pub to: Vec<String>,
+    /// What is said.
+    pub message: Template,
+}
+
 /// A program on another host, by OpenSSH's client.
 #[derive(Debug, Clone)]
 pub struct Ssh {
@@ -450,6 +464,7 @@ impl Kind {
             Self::Silence(_) => "silence",
             Self::ExpireSilence => "expire_silence",
             Self::Ssh(_) => "ssh",
+            Self::Notify(_) => "notify",
         }
     }
 }

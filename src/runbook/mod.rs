@@ -12,8 +12,8 @@ pub mod template;
 
 pub use definition::{
     Approval, Approve, Body, Command, Condition, ForEach, Guard, Http, Input, InputSource, Items, Kind,
-    MaxUnhealthy, Mode, OnFailure, OnResolved, Precheck, Question, Retry, RetryOn, Runbook, Script, Silence,
-    Ssh, Step, Undo, Unhealthy, Until, UntilCondition, Verify,
+    MaxUnhealthy, Mode, Notify, OnFailure, OnResolved, Precheck, Question, Retry, RetryOn, Runbook, Script,
+    Silence, Ssh, Step, Undo, Unhealthy, Until, UntilCondition, Verify,
 };
 pub use inputs::InputProblem;
 pub use links::Links;

@@ -6,6 +6,7 @@
 
 mod approval;
 mod effect;
+mod escalate;
 mod guard;
 mod head;
 mod http;
@@ -132,6 +133,7 @@ fn runbook(id: &RunbookId, root: &mut Table<'_>) -> (Runbook, Links) {
     }
     scope.turns = Some(order.verifying());
     let verify = root.take("verify").and_then(Value::table).and_then(|table| verify::read(table, &scope));
+    let escalate_to = root.take("escalate").and_then(Value::table).and_then(escalate::read);
     let breaker_place = head.breaker.as_ref().map(|name| root.problems().place(name.span.clone(), "breaker"));
     let links = Links { calls: around.calls.into_inner(), breaker: breaker_place };
     let runbook = Runbook {
@@ -150,6 +152,7 @@ fn runbook(id: &RunbookId, root: &mut Table<'_>) -> (Runbook, Links) {
         inputs,
         steps,
         verify,
+        escalate_to,
     };
     (runbook, links)
 }

@@ -19,9 +19,15 @@
 //! | `q/` | hash of a target | [`Quarantine`](crate::guard::Quarantine) |
 //! | `s/` | hash of a scope of the kill switch | the order that stands there |
 //! | `a/` | sequence | one [`AuditRecord`]; `a-head` is the end of their chain |
+//! | `o/` | id of an escalation | [`Escalation`](crate::report::Escalation) |
+//! | `op/` | the same | its revision: something is still to be sent of it |
+//! | `ox/` | ULID of an execution | the ids of its escalations |
+//! | `od/` | runbook `/` reason | the escalation that counts its denials |
+//! | `oc/` | runbook | how many of its escalations are still to be sent |
 //! | `v/ h/ w/` | runbook `/` version, hash; runbook | file text; version; latest version |
 //!
-//! ULIDs sort by time, so lists need no index of their own. May import: `model`, `journal`, `guard`.
+//! ULIDs sort by time, so lists need no index of their own. May import: `model`, `journal`, `guard`,
+//! `report` (its types).
 
 pub mod audit;
 pub mod breaker;
@@ -29,6 +35,7 @@ mod executions;
 pub mod guards;
 pub mod late;
 mod list;
+pub mod outbox;
 mod parked;
 pub mod quarantine;
 mod queue;
@@ -41,6 +48,7 @@ pub use audit::{AuditCheck, AuditFilter};
 pub use breaker::Person;
 pub use executions::{Created, append, create, last_anew};
 pub use list::{DecisionFilter, ExecutionFilter, Page};
+pub use outbox::{Backlog, EscalationFilter};
 pub use parked::Parked;
 pub use queue::QueueCount;
 
@@ -294,6 +302,38 @@ pub mod key {
     /// Of what a runbook would have done in shadow mode.
     pub fn tally(runbook: &RunbookId) -> Vec<u8> {
         join("gw/", &[runbook.as_str()])
+    }
+
+    /// All escalations, as a prefix.
+    pub const ESCALATION: &[u8] = b"o/";
+    /// All escalations of which something is still to be sent, as a prefix.
+    pub const PENDING: &[u8] = b"op/";
+    /// How much is still to be sent, by runbook, as a prefix.
+    pub const BACKLOG: &[u8] = b"oc/";
+
+    /// Of an escalation.
+    pub fn escalation(id: &str) -> Vec<u8> {
+        join("o/", &[id])
+    }
+
+    /// That something of an escalation is still to be sent.
+    pub fn pending(id: &str) -> Vec<u8> {
+        join("op/", &[id])
+    }
+
+    /// Of the list of an execution's escalations.
+    pub fn escalations_of(ulid: &str) -> Vec<u8> {
+        join("ox/", &[ulid])
+    }
+
+    /// Of the escalation that counts the denials of a runbook.
+    pub fn denials(runbook: &RunbookId, reason: &str) -> Vec<u8> {
+        join("od/", &[runbook.as_str(), reason])
+    }
+
+    /// Of how much of a runbook is still to be sent.
+    pub fn backlog(runbook: &RunbookId) -> Vec<u8> {
+        join("oc/", &[runbook.as_str()])
     }
 
     /// Of one record of the audit log.

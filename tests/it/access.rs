@@ -46,6 +46,8 @@ const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("GET", "/api/decisions/x", "/api/decisions/{id}", Door::Read),
     ("GET", "/api/automation", "/api/automation", Door::Read),
     ("PUT", "/api/automation", "/api/automation", Door::Execute),
+    ("GET", "/api/escalations", "/api/escalations", Door::Read),
+    ("POST", "/api/escalations/x/acknowledge", "/api/escalations/{id}/acknowledge", Door::Execute),
     ("GET", "/api/breakers", "/api/breakers", Door::Read),
     ("POST", "/api/breakers/a%2Fb/reset", "/api/breakers/{key}/reset", Door::Execute),
     ("POST", "/api/breakers/a%2Fb/open", "/api/breakers/{key}/open", Door::Execute),

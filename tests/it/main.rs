@@ -9,6 +9,7 @@ mod crash;
 mod demo;
 mod docs;
 mod e2e;
+mod escalate;
 mod first;
 mod guard;
 mod guards;

@@ -1,11 +1,12 @@
 //! What answers each route. A handler reads its request, asks one room, and shapes the answer.
 //!
-//! May import: `api`, `auth`, `intake`, `routing`, `runbook`, `engine`, `store::records`, `guard`, `step` (live
+//! May import: `api`, `auth`, `intake`, `routing`, `runbook`, `engine`, `store::records`, `guard`, `report`, `step` (live
 //! output), `telemetry`. Must never: decide who may do what (the table says), or write to the store by itself.
 
 mod audit;
 mod automation;
 mod decisions;
+mod escalations;
 mod executions;
 mod guard;
 mod operations;
@@ -127,6 +128,8 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
         get("/api/decisions/{id}", READ, with(services, decisions::show)),
         get("/api/automation", READ, with(services, automation::show)),
         route(&[Method::Put], "/api/automation", EXECUTE, CONTROL_BODY, with(services, automation::set)),
+        get("/api/escalations", READ, with(services, escalations::list)),
+        post("/api/escalations/{id}/acknowledge", with(services, escalations::acknowledge)),
         get("/api/breakers", READ, with(services, guard::breakers)),
         post("/api/breakers/{key}/reset", with(services, guard::reset)),
         post("/api/breakers/{key}/open", with(services, guard::open)),
