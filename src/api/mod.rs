@@ -11,13 +11,35 @@ pub use guard::{audit_check, breaker, quarantine};
 
 use crate::model::ExecutionStatus;
 use crate::runbook::Pinned;
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// One page of a list, under its plural.
-pub fn page<T: Serialize>(plural: &'static str, items: &[T], next_cursor: Option<&str>) -> Value {
-    json!({ plural: items, "next_cursor": next_cursor })
+/// One page of a list, under its plural. It is written as it is, without a tree of values in between.
+pub fn page<'p, T: Serialize>(
+    plural: &'static str,
+    items: &'p [T],
+    next_cursor: Option<&'p str>,
+) -> Page<'p, T> {
+    Page { plural, items, next_cursor }
+}
+
+/// What [`page`] gives.
+#[derive(Debug)]
+pub struct Page<'p, T> {
+    plural: &'static str,
+    items: &'p [T],
+    next_cursor: Option<&'p str>,
+}
+
+impl<T: Serialize> Serialize for Page<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry(self.plural, self.items)?;
+        map.serialize_entry("next_cursor", &self.next_cursor)?;
+        map.end()
+    }
 }
 
 /// One runbook in lists.

@@ -13,11 +13,13 @@ use crate::http::handler::{Services, routes};
 use crate::http::{Edge, Server, Table, TrustedProxies};
 use crate::intake::Intake;
 use crate::model::Clock;
-use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, sweep_leftovers};
+use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, release_memory, sweep_leftovers};
 use crate::store::Ids;
 use crate::store::records::{QueueCount, Records};
 use crate::store::{OpenError, SledOptions, SledStore, Store};
 use crate::telemetry::{Build, Metrics, logging};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use std::fmt::Display;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -133,12 +135,16 @@ impl Signals {
     }
 }
 
+/// Whether everything in the store is what was written, once that is known.
+type Checked = Shared<BoxFuture<'static, Result<(), String>>>;
+
 /// Everything that lives from start to end.
 struct Daemon {
     services: Arc<Services>,
     edge: Arc<Edge>,
     shelf: Shelf,
     store: Arc<dyn Store>,
+    checked: Checked,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
     reload: Arc<Notify>,
@@ -173,18 +179,22 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     ended
 }
 
+const BUILT: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    revision: match option_env!("RUNBOOKD_REVISION") {
+        Some(revision) => revision,
+        None => "unknown",
+    },
+};
+
 impl Daemon {
     async fn build(config: &Config, options: &ServeOptions) -> Result<Self, Refusal> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let built = Build {
-            version: env!("CARGO_PKG_VERSION"),
-            revision: option_env!("RUNBOOKD_REVISION").unwrap_or("unknown"),
-        };
-        let metrics = Metrics::new(&built, clock.now());
+        let metrics = Metrics::new(&BUILT, clock.now());
         let dirs = Dirs::prepare(&config.store.path)
             .map_err(|error| Refusal(format!("{}: {error}", config.store.path.display())))?;
         let dirs = Arc::new(dirs);
-        let store = open_store(&config.store.path, &metrics).await?;
+        let (store, checked) = open_store(&config.store.path, &metrics).await?;
         sweep(&dirs).await;
         let records = Records::new(Arc::clone(&store));
         let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
@@ -236,7 +246,7 @@ impl Daemon {
         });
         let edge = Arc::new(edge(config, &services)?);
         let config_in_force = AtomicBool::new(true);
-        Ok(Self { services, edge, shelf, store, metrics, clock, reload, config_in_force })
+        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force })
     }
 
     /// From the first reading of the runbooks to the reason to end.
@@ -255,7 +265,15 @@ impl Daemon {
         }
         let engine = self.services.engine.clone();
         let (cursor, live) = engine.recover().await.map_err(|error| ("recovery", error))?;
-        let scheduler = tokio::spawn(engine.schedule(cursor));
+        let checked = self.checked.clone();
+        // Alerts are taken meanwhile; but what is done cannot be taken back, and a record that is lost may forbid it.
+        let scheduler = tokio::spawn(async move {
+            if checked.await.is_ok() {
+                let tidied = tokio::task::spawn_blocking(release_memory);
+                engine.schedule(cursor).await;
+                drop(tidied);
+            }
+        });
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
         let ended = self.wait(config, options, signals).await;
@@ -288,6 +306,7 @@ impl Daemon {
                 _ = halt.recv() => tracing::error!("SIGUSR1: this version has no kill switch; stop executions one by one, or send SIGTERM"),
                 () = changed.notified() => self.refresh().await,
                 why = self.services.engine.fatal() => return Err(Refusal(why)),
+                Err(why) = self.checked.clone() => return Err(Refusal(why)),
             }
         }
     }
@@ -396,11 +415,14 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Refusal> {
     }
 }
 
-async fn open_store(path: &Path, metrics: &Metrics) -> Result<Arc<dyn Store>, Refusal> {
+async fn open_store(path: &Path, metrics: &Metrics) -> Result<(Arc<dyn Store>, Checked), Refusal> {
     let (path, metrics) = (path.join("store"), metrics.clone());
     let opened = tokio::task::spawn_blocking(move || open_store_when_free(&path, &metrics)).await;
     match opened {
-        Ok(Ok(store)) => Ok(Arc::new(store)),
+        Ok(Ok(store)) => {
+            let checked = store.checked().shared();
+            Ok((Arc::new(store), checked))
+        }
         Ok(Err(error)) => Err(Refusal(error.to_string())),
         Err(error) => Err(Refusal(format!("opening the store failed: {error}"))),
     }
@@ -414,6 +436,8 @@ fn open_store_when_free(path: &Path, metrics: &Metrics) -> Result<SledStore, Ope
         let metrics = metrics.clone();
         let options = SledOptions {
             on_commit: Some(Arc::new(move |took, works| metrics.journal_committed(works, took))),
+            on_quiet: Some(Arc::new(release_memory)),
+            check_later: true,
             ..SledOptions::default()
         };
         match SledStore::open(path, options) {

@@ -3,6 +3,10 @@
 //! May import: `model` (ids), `telemetry` (the log format). Must never: read the process environment; what a variable
 //! may set is said in the help and resolved by the verb.
 
+mod guard;
+
+pub(super) use guard::{AuditFilter, AuditVerb, Breaker, BreakersVerb, QuarantineVerb};
+
 use super::options::{CheckOptions, ExecuteOptions, ServeOptions, Settings};
 use crate::model::{DecisionId, ExecutionId, RunbookId, StepId};
 use crate::telemetry::logging::Format;
@@ -337,80 +341,6 @@ pub(super) struct DecisionFilter {
     /// Only of this runbook
     #[arg(long, value_name = "ID")]
     pub(super) runbook: Option<String>,
-    /// Only from then on: a time (2026-08-01T10:00:00Z) or a duration back from now (1h)
-    #[arg(long, value_name = "WHEN")]
-    pub(super) since: Option<String>,
-    #[command(flatten)]
-    pub(super) page: Page,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum BreakersVerb {
-    /// List the breakers that failed since their last success, or are not closed
-    List {
-        /// Only in this state: closed, open or half_open
-        #[arg(long)]
-        state: Option<String>,
-        #[command(flatten)]
-        page: Page,
-    },
-    /// Close a breaker and forgive its failures
-    Reset(Breaker),
-    /// Open a breaker; it stays open until it is reset
-    Open(Breaker),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Breaker {
-    /// Its key, such as runbook:disk_full:db-1
-    #[arg(value_parser = not_blank)]
-    pub(super) key: String,
-    /// Why, for the record
-    #[arg(long, value_parser = not_blank)]
-    pub(super) reason: String,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum QuarantineVerb {
-    /// List the quarantined targets
-    List {
-        #[command(flatten)]
-        page: Page,
-    },
-    /// Let automation act on a target again
-    Clear {
-        /// The target, as the list shows it
-        #[arg(value_parser = not_blank)]
-        target: String,
-        /// Why, for the record
-        #[arg(long, value_parser = not_blank)]
-        reason: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum AuditVerb {
-    /// List what was changed, the newest first
-    List(AuditFilter),
-    /// Check every record against the one before it; exit code 1 when one was changed or is missing
-    Verify {
-        /// Check the storage of a stopped server here, without a server
-        #[arg(long = "storage.path", value_name = "DIR")]
-        storage_path: Option<PathBuf>,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct AuditFilter {
-    /// Only by this person, or by runbookd for what automation did
-    #[arg(long)]
-    pub(super) user: Option<String>,
-    /// Only this action, such as breaker.reset
-    #[arg(long)]
-    pub(super) action: Option<String>,
-    /// Only on this
-    #[arg(long)]
-    pub(super) target: Option<String>,
     /// Only from then on: a time (2026-08-01T10:00:00Z) or a duration back from now (1h)
     #[arg(long, value_name = "WHEN")]
     pub(super) since: Option<String>,

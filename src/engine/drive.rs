@@ -7,6 +7,7 @@
 
 mod attempts;
 mod child;
+mod commit;
 mod guards;
 mod questions;
 mod think;
@@ -20,10 +21,11 @@ use crate::model::{AttemptOutcome, ExecutionId, Part, Role, Timestamp};
 use crate::runbook::Runbook;
 use crate::step::Killer;
 use crate::store::CommitError;
-use crate::store::records::{Header, append, create, transact};
+use crate::store::records::Header;
+use commit::Commit;
 use guards::Denied;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use think::Round;
 use tokio::task::JoinSet;
@@ -229,37 +231,21 @@ impl Drive {
     async fn commit(&mut self, round: &Round, state: &State, now: Timestamp) -> Result<(), Option<Denied>> {
         let wake =
             round.wake.filter(|_| !round.in_line && round.starts.is_empty() && self.attempts.is_empty());
-        let (header, guards) = (header_of(state, wake), self.guards(round, state, now));
-        let entries: Vec<Entry> = round
-            .events
-            .iter()
-            .zip(self.state.seq + 1..)
-            .map(|(event, seq)| Entry { seq, at: now, event: event.clone() })
-            .collect();
+        let wake = questions::wake_anew(&self.runbook, state, wake, now);
+        let entries = round.events.iter().zip(self.state.seq + 1..);
+        let entries = entries.map(|(event, seq)| Entry { seq, at: now, event: event.clone() });
+        let commit = Commit {
+            entries: entries.collect(),
+            header: header_of(state, wake),
+            children: round.children.clone(),
+            guards: self.guards(round, state, now),
+            now,
+        };
         let mut told = false;
         loop {
-            let (id, batch, head) = (self.id.clone(), entries.clone(), header.clone());
-            let (children, guards) = (round.children.clone(), guards.clone());
-            let denied = Arc::new(Mutex::new(None));
-            let told_denied = Arc::clone(&denied);
-            let store = Arc::clone(self.shared.records.store());
-            let work = move |txn: &mut dyn crate::store::Txn| {
-                let changes = match guards.apply(txn, now)? {
-                    Ok(changes) => changes,
-                    Err(why) => {
-                        *told_denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
-                        return Err(CommitError::Refused("a guard says no".to_owned()));
-                    }
-                };
-                for child in &children {
-                    create(txn, child.clone(), now)?;
-                }
-                append(txn, &id, &batch, &head)?;
-                Ok(changes)
-            };
-            let committed = transact(&*store, work).await;
-            if let Some(denied) = denied.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                return Err(Some(denied));
+            let (committed, denied) = commit.clone().run(&self.shared, &self.id).await;
+            if denied.is_some() {
+                return Err(denied);
             }
             match committed {
                 Ok(changes) => {
@@ -316,8 +302,7 @@ impl Drive {
         let now = self.shared.clock.now();
         let wake = [round.wake, self.ask_what_is_due(now)].into_iter().flatten().min();
         let mut registry = self.shared.registry();
-        let is_new = registry.timer_of(&self.id) != wake;
-        registry.set_timer(&self.id, wake);
+        let is_new = registry.set_timer(&self.id, wake);
         if is_new && wake.is_some() && registry.next_timer() == wake {
             // The scheduler sleeps until what was the next one before.
             self.shared.wake.notify_one();
@@ -328,7 +313,8 @@ impl Drive {
     async fn rest(&mut self) -> bool {
         let bell = self.shared.registry().bell(&self.id);
         let Some(bell) = bell else { return true };
-        if self.attempts.is_empty() && self.questions.none_is_asked() {
+        // Who is told to go does not wait for an answer that changes nothing.
+        if self.attempts.is_empty() && (self.interrupting || self.questions.none_is_asked()) {
             let mut registry = self.shared.registry();
             let wake = registry.timer_of(&self.id);
             if registry.park(&self.id, wake) {

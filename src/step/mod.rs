@@ -29,7 +29,7 @@ pub use http::{HttpClient, HttpClientError, StatusRange};
 pub use kill::{KillSignal, Killer, kill_pair};
 pub use outgoing::{Entry, EntryError, OutgoingPolicy};
 pub use output::{Captured, INLINE, Piece};
-pub use process::{Swept, TIMEOUT_GRACE, prepare_daemon, sweep_leftovers};
+pub use process::{Swept, TIMEOUT_GRACE, prepare_daemon, release_memory, sweep_leftovers};
 pub use promql::{Observation, PromClient, PromUrlError, QueryAnswer, QueryError, Sample, judge};
 
 use crate::model::{AttemptOutcome, Clock, ExecutionId, Part, Secret, StepId};

@@ -2,9 +2,9 @@
 //!
 //! | prefix | key | value |
 //! |---|---|---|
-//! | `x/` | ULID of an execution | [`Header`]: its line in lists, and what a restart needs to park it again |
+//! | `x/` | ULID of an execution | [`Header`]: its line in lists |
 //! | `j/` | ULID `/` sequence | one journal entry |
-//! | `l/` | ULID | empty: the execution is live |
+//! | `l/` | ULID | [`Parked`]: the execution is live, and what a restart needs to park it again; empty in older stores |
 //! | `n/` | ULID `/` word or child | [`Signal`]: told by intake or a child's end, taken by the engine |
 //! | `ir/ ia/ it/ is/` | runbook, alert name, target, final status `/` ULID | empty: lists by one of them |
 //! | `e/` | fingerprint and label hash | [`Episode`] |
@@ -22,6 +22,7 @@ pub mod audit;
 pub mod breaker;
 mod executions;
 mod list;
+mod parked;
 pub mod quarantine;
 mod queue;
 
@@ -32,6 +33,7 @@ pub use audit::{AuditCheck, AuditFilter};
 pub use breaker::Person;
 pub use executions::{Created, append, create, last_anew};
 pub use list::{DecisionFilter, ExecutionFilter, Page};
+pub use parked::Parked;
 pub use queue::QueueCount;
 
 use super::{CommitError, Pair, ReadError, Scan, Store, Txn};

@@ -9,6 +9,7 @@ use crate::engine::view;
 use crate::journal::{AttemptResult, Created, Event, Parent, State, Trigger, TriggerKind};
 use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, Part, Reason, Timestamp};
 use crate::runbook::Kind;
+use crate::store::records::Parked;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -78,7 +79,7 @@ impl Drive {
     pub(super) fn take_in(&self, children: &[Created]) {
         for child in children {
             let header = header_of(&State::new(Box::new(child.clone()), self.shared.clock.now()), None);
-            self.shared.registry().take_in(&header);
+            self.shared.registry().take_in(&Parked::from(&header));
             self.shared.send(&child.id, Input::Start);
         }
     }

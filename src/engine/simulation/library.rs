@@ -200,8 +200,11 @@ const STEP_KEYS: &[Key] = &[
     },
 ];
 
+/// Writes one line of the head.
+type HeadKey = fn(&mut Random) -> String;
+
 /// What the head can say; the rows see no step.
-const HEAD_KEYS: &[(u64, fn(&mut Random) -> String)] = &[
+const HEAD_KEYS: &[(u64, HeadKey)] = &[
     (60, |random| format!("timeout = \"{}s\"", random.between(5, 120))),
     (80, |random| {
         format!("on_resolved = \"{}\"", random.pick(&["finish", "finish", "continue", "stop", "rollback"]))

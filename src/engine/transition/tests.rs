@@ -12,6 +12,7 @@ use std::time::Duration;
 
 mod any_order;
 mod scenarios;
+mod verbs;
 
 /// A runbook, an execution of it, and a clock.
 struct Bench {

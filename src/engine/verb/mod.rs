@@ -212,6 +212,3 @@ fn resumed(ask: &Ask) -> Event {
 fn is_open(status: ExecutionStatus) -> bool {
     !status.is_final() && status != ExecutionStatus::Queued
 }
-
-#[cfg(test)]
-mod tests;

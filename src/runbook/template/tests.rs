@@ -257,48 +257,58 @@ fn errors_know_their_place() {
     assert!(Template::parse("a {{ b").unwrap_err().span.is_some());
 }
 
-#[test]
-fn names_are_checked_against_what_is_there() {
-    let scope = Scope {
+fn scope() -> Scope {
+    Scope {
         inputs: vec!["unit".to_owned()],
         steps: ["probe", "a-b", "now", "later", "beside"].map(str::to_owned).to_vec(),
         turns: Some(vec![Turn::Over, Turn::Over, Turn::Own, Turn::Later, Turn::Unordered]),
         has_item: false,
-    };
-    let check = |scope: &Scope, source: &str, expected: &[(&str, &str, &str)]| {
-        let found = scope.check(&Template::parse(source).unwrap());
-        let found: Vec<_> = found
-            .iter()
-            .map(|error| (&source[error.span.clone().unwrap()], error.message.as_str(), error.help.as_str()))
-            .collect();
-        assert_eq!(found, expected, "{source}");
-    };
-    check(
+    }
+}
+
+/// What is wrong with the names in `source`: the place, what, and the help.
+fn check_names(scope: &Scope, source: &str, expected: &[(&str, &str, &str)]) {
+    let found = scope.check(&Template::parse(source).unwrap());
+    let found: Vec<_> = found
+        .iter()
+        .map(|error| (&source[error.span.clone().unwrap()], error.message.as_str(), error.help.as_str()))
+        .collect();
+    assert_eq!(found, expected, "{source}");
+}
+
+#[test]
+fn names_are_checked_against_what_is_there() {
+    let scope = scope();
+    check_names(
         &scope,
         "{{ labels.any }} {{ annotations['x'] }} {{ inputs.unit }} {{ steps.probe.json.deep }}",
         &[],
     );
-    check(&scope, "{% for label in labels %}{{ label }}{{ loop.index }}{% endfor %}", &[]);
-    check(&scope, "{{ label.x }}", &[("label", "`label` is not defined", "did you mean `labels`?")]);
-    check(&scope, "{{ inputs.unti }}", &[("unti", "there is no input `unti`", "did you mean `unit`?")]);
-    check(&scope, "{{ steps.prob.ok }}", &[("prob", "there is no step `prob`", "did you mean `probe`?")]);
-    check(
+    check_names(&scope, "{% for label in labels %}{{ label }}{{ loop.index }}{% endfor %}", &[]);
+    check_names(&scope, "{{ label.x }}", &[("label", "`label` is not defined", "did you mean `labels`?")]);
+    check_names(&scope, "{{ inputs.unti }}", &[("unti", "there is no input `unti`", "did you mean `unit`?")]);
+    check_names(
+        &scope,
+        "{{ steps.prob.ok }}",
+        &[("prob", "there is no step `prob`", "did you mean `probe`?")],
+    );
+    check_names(
         &scope,
         "{{ steps.a_b.ok }}",
         &[("a_b", "there is no step `a_b`", "did you mean [\"a-b\"], in brackets and quotes?")],
     );
-    check(&scope, "{{ steps['a-b'].okk }}", &[("okk", "a step has no `okk`", "did you mean `ok`?")]);
-    check(
+    check_names(&scope, "{{ steps['a-b'].okk }}", &[("okk", "a step has no `okk`", "did you mean `ok`?")]);
+    check_names(
         &scope,
         "{{ steps.now.ok }}",
         &[("now", "the step `now` refers to itself", "refer to an earlier step")],
     );
-    check(
+    check_names(
         &scope,
         "{{ steps.later.ok }}",
         &[("later", "the step `later` comes later", "refer to an earlier step")],
     );
-    check(
+    check_names(
         &scope,
         "{{ execution.idd }} {{ alert.nam }}",
         &[
@@ -306,20 +316,20 @@ fn names_are_checked_against_what_is_there() {
             ("nam", "`alert` has no `nam`", "did you mean `name`?"),
         ],
     );
-    check(
+    check_names(
         &scope,
         "{{ steps.beside.ok }}",
         &[("beside", "the step `beside` may not be over when this runs", "add it to `after`")],
     );
-    check(&scope, "{{ steps.probe.items }} {{ steps.probe.http_status }}", &[]);
+    check_names(&scope, "{{ steps.probe.items }} {{ steps.probe.http_status }}", &[]);
     let help = "it is one of the list of `for_each`, in that step, its probe and its undo";
-    check(&scope, "{{ item }}", &[("item", "there is no `item` here", help)]);
-    check(&scope, "{% for item in labels %}{{ item }}{% endfor %}", &[]);
+    check_names(&scope, "{{ item }}", &[("item", "there is no `item` here", help)]);
+    check_names(&scope, "{% for item in labels %}{{ item }}{% endfor %}", &[]);
     let of_list = Scope { has_item: true, ..scope.clone() };
-    check(&of_list, "{{ item | upper }}", &[]);
-    check(&of_list, "{{ itme }}", &[("itme", "`itme` is not defined", "did you mean `item`?")]);
+    check_names(&of_list, "{{ item | upper }}", &[]);
+    check_names(&of_list, "{{ itme }}", &[("itme", "`itme` is not defined", "did you mean `item`?")]);
     let before = Scope { turns: None, ..scope };
-    check(
+    check_names(
         &before,
         "{{ execution.id }}",
         &[(

@@ -10,7 +10,8 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const START: Duration = Duration::from_secs(30);
@@ -78,6 +79,24 @@ impl Lives {
         let process = self.process.as_mut().expect("no life has begun");
         process
             .wait_until(START, || http::get(&address, "/-/ready").is_ok_and(|answer| answer.status == 200));
+    }
+
+    /// Waits until the life is ready, or has killed itself before: whether it is ready.
+    pub(crate) fn wait_ready_or_killed(&mut self) -> bool {
+        let end = Instant::now() + START;
+        loop {
+            let process = self.process.as_mut().expect("no life has begun");
+            if let Some(status) = process.ended() {
+                assert_eq!(status.signal(), Some(9), "it ended in another way:\n{}", self.log());
+                self.process = None;
+                return false;
+            }
+            if http::get(&self.address, "/-/ready").is_ok_and(|answer| answer.status == 200) {
+                return true;
+            }
+            assert!(Instant::now() < end, "it is not ready after {START:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// SIGKILL.

@@ -48,10 +48,8 @@ fn no_timer_is_early(case: &Case<'_>) -> Vec<String> {
             (Event::StepFinished { .. }, Some((until, StepStatus::TimedOut))) => {
                 early("a wait was given up", until)
             }
-            (Event::RetryScheduled { at: planned, .. }, _) => {
-                if planned < at {
-                    wrong.push(format!("at {at} a retry was planned for {planned}"));
-                }
+            (Event::RetryScheduled { at: planned, .. }, _) if planned < at => {
+                wrong.push(format!("at {at} a retry was planned for {planned}"));
             }
             (Event::Ending { status, .. } | Event::Finished { status, .. }, _) if before.ending.is_none() => {
                 match (status, &before.verify) {

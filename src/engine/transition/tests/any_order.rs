@@ -214,7 +214,8 @@ impl Bench {
     fn check(&self) {
         assert_eq!(State::replay(self.journal.clone()).unwrap(), self.state, "replay tells another story");
         let mut seen: Option<State> = None;
-        let (mut begun, mut undone): (Vec<(StepId, Part)>, Vec<(StepId, Part)>) = (Vec::new(), Vec::new());
+        let mut begun: Vec<(StepId, Part)> = Vec::new();
+        let mut undone = Vec::new();
         for entry in &self.journal {
             assert_eq!(&decode(&encode(entry).unwrap()).unwrap(), entry, "stored and read back it differs");
             if let (Event::StepIntended { step, part, attempt, .. }, Some(state)) = (&entry.event, &seen) {
