@@ -25,7 +25,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// How many seeds are played where nobody says.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 250;
 /// Failures that are enough to begin with.
 const SHOWN: usize = 8;
 

@@ -490,10 +490,10 @@ fn a_child_is_told_of_a_stop_again_after_a_crash() {
     let mut proper = begun("");
     assert!(doomed(&proper).is_empty());
     proper.say(stop(false));
-    assert_eq!(doomed(&proper), [child.clone()]);
+    assert_eq!(doomed(&proper), std::slice::from_ref(&child));
     let mut late = begun("timeout = \"1h\"\n");
     late.advance(600);
-    assert_eq!(doomed(&late), [child.clone()]);
+    assert_eq!(doomed(&late), std::slice::from_ref(&child));
     // What tidies up goes on, until it is stopped too.
     let mut tidy = begun("finally = true\n");
     tidy.state.stop = proper.state.stop.clone();
