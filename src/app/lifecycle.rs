@@ -233,10 +233,9 @@ impl Daemon {
         sweep(&dirs).await;
         let records = Records::new(Arc::clone(&store));
         let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
-        let (wake, queue) = (Arc::new(Notify::new()), Arc::new(QueueCount::default()));
+        let (wake, queue) = <(Arc<Notify>, Arc<QueueCount>)>::default();
         let shelf = Shelf::new(config, records.clone(), Arc::clone(&clock), metrics.clone());
-        let instance = instance_name();
-        let ids = Arc::new(Ids::after(latest.as_deref()));
+        let (instance, ids) = (instance_name(), Arc::new(Ids::after(latest.as_deref())));
         let people = People::new(config, &metrics, address)?;
         let (runner, world) = world(config, &dirs, &people, &metrics)?;
         let engine = Engine::new(Parts {

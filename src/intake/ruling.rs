@@ -98,11 +98,8 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     let late = before.as_ref().is_some_and(|before| is_late(alert, before));
     let started = to_start(&ruling, plan.as_ref());
     let had = before.as_ref().and_then(|episode| episode.execution.clone()).filter(|_| !late);
-    let execution = match (&started, ruling.reason) {
-        (Some(created), _) => Some(created.id.clone()),
-        (None, Reason::Repeat | Reason::Resolved) => had,
-        (None, _) => None,
-    };
+    let had = had.filter(|_| matches!(ruling.reason, Reason::Repeat | Reason::Resolved));
+    let execution = started.as_ref().map(|created| created.id.clone()).or(had);
     let mut fresh = decision_of(ground, alert, &route, ruling, execution);
     let continued = open.is_some() || alert.status == AlertStatus::Resolved || fresh.reason == Reason::Stale;
     let (decision, seen) = match &before {

@@ -11,10 +11,21 @@ use crate::runbook::{Kind, OnFailure, Runbook};
 
 /// Denials that mean "too much is broken, or automation does not help": told once per runbook and window, with totals.
 /// A new gate of that sort adds its code here, and nowhere else.
-pub const DENIALS: &[Reason] = &[Reason::BreakerOpen, Reason::QueueExpired];
+pub const DENIALS: &[Reason] = &[
+    Reason::Storm,
+    Reason::Flapping,
+    Reason::AttemptsExhausted,
+    Reason::BreakerOpen,
+    Reason::TooManyTargets,
+    Reason::Unconfirmed,
+    Reason::Systemic,
+    Reason::PrecheckFailed,
+    Reason::QueueExpired,
+];
 
 /// What a person or the end of the alert asked for. A gate that finds that nothing is wrong adds its code here.
-const QUIET: &[Reason] = &[Reason::Resolved, Reason::Stopped, Reason::Rejected];
+const QUIET: &[Reason] =
+    &[Reason::Resolved, Reason::Stopped, Reason::Rejected, Reason::NotFiring, Reason::Silenced];
 
 /// How much of a text is kept, in bytes.
 const MESSAGE_MAX: usize = 1000;

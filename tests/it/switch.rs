@@ -238,7 +238,7 @@ fn a_file_and_a_signal_halt_without_the_api() {
         let is_it = String::from_utf8_lossy(&line).contains("serve")
             && fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == Path::new(BINARY))
             && (String::from_utf8_lossy(&line).contains(&here)
-                || fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == PathBuf::from(&here)));
+                || fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == Path::new(&here)));
         is_it.then(|| entry.file_name().to_string_lossy().into_owned())
     });
     let pid = pid.unwrap_or_else(|| panic!("no process of the daemon: {log}"));
