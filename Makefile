@@ -8,7 +8,7 @@ help:
 	@echo "make demo      a real alert becomes a finished execution, on this machine, in a minute or two"
 	@echo "make test      format, lints and every test (installs Debian packages that are absent)"
 	@echo "make simulate  SEEDS=10000 random stories of the engine, with faults and crashes"
-	@echo "make crash     ROUNDS=300 kills of the real program at random"
+	@echo "make crash     kills of the real program around every append, and ROUNDS=300 at random"
 	@echo "make bench     speed and size beside their floors, into benches/RESULTS.md (about ten minutes)"
 	@echo "make build     the program, in target/debug"
 	@echo "make fmt       formats the sources"
@@ -21,7 +21,7 @@ demo:
 
 # One `cargo test` for everything: a second selection would compile the dependencies again.
 test:
-	.ci/packages prometheus promtool prometheus-alertmanager amtool cc curl ssh sshd pgrep
+	.ci/packages prometheus promtool prometheus-alertmanager amtool cc curl ssh sshd pgrep aiosmtpd
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked
@@ -41,7 +41,8 @@ simulate:
 
 ROUNDS ?= 300
 crash:
-	RUNBOOKD_ROUNDS=$(ROUNDS) $(CARGO) test --locked --test it crash::random -- --nocapture
+	RUNBOOKD_CRASH=all RUNBOOKD_ROUNDS=$(ROUNDS) \
+	  $(CARGO) test --locked --test it crash:: -- --nocapture --test-threads 1
 
 build:
 	$(CARGO) build --locked

@@ -57,11 +57,17 @@ pub mod guard;
 
 pub mod admit;
 
+pub mod plan;
+
 pub mod engine;
 
 pub mod journal;
 
 pub mod step;
+
+pub mod report;
+
+pub mod notifier;
 
 // What it stands on.
 pub mod store;

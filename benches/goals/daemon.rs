@@ -38,7 +38,8 @@ impl Daemon {
         let config = format!(
             "[store]\npath = \"data\"\n[runbooks]\ndir = \"runbooks\"\n\
              [webhook]\nallow_unauthenticated = true\n[automation]\nmax_running = {max_running}\n\
-             queue_limit = 1000000\nqueue_deadline = \"1d\"\n"
+             queue_limit = 1000000\nqueue_deadline = \"1d\"\nstorm = false\n\
+             [automation.guard]\ncooldown = false\nmax_runs = false\nmax_targets = false\nflapping = false\n"
         );
         fs::write(dir.path().join("runbookd.toml"), config).unwrap();
         for (id, text) in runbooks {

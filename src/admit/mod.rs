@@ -7,15 +7,17 @@
 
 mod context;
 mod gate;
+pub mod late;
 mod prepare;
 
 pub use context::{Subject, context, context_with};
 pub use prepare::{Denial, Request, plan};
 
-use crate::guard::{Breaker, Order, Quarantine};
+use crate::guard::{Breaker, Freeze, Order, Quarantine, Runs, Settings, Storm, StormLimit, Targets};
 use crate::journal::Created;
 use crate::model::{Alert, Episode, ExecutionId, GateReport, GateVerdict, Reason, Timestamp, Verdict, after};
 use crate::routing::Route;
+use crate::runbook::Mode;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -38,6 +40,10 @@ pub struct Case<'c> {
     pub quarantine: Option<&'c Quarantine>,
     /// The breaker of the plan's runbook and target; `None` while it is closed without a failure.
     pub breaker: Option<&'c Breaker>,
+    /// What the guards know that count and look at the clock.
+    pub guards: Guards<'c>,
+    /// Whether an Alertmanager is configured.
+    pub has_alertmanager: bool,
     /// Now.
     pub now: Timestamp,
     /// An episode without a delivery for so long is over.
@@ -57,15 +63,62 @@ pub struct Occasion<'c> {
     pub live: Option<&'c ExecutionId>,
 }
 
+/// What the guards know that count and look at the clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Guards<'c> {
+    /// What is in force for the selected runbook; the config's where none is.
+    pub settings: &'c Settings,
+    /// The starts on the plan's target.
+    pub runs: &'c Runs,
+    /// The targets the runbook was started on.
+    pub targets: &'c Targets,
+    /// What makes a storm, and how many episodes began, this alert's included; `None` where that guard is off.
+    pub storm: Option<(StormLimit, &'c Storm)>,
+    /// All freezes.
+    pub freezes: &'c [Freeze],
+    /// When the alert changed, this delivery included.
+    pub changes: &'c [Timestamp],
+}
+
 impl Case<'_> {
     /// The episode this alert continues, if it is still open.
     pub fn open_episode(&self) -> Option<&Episode> {
-        self.episode.filter(|episode| episode.resolved_at.is_none() && !self.forgotten(episode))
+        open_episode(self.episode, self.now, self.episode_ttl)
     }
 
-    fn forgotten(&self, episode: &Episode) -> bool {
-        self.now >= after(episode.last_seen, self.episode_ttl)
+    /// The answer of a guard that has nothing to ask: no runbook, or an episode that has been counted.
+    fn not_asked(&self) -> Option<Answer> {
+        let Some(pinned) = self.route.pinned() else { return Some(Answer::off("no runbook is selected")) };
+        let counted = self.open_episode().is_some_and(|episode| episode.would_have_run);
+        // Asked again, the guards would count what they let pass against itself.
+        (counted && pinned.runbook.mode == crate::runbook::Mode::Shadow)
+            .then(|| Answer::off("it would have run for this episode already, and is counted once"))
     }
+
+    /// What a guard that counts starts is asked for; else its answer.
+    fn to_count(&self) -> Result<&Created, Answer> {
+        if let Some(answer) = self.not_asked() {
+            return Err(answer);
+        }
+        match self.plan {
+            Some(Ok(created)) => Ok(created),
+            Some(Err(Denial::Input(_) | Denial::Target(_))) => {
+                Err(Answer::off("the target is not known, see invalid_input and invalid_target"))
+            }
+            None => Err(Answer::off("no runbook is selected")),
+        }
+    }
+}
+
+/// The episode a delivery at `now` continues: the one known, if it is open and was heard of within `ttl`.
+pub fn open_episode(episode: Option<&Episode>, now: Timestamp, ttl: Duration) -> Option<&Episode> {
+    episode.filter(|episode| episode.resolved_at.is_none() && now < after(episode.last_seen, ttl))
+}
+
+/// Whether a firing alert began before the episode known of it ended: an old delivery.
+pub fn is_stale(alert: &Alert, episode: &Episode) -> bool {
+    // The beginnings are both by the sender's clock; the end may have been cut at ours, which can be behind.
+    episode.resolved_at.is_some_and(|ended| alert.starts_at < ended || alert.starts_at <= episode.starts_at)
 }
 
 /// One gate's answer before it has the gate's name.
@@ -110,8 +163,14 @@ pub const GATES: &[Gate] = &[
     (Reason::Aborted, gate::aborted::ask),
     (Reason::Halted, gate::halted::ask),
     (Reason::Draining, gate::draining::ask),
+    (Reason::Frozen, gate::frozen::ask),
+    (Reason::Storm, gate::storm::ask),
+    (Reason::Flapping, gate::flapping::ask),
     (Reason::Quarantined, gate::quarantined::ask),
+    (Reason::Cooldown, gate::cooldown::ask),
+    (Reason::AttemptsExhausted, gate::attempts_exhausted::ask),
     (Reason::BreakerOpen, gate::breaker_open::ask),
+    (Reason::TooManyTargets, gate::too_many_targets::ask),
     (Reason::InvalidInput, gate::invalid_input::ask),
     (Reason::InvalidTarget, gate::invalid_target::ask),
     (Reason::Shadow, gate::shadow::ask),
@@ -120,7 +179,7 @@ pub const GATES: &[Gate] = &[
 /// What was decided, with every gate's answer.
 #[derive(Debug)]
 pub struct Ruling {
-    /// Execute or skip.
+    /// Execute, ask people first, or skip.
     pub verdict: Verdict,
     /// The first denial, or `matched`.
     pub reason: Reason,
@@ -132,14 +191,12 @@ pub struct Ruling {
 
 /// Asks every gate.
 pub fn decide(case: &Case<'_>) -> Ruling {
-    let gates: Vec<GateReport> = GATES
-        .iter()
-        .map(|(name, ask)| {
-            let Answer { verdict, message, detail } = ask(case);
-            let reason = (verdict == GateVerdict::Deny).then_some(*name);
-            GateReport { gate: *name, verdict, reason, message, detail }
-        })
-        .collect();
+    let early = GATES.iter().map(|(name, ask)| {
+        let Answer { verdict, message, detail } = ask(case);
+        let reason = (verdict == GateVerdict::Deny).then_some(*name);
+        GateReport { gate: *name, verdict, reason, message, detail }
+    });
+    let gates: Vec<GateReport> = early.chain(late::announced(case)).collect();
     match gates.iter().find(|report| report.verdict == GateVerdict::Deny) {
         Some(denial) => {
             let (reason, message) = (denial.gate, denial.message.clone());
@@ -147,7 +204,9 @@ pub fn decide(case: &Case<'_>) -> Ruling {
         }
         None => {
             let message = Reason::Matched.sentence().to_owned();
-            Ruling { verdict: Verdict::Execute, reason: Reason::Matched, message, gates }
+            let asks = case.route.pinned().is_some_and(|pinned| pinned.runbook.mode == Mode::Approve);
+            let verdict = if asks { Verdict::Approve } else { Verdict::Execute };
+            Ruling { verdict, reason: Reason::Matched, message, gates }
         }
     }
 }

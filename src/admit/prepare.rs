@@ -13,7 +13,7 @@ pub enum Denial {
     /// Inputs without a value, or with one that does not fit; a sentence each.
     #[error("{}", .0.join("; "))]
     Input(Vec<String>),
-    /// The target is missing, blank or a pattern.
+    /// The target or the lock is missing, blank or a pattern.
     #[error("{0}")]
     Target(String),
 }
@@ -56,8 +56,7 @@ pub fn plan(request: Request<'_>) -> Result<Created, Denial> {
         Subject { id: &id, runbook: &runbook.id, version: pinned.version, target: None, started_at: None };
     let seen = context(&trigger, &values, &subject, serde_json::json!({}));
     let target = inputs::target(runbook, &seen).map_err(Denial::Target)?;
-    // By default an execution holds its target alone, so that two cures never meet on one patient.
-    let lock = target.as_ref().filter(|_| runbook.is_changing()).map(ToString::to_string);
+    let lock = inputs::lock(runbook, target.as_ref(), &seen).map_err(Denial::Target)?;
     let steps = runbook.steps.iter().map(|step| StepHead {
         id: step.id.clone(),
         title: step.title.clone(),

@@ -2,6 +2,7 @@
 
 use crate::journal::{ApprovalState, Attempt, Saying, State, StepHead, StepState};
 use crate::model::{Part, Role, StepStatus, Timestamp};
+use crate::report::Escalation;
 use crate::store::records::Header;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -65,6 +66,14 @@ impl ExecutionView {
             });
         }
         Self(view)
+    }
+}
+
+impl ExecutionView {
+    /// With what people were told of it.
+    pub fn with_escalations(mut self, escalations: &[Escalation]) -> Self {
+        self.0["escalations"] = super::escalation::lines(escalations).into();
+        self
     }
 }
 

@@ -1,6 +1,8 @@
-//! Breakers, quarantined targets, and what came of checking the audit log, as shown.
+//! Breakers, quarantined targets, storms, freezes, what shadow mode counted, and what came of checking the audit log, as shown.
 
-use crate::guard::{BreakerRecord, Quarantine};
+use crate::guard::{BreakerRecord, Freeze, Quarantine, Storm, StormLimit, Tally, freeze};
+use crate::model::Timestamp;
+use crate::runbook::Pinned;
 use crate::store::records::AuditCheck;
 use serde_json::{Value, json};
 
@@ -28,6 +30,36 @@ pub fn quarantine(quarantine: &Quarantine) -> Value {
         "execution_id": quarantine.execution,
         "at": quarantine.at,
         "reason": quarantine.reason,
+    })
+}
+
+/// How many episodes begin, and the storm if there is one.
+pub fn storm(limit: StormLimit, storm: &Storm, now: Timestamp) -> Value {
+    let raging = storm.raging(limit, now);
+    json!({
+        "active": raging.is_some(),
+        "episodes_per_minute": storm.rate(now),
+        "allowed": limit.episodes_per_minute,
+        "since": raging.map(|raging| raging.since),
+        "until": raging.map(|raging| raging.until),
+    })
+}
+
+/// The freezes in force.
+pub fn freezes(freezes: &[Freeze], now: Timestamp) -> Vec<Value> {
+    let view = |(freeze, until): (&Freeze, Timestamp)| json!({ "name": freeze.name, "until": until, "allow_manual": freeze.allow_manual });
+    freeze::in_force(freezes, now).map(view).collect()
+}
+
+/// What a runbook would have done in shadow mode. `tally` is of the version that was last in it.
+pub fn shadow(pinned: &Pinned, tally: Option<&Tally>) -> Value {
+    json!({
+        "runbook": pinned.runbook.id,
+        "mode": pinned.runbook.mode.as_str(),
+        "version": tally.map_or(pinned.version, |tally| tally.version),
+        "since": tally.map(|tally| tally.since),
+        "would_have_run": tally.map_or(0, |tally| tally.would_have_run),
+        "denied": tally.map(|tally| tally.denied.clone()).unwrap_or_default(),
     })
 }
 

@@ -1,27 +1,51 @@
 //! The JSON bodies of answers, made from journals, headers and decisions.
 //!
-//! May import: `model`, `journal`, `store::records` (plain types), `runbook`, `guard`, `schedule`. Must never: know HTTP or ask
+//! May import: `model`, `journal`, `store::records` (plain types), `runbook`, `guard`, `report`, `schedule`. Must never: know HTTP or ask
 //! for anything; what is shown is what is given. Field names are a promise to scripts.
 
 mod automation;
+mod escalation;
 mod execution;
 mod guard;
 mod trigger;
 
 pub use automation::automation;
+pub use escalation::escalation;
 pub use execution::{ExecutionView, summary};
-pub use guard::{audit_check, breaker, quarantine};
+pub use guard::{audit_check, breaker, freezes, quarantine, shadow, storm};
 pub use trigger::{config_mapping, dry_run, last_attempts, outcome, schedule, set_mapping};
 
 use crate::model::ExecutionStatus;
 use crate::runbook::Pinned;
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// One page of a list, under its plural.
-pub fn page<T: Serialize>(plural: &'static str, items: &[T], next_cursor: Option<&str>) -> Value {
-    json!({ plural: items, "next_cursor": next_cursor })
+/// One page of a list, under its plural. It is written as it is, without a tree of values in between.
+pub fn page<'p, T: Serialize>(
+    plural: &'static str,
+    items: &'p [T],
+    next_cursor: Option<&'p str>,
+) -> Page<'p, T> {
+    Page { plural, items, next_cursor }
+}
+
+/// What [`page`] gives.
+#[derive(Debug)]
+pub struct Page<'p, T> {
+    plural: &'static str,
+    items: &'p [T],
+    next_cursor: Option<&'p str>,
+}
+
+impl<T: Serialize> Serialize for Page<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry(self.plural, self.items)?;
+        map.serialize_entry("next_cursor", &self.next_cursor)?;
+        map.end()
+    }
 }
 
 /// One runbook in lists.
@@ -103,6 +127,10 @@ pub struct IntegrationStatus {
     pub open_breakers: Vec<Value>,
     /// Targets that automation leaves alone, 500 at most.
     pub quarantined: Vec<Value>,
+    /// Whether so many episodes begin that nothing is started; null where that guard is off.
+    pub storm: Value,
+    /// The freezes in force.
+    pub freezes: Vec<Value>,
     /// Runbook files whose last reading failed.
     pub broken_runbooks: Vec<Value>,
     /// When the last webhook was accepted.

@@ -4,14 +4,17 @@ use crate::auth::{
     Auth, Expected, Failure, People, Permission, Permissions, Roles, Verifier, VerifyingKey, WebhookAuth,
     WebhookCredential,
 };
-use crate::config::{AlertmanagerAuth, Config, JwtKey, MappingSource};
+use crate::config::{AlertmanagerAuth, Config, EmailTls, JwtKey, MappingSource, Notifier, PolicyLevel};
 use crate::http::{Limits, Observer};
 use crate::intake;
+use crate::notifier::{self, Book, Channel, NotifierMessenger, Notifiers};
+use crate::report::Level;
 use crate::routing::{Mapping, Rules, Source};
 use crate::schedule::Schedule;
 use crate::step::{AlertmanagerClient, Credential, HttpClient, OutgoingPolicy, PromClient, Ways};
 use crate::telemetry::{AuthFailure, Metrics};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +83,8 @@ pub(super) fn engine_limits(config: &Config) -> crate::engine::Limits {
         queue_deadline: config.automation.queue_deadline,
         queue_limit: config.automation.queue_limit,
         breakers: config.breakers.clone(),
+        guard: config.automation.guard.clone(),
+        freezes: config.freezes.clone(),
     }
 }
 
@@ -101,6 +106,10 @@ pub(super) fn intake_options(config: &Config, instance: &str) -> intake::Options
         queue_deadline: config.automation.queue_deadline,
         queue_limit: config.automation.queue_limit,
         breakers: config.breakers.clone(),
+        guard: config.automation.guard.clone(),
+        storm: config.automation.storm,
+        freezes: config.freezes.clone(),
+        has_alertmanager: config.alertmanager.is_some(),
         instance: instance.to_owned(),
     }
 }
@@ -126,12 +135,86 @@ pub(super) fn outgoing(config: &Config) -> Result<OutgoingPolicy, BuildError> {
     Ok(OutgoingPolicy::new(entries))
 }
 
+/// The ways to people, and who is behind which name.
+pub(super) fn notifiers(config: &Config, client: &HttpClient, bound: SocketAddr) -> Result<Book, BuildError> {
+    let mut book = Book { external_url: config.server.external_url(bound), ..Book::default() };
+    for (name, notifier) in &config.people.notifiers {
+        let channel = channel(notifier, client)?;
+        book.directory.notifiers.insert(name.clone(), channel.resolves());
+        book.channels.insert(name.clone(), channel);
+    }
+    let level = |level: &PolicyLevel| Level { after: level.after, to: level.to.clone() };
+    book.directory.policies = config
+        .people
+        .policies
+        .iter()
+        .map(|(name, levels)| (name.clone(), levels.iter().map(level).collect()))
+        .collect();
+    book.directory.escalate_to.clone_from(&config.automation.escalate_to);
+    Ok(book)
+}
+
+/// Carries the messages of an execution without a server.
+pub(super) fn messenger(config: &Config, client: &HttpClient) -> Result<NotifierMessenger, BuildError> {
+    Ok(NotifierMessenger {
+        notifiers: Notifiers::new(notifiers(config, client, config.server.listen)?),
+        clock: Arc::new(super::SystemClock),
+        metrics: None,
+    })
+}
+
+fn channel(notifier: &Notifier, client: &HttpClient) -> Result<Channel, BuildError> {
+    let client = client.clone();
+    Ok(match notifier {
+        Notifier::Slack { url } => Channel::Slack(notifier::Slack { client, url: url.clone() }),
+        Notifier::PagerDuty { routing_key, url } => Channel::PagerDuty(notifier::PagerDuty {
+            client,
+            routing_key: routing_key.clone(),
+            url: url.clone(),
+        }),
+        Notifier::Webhook { url, secret } => {
+            Channel::Webhook(notifier::Webhook { client, url: url.clone(), secret: secret.clone() })
+        }
+        Notifier::Alertmanager { url, auth } => Channel::Alertmanager(notifier::Alertmanager {
+            client,
+            url: url.clone(),
+            credential: auth.as_ref().map(|auth| match auth {
+                AlertmanagerAuth::Bearer(token) => notifier::Credential::Bearer(token.clone()),
+                AlertmanagerAuth::Basic(basic) => {
+                    notifier::Credential::Basic { user: basic.user.clone(), password: basic.password.clone() }
+                }
+            }),
+        }),
+        Notifier::Email(email) => {
+            let mail = notifier::Mail {
+                host: email.host.clone(),
+                port: email.port,
+                tls: match email.tls {
+                    EmailTls::Tls => notifier::Tls::Tls,
+                    EmailTls::StartTls => notifier::Tls::StartTls,
+                    EmailTls::None => notifier::Tls::None,
+                },
+                auth: email.auth.as_ref().map(|basic| (basic.user.clone(), basic.password.clone())),
+                from: email.from.clone(),
+                to: email.to.clone(),
+            };
+            let email = notifier::Email::new(&mail).map_err(because("[notifiers] email"))?;
+            Channel::Email(Box::new(email))
+        }
+    })
+}
+
 /// What steps reach: the configured Prometheus and Alertmanager, and the secrets.
-pub(super) fn ways(config: &Config, client: &HttpClient) -> Result<Ways, BuildError> {
+pub(super) fn ways(
+    config: &Config,
+    client: &HttpClient,
+    messenger: NotifierMessenger,
+) -> Result<Ways, BuildError> {
     Ok(Ways {
         clock: Arc::new(super::SystemClock),
         prometheus: prometheus(config, client)?,
         alertmanager: alertmanager(config, client)?,
+        messenger: Some(Arc::new(messenger)),
         secrets: Arc::new(config.secrets.clone()),
     })
 }

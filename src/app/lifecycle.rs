@@ -16,11 +16,14 @@ use crate::http::handler::{Services, routes};
 use crate::http::{Edge, Server, Table, TrustedProxies};
 use crate::intake::Intake;
 use crate::model::Clock;
-use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, sweep_leftovers};
+use crate::notifier::{Book, NotifierMessenger, Notifiers, Sender, SenderParts};
+use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, release_memory, sweep_leftovers};
 use crate::store::Ids;
 use crate::store::records::{QueueCount, Records};
 use crate::store::{OpenError, SledOptions, SledStore, Store};
 use crate::telemetry::{Build, Metrics, logging};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use std::fmt::Display;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -136,17 +139,50 @@ impl Signals {
     }
 }
 
+/// Whether everything in the store is what was written, once that is known.
+type Checked = Shared<BoxFuture<'static, Result<(), String>>>;
+
 /// Everything that lives from start to end.
 struct Daemon {
     services: Arc<Services>,
     edge: Arc<Edge>,
     shelf: Shelf,
     store: Arc<dyn Store>,
+    checked: Checked,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
     reload: Arc<Notify>,
     /// Whether the config as it stands in its file is in force.
     config_in_force: AtomicBool,
+    people: People,
+}
+
+/// Who can be told, and by what.
+struct People {
+    notifiers: Notifiers,
+    /// The client of all of them.
+    client: HttpClient,
+    /// Where this program listens, for links in messages.
+    address: SocketAddr,
+}
+
+impl People {
+    fn new(config: &Config, metrics: &Metrics, address: SocketAddr) -> Result<Self, Refusal> {
+        let client = HttpClient::build().map_err(|error| ("no HTTP client", error))?;
+        if let Some(problem) = client.problem() {
+            tracing::warn!(problem, "https cannot be verified");
+        }
+        let people = Self { notifiers: Notifiers::default(), client, address };
+        people.notifiers.replace(people.book(config, metrics)?);
+        Ok(people)
+    }
+
+    /// Who can be told by `config`, each with a series of its own in the metrics.
+    fn book(&self, config: &Config, metrics: &Metrics) -> Result<Book, Refusal> {
+        let book = build::notifiers(config, &self.client, self.address).map_err(|error| ("config", error))?;
+        book.channels.keys().for_each(|name| metrics.register_notifier(name));
+        Ok(book)
+    }
 }
 
 async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
@@ -154,18 +190,23 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     let mut signals = Signals::receive()?;
     let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().map_err(|error| ("the listener has no address", error))?;
-    let daemon = Daemon::build(&config, options).await?;
+    let daemon = Daemon::build(&config, options, address).await?;
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(Server::new(listener, Arc::clone(&daemon.edge)).serve(shutdown.clone()));
     let listen_file = config.store.path.join("listen");
     std::fs::write(&listen_file, format!("{address}\n"))
         .map_err(|error| ("the listen file cannot be written", error))?;
     tracing::info!(address = %address, version = env!("CARGO_PKG_VERSION"), "listening");
+    let told = CancellationToken::new();
+    let sender = tokio::spawn(daemon.sender().run(daemon.services.engine.news(), told.clone()));
     let ended = daemon.live(&config, options, &mut signals).await;
     tracing::info!("draining");
     // People can still look and stop; webhooks are answered 503 and come again.
     daemon.services.draining.store(true, Ordering::SeqCst);
     daemon.services.engine.drain(config.server.drain_timeout).await;
+    // What the last steps ended in is told, too. It bounds its own end.
+    told.cancel();
+    let _ended = sender.await;
     shutdown.cancel();
     // The server bounds its own end; what it could not finish it has cut.
     let _cut = server.await;
@@ -185,19 +226,19 @@ const BUILT: Build = Build {
 };
 
 impl Daemon {
-    async fn build(config: &Config, options: &ServeOptions) -> Result<Self, Refusal> {
+    async fn build(config: &Config, options: &ServeOptions, address: SocketAddr) -> Result<Self, Refusal> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Metrics::new(&BUILT, clock.now());
-        let dirs = prepare(config)?;
-        let store = open_store(&config.store.path, &metrics).await?;
+        let dirs = prepare_dirs(&config.store.path)?;
+        let (store, checked) = open_store(&config.store.path, &metrics).await?;
         sweep(&dirs).await;
         let records = Records::new(Arc::clone(&store));
         let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
-        let (wake, queue) = (Arc::new(Notify::new()), Arc::new(QueueCount::default()));
+        let (wake, queue) = <(Arc<Notify>, Arc<QueueCount>)>::default();
         let shelf = Shelf::new(config, records.clone(), Arc::clone(&clock), metrics.clone());
-        let instance = instance_name();
-        let ids = Arc::new(Ids::after(latest.as_deref()));
-        let (runner, world) = world(config, &dirs)?;
+        let (instance, ids) = (instance_name(), Arc::new(Ids::after(latest.as_deref())));
+        let people = People::new(config, &metrics, address)?;
+        let (runner, world) = world(config, &dirs, &people, &metrics)?;
         let engine = Engine::new(Parts {
             records: records.clone(),
             world: Arc::new(world),
@@ -243,7 +284,17 @@ impl Daemon {
         });
         let edge = Arc::new(edge(config, &services)?);
         let config_in_force = AtomicBool::new(true);
-        Ok(Self { services, edge, shelf, store, metrics, clock, reload, config_in_force })
+        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people })
+    }
+
+    /// What tells people.
+    fn sender(&self) -> Sender {
+        Sender::new(SenderParts {
+            records: self.services.records.clone(),
+            notifiers: self.people.notifiers.clone(),
+            clock: Arc::clone(&self.clock),
+            metrics: self.metrics.clone(),
+        })
     }
 
     /// From the first reading of the runbooks to the reason to end.
@@ -267,7 +318,15 @@ impl Daemon {
         keeper.begin().await;
         let keeper = tokio::spawn(keeper.keep());
         let (cursor, live) = engine.recover().await.map_err(|error| ("recovery", error))?;
-        let dispatcher = tokio::spawn(engine.schedule(cursor));
+        let checked = self.checked.clone();
+        // Alerts are taken meanwhile; but what is done cannot be taken back, and a record that is lost may forbid it.
+        let dispatcher = tokio::spawn(async move {
+            if checked.await.is_ok() {
+                let tidied = tokio::task::spawn_blocking(release_memory);
+                engine.schedule(cursor).await;
+                drop(tidied);
+            }
+        });
         intake.reschedule(build::schedules(config));
         let scheduler = tokio::spawn(scheduler::keep(Arc::clone(&self.services)));
         self.services.ready.store(true, Ordering::SeqCst);
@@ -304,6 +363,7 @@ impl Daemon {
                 _ = halt.recv() => self.halt().await,
                 () = changed.notified() => self.refresh().await,
                 why = self.services.engine.fatal() => return Err(Refusal(why)),
+                Err(why) = self.checked.clone() => return Err(Refusal(why)),
             }
         }
     }
@@ -333,7 +393,8 @@ impl Daemon {
         let built = load_config(&options.config_file, &options.env, &options.overrides).and_then(
             |(config, warnings)| {
                 let auth = build::auth(&config).map_err(|error| error.to_string())?;
-                Ok((config, warnings, auth))
+                let book = self.people.book(&config, &self.metrics);
+                Ok((config, warnings, auth, book.map_err(|Refusal(why)| why)?))
             },
         );
         let all_good = self.shelf.refresh().await;
@@ -342,7 +403,7 @@ impl Daemon {
             Err(problems) => Some(problems.clone()),
         };
         match (built, refused) {
-            (Ok((config, warnings, auth)), None) => {
+            (Ok((config, warnings, auth, book)), None) => {
                 for warning in &warnings {
                     tracing::warn!("{warning}");
                 }
@@ -350,13 +411,14 @@ impl Daemon {
                 self.services.intake.reschedule(build::schedules(&config));
                 self.services.engine.reconfigure(build::engine_limits(&config));
                 self.shelf.adopt(&config.breakers);
+                self.people.notifiers.replace(book);
                 self.edge.replace_auth(auth);
                 *self.services.config.write().unwrap_or_else(PoisonError::into_inner) =
                     build::config_items(&config);
                 self.config_in_force.store(true, Ordering::SeqCst);
                 self.note_reload(all_good);
                 tracing::info!(
-                    "config reloaded: mappings, schedules, credentials, queue limits and breaker profiles are in force; the rest needs a restart"
+                    "config reloaded: mappings, schedules, guards, credentials, queue limits, breaker profiles, notifiers and policies are in force; the rest needs a restart"
                 );
             }
             (_, refused) => {
@@ -372,23 +434,28 @@ impl Daemon {
     }
 }
 
-/// The directories of the data.
-fn prepare(config: &Config) -> Result<Arc<Dirs>, Refusal> {
-    let dirs = Dirs::prepare(&config.store.path);
-    dirs.map(Arc::new).map_err(|error| Refusal(format!("{}: {error}", config.store.path.display())))
+fn prepare_dirs(path: &Path) -> Result<Arc<Dirs>, Refusal> {
+    let dirs = Dirs::prepare(path).map_err(|error| Refusal(format!("{}: {error}", path.display())))?;
+    Ok(Arc::new(dirs))
 }
 
 /// What does the steps, and what the engine sees of it.
-fn world(config: &Config, dirs: &Arc<Dirs>) -> Result<(Arc<Runner>, RealWorld), Refusal> {
-    let client = HttpClient::build().map_err(|error| ("no HTTP client", error))?;
-    if let Some(problem) = client.problem() {
-        tracing::warn!(problem, "https cannot be verified");
-    }
+fn world(
+    config: &Config,
+    dirs: &Arc<Dirs>,
+    people: &People,
+    metrics: &Metrics,
+) -> Result<(Arc<Runner>, RealWorld), Refusal> {
     let outgoing = build::outgoing(config).map_err(|error| ("config", error))?;
-    let ways = build::ways(config, &client).map_err(|error| ("config", error))?;
-    let prometheus = ways.prometheus.clone();
-    let runner = Arc::new(Runner::new(Arc::clone(dirs), client, Arc::new(outgoing), ways));
-    Ok((Arc::clone(&runner), RealWorld { runner, prometheus }))
+    let messenger = NotifierMessenger {
+        notifiers: people.notifiers.clone(),
+        clock: Arc::new(SystemClock),
+        metrics: Some(metrics.clone()),
+    };
+    let ways = build::ways(config, &people.client, messenger).map_err(|error| ("config", error))?;
+    let (prometheus, alertmanager) = (ways.prometheus.clone(), ways.alertmanager.clone());
+    let runner = Arc::new(Runner::new(Arc::clone(dirs), people.client.clone(), Arc::new(outgoing), ways));
+    Ok((Arc::clone(&runner), RealWorld { runner, prometheus, alertmanager }))
 }
 
 /// The edge over the routes of `services`.
@@ -426,11 +493,14 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Refusal> {
     }
 }
 
-async fn open_store(path: &Path, metrics: &Metrics) -> Result<Arc<dyn Store>, Refusal> {
+async fn open_store(path: &Path, metrics: &Metrics) -> Result<(Arc<dyn Store>, Checked), Refusal> {
     let (path, metrics) = (path.join("store"), metrics.clone());
     let opened = tokio::task::spawn_blocking(move || open_store_when_free(&path, &metrics)).await;
     match opened {
-        Ok(Ok(store)) => Ok(Arc::new(store)),
+        Ok(Ok(store)) => {
+            let checked = store.checked().shared();
+            Ok((Arc::new(store), checked))
+        }
         Ok(Err(error)) => Err(Refusal(error.to_string())),
         Err(error) => Err(Refusal(format!("opening the store failed: {error}"))),
     }
@@ -444,6 +514,8 @@ fn open_store_when_free(path: &Path, metrics: &Metrics) -> Result<SledStore, Ope
         let metrics = metrics.clone();
         let options = SledOptions {
             on_commit: Some(Arc::new(move |took, works| metrics.journal_committed(works, took))),
+            on_quiet: Some(Arc::new(release_memory)),
+            check_later: true,
             ..SledOptions::default()
         };
         match SledStore::open(path, options) {

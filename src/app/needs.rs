@@ -2,7 +2,7 @@
 //!
 //! Pure. May import: `config`, `model`, `runbook`. Must never: refuse a runbook; it says what will fail.
 
-use crate::config::Config;
+use crate::config::{Config, People};
 use crate::model::Secret;
 use crate::runbook::{Condition, Kind, Runbook, UntilCondition};
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ pub(super) struct Given<'c> {
     prometheus: bool,
     alertmanager: bool,
     secrets: &'c BTreeMap<String, Secret>,
+    people: &'c People,
 }
 
 impl<'c> Given<'c> {
@@ -21,6 +22,7 @@ impl<'c> Given<'c> {
             prometheus: config.prometheus.is_some(),
             alertmanager: config.alertmanager.is_some(),
             secrets: &config.secrets,
+            people: &config.people,
         }
     }
 
@@ -36,11 +38,23 @@ impl<'c> Given<'c> {
                 lacking.extend(lack);
             }
         }
+        for name in runbook.escalate_to.iter().flatten() {
+            lacking.extend(self.lacks_name(name).map(|lack| format!("[escalate] {lack}")));
+        }
         let asks = |condition: &Condition| matches!(condition, Condition::Promql { .. });
         if !self.prometheus && runbook.verify.as_ref().is_some_and(|verify| asks(&verify.condition)) {
             lacking.push(format!("verify {PROMETHEUS}"));
         }
         lacking
+    }
+
+    fn lacks_name(&self, name: &str) -> Option<String> {
+        (!self.people.knows(name)).then(|| {
+            let help = self.people.instead_of(name);
+            format!(
+                "tells {name:?}, and the config has no notifier and no policy of this name (help: {help})"
+            )
+        })
     }
 
     fn lack(&self, kind: &Kind) -> Option<String> {
@@ -56,6 +70,7 @@ impl<'c> Given<'c> {
                 "needs the secret {:?}, which the config does not have (help: add a section [secrets.{}])",
                 ssh.key, ssh.key
             )),
+            Kind::Notify(notify) => notify.to.iter().find_map(|name| self.lacks_name(name)),
             _ => None,
         }
     }
@@ -113,7 +128,8 @@ mod tests {
     #[test]
     fn everything_that_is_lacking_is_named_and_nothing_else() {
         let none = BTreeMap::new();
-        let nothing = Given { prometheus: false, alertmanager: false, secrets: &none };
+        let people = People::default();
+        let nothing = Given { prometheus: false, alertmanager: false, secrets: &none, people: &people };
         let secret = "needs the secret \"ops_key\", which the config does not have (help: add a section [secrets.ops_key])";
         assert_eq!(
             nothing.lacks(&needy()),
@@ -127,7 +143,7 @@ mod tests {
             ]
         );
         let secrets = [("ops_key".to_owned(), Secret::new("x"))].into();
-        let all = Given { prometheus: true, alertmanager: true, secrets: &secrets };
+        let all = Given { prometheus: true, alertmanager: true, secrets: &secrets, people: &people };
         assert_eq!(all.lacks(&needy()), [] as [&str; 0]);
     }
 }

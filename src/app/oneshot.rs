@@ -16,7 +16,7 @@ use crate::guard::Profiles;
 use crate::journal::{State, Trigger, TriggerKind};
 use crate::model::{Clock, ExecutionId, Labels, RunbookId, Timestamp};
 use crate::runbook::{self, Pinned};
-use crate::step::{Dirs, HttpClient, Runner, prepare_daemon};
+use crate::step::{Dirs, HttpClient, Runner, Ways, prepare_daemon};
 use crate::store::Ids;
 use crate::store::MemoryStore;
 use crate::store::records::{self, QueueCount, Records, transact};
@@ -114,6 +114,11 @@ impl Drop for Scratch {
     }
 }
 
+fn ways(config: &Config, client: &HttpClient) -> Result<Ways, String> {
+    let messenger = build::messenger(config, client).map_err(|error| error.to_string())?;
+    build::ways(config, client, messenger).map_err(|error| error.to_string())
+}
+
 async fn run(
     options: &ExecuteOptions,
     config: Option<&Config>,
@@ -136,11 +141,8 @@ async fn run(
     let dirs = Arc::new(Dirs::prepare(&scratch.0).map_err(|error| error.to_string())?);
     let client = HttpClient::build().map_err(|error| error.to_string())?;
     let (outgoing, ways) = match config {
-        Some(config) => (
-            build::outgoing(config).map_err(|error| error.to_string())?,
-            build::ways(config, &client).map_err(|error| error.to_string())?,
-        ),
-        None => (crate::step::OutgoingPolicy::default(), crate::step::Ways::none(Arc::clone(&clock))),
+        Some(config) => (build::outgoing(config).map_err(|error| error.to_string())?, ways(config, &client)?),
+        None => (crate::step::OutgoingPolicy::default(), Ways::none(Arc::clone(&clock))),
     };
     let prometheus = ways.prometheus.clone();
     let runner = Arc::new(Runner::new(Arc::clone(&dirs), client, Arc::new(outgoing), ways));
@@ -156,7 +158,7 @@ async fn run(
         .map_err(|error| error.to_string())?;
     let engine = Engine::new(Parts {
         records: records.clone(),
-        world: Arc::new(RealWorld { runner: Arc::clone(&runner), prometheus }),
+        world: Arc::new(RealWorld { runner: Arc::clone(&runner), prometheus, alertmanager: None }),
         clock,
         metrics: Metrics::new(&Build { version: env!("CARGO_PKG_VERSION"), revision: "unknown" }, now),
         wake: Arc::new(Notify::new()),
@@ -168,6 +170,8 @@ async fn run(
             queue_deadline: Duration::from_secs(60),
             queue_limit: 1,
             breakers: Profiles::default(),
+            guard: crate::guard::Settings::off(),
+            freezes: Vec::new(),
         },
     });
     let news = engine.news();

@@ -1,10 +1,15 @@
 //! The engine's world: real processes, real requests, the real Prometheus.
 
+use super::SystemClock;
+use crate::admit::late::Confirmation;
 use crate::engine::{Runbooks, World};
-use crate::model::RunbookId;
+use crate::model::{Clock as _, Labels, RunbookId};
 use crate::routing::{Library, Listed};
 use crate::runbook::Pinned;
-use crate::step::{AttemptContext, Call, Finished, KillSignal, PromClient, QueryAnswer, Runner};
+use crate::step::{
+    AlertStanding, AlertmanagerClient, AttemptContext, Call, Finished, KillSignal, PromClient, QueryAnswer,
+    Runner,
+};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,12 +35,29 @@ impl Runbooks for Shelved {
 pub(super) struct RealWorld {
     pub(super) runner: Arc<Runner>,
     pub(super) prometheus: Option<PromClient>,
+    pub(super) alertmanager: Option<AlertmanagerClient>,
 }
 
 impl World for RealWorld {
     fn attempt(&self, context: AttemptContext, call: Call, kill: KillSignal) -> BoxFuture<'static, Finished> {
         let runner = Arc::clone(&self.runner);
         async move { runner.run(&context, &call, kill).await }.boxed()
+    }
+
+    fn has_alertmanager(&self) -> bool {
+        self.alertmanager.is_some()
+    }
+
+    fn confirm(&self, labels: Labels) -> BoxFuture<'static, Result<Confirmation, String>> {
+        let alertmanager = self.alertmanager.clone();
+        async move {
+            let alertmanager = alertmanager.ok_or("no [alertmanager] urls are configured")?;
+            let standing = alertmanager.standing(&labels, SystemClock.now()).await;
+            let AlertStanding { known, silenced_by, inhibited_by, unanswered } =
+                standing.map_err(|error| error.to_string())?;
+            Ok(Confirmation { known, silenced_by, inhibited_by, unanswered })
+        }
+        .boxed()
     }
 
     fn query(&self, promql: String) -> BoxFuture<'static, Result<QueryAnswer, String>> {

@@ -7,7 +7,9 @@ mod guard;
 mod runbooks;
 mod token;
 
-pub(super) use guard::{AuditFilter, AuditVerb, Breaker, BreakersVerb, QuarantineVerb, Switch};
+pub(super) use guard::{
+    AuditFilter, AuditVerb, Breaker, BreakersVerb, EscalationsVerb, QuarantineVerb, Switch,
+};
 pub(super) use runbooks::{Begin, MappingsVerb, RunbooksVerb, SchedulesVerb};
 pub(super) use token::Token;
 
@@ -139,6 +141,13 @@ pub(super) enum Verb {
         server: Server,
         #[command(subcommand)]
         verb: SchedulesVerb,
+    },
+    /// Show and take what people were told of
+    Escalations {
+        #[command(flatten)]
+        server: Server,
+        #[command(subcommand)]
+        verb: EscalationsVerb,
     },
     /// Show who changed what, and check that the record of it is whole
     Audit {

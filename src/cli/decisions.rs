@@ -97,6 +97,14 @@ fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     ] {
         executions::labelled(title, &shown, screen)?;
     }
+    let mut plan = Table::default().whole("STEP").elastic("WOULD HAVE DONE", 20);
+    for step in field::list(value, "plan") {
+        plan.row([field::text(step, "step"), field::text(step, "plan")]);
+    }
+    if !plan.is_empty() {
+        screen.line("")?;
+        plan.print(0, screen)?;
+    }
     let mut gates = Table::default().whole("GATE").status("ANSWER").elastic("WHY", 20);
     let mut details = Vec::new();
     for gate in field::list(value, "gates") {

@@ -12,6 +12,7 @@ mod client;
 mod config;
 mod control;
 mod decisions;
+mod escalations;
 mod escape;
 mod executions;
 mod field;
@@ -172,6 +173,9 @@ fn carry_out(
         }
         Verb::Schedules { server, verb } => {
             ask(&server, env, screen, async |client, screen| schedules::run(client, &verb, screen).await)
+        }
+        Verb::Escalations { server, verb } => {
+            ask(&server, env, screen, async |client, screen| escalations::run(client, &verb, screen).await)
         }
         Verb::Audit { server, verb: args::AuditVerb::Verify { storage_path: Some(path) } } => {
             audit::verify_here(&path, server.output, program, screen)

@@ -1,4 +1,4 @@
-//! `runbooks list` and `runbooks show`.
+//! `runbooks list`, `runbooks show` and `runbooks shadow`.
 //!
 //! May import: nothing of this crate outside this room. Must never: read a runbook file; the server's answer is shown.
 
@@ -15,17 +15,19 @@ use serde_json::Value;
 
 /// Carries out a verb on runbooks.
 pub(super) async fn run(client: &Client, verb: &RunbooksVerb, screen: &mut Screen<'_>) -> Result<i32, Quit> {
-    let (answer, single) = match verb {
-        RunbooksVerb::List => (client.get(&["api", "runbooks"], &[]).await?, false),
+    type Show = fn(&Value, &mut Screen<'_>) -> Result<(), Quit>;
+    let (answer, show): (_, Show) = match verb {
+        RunbooksVerb::List => (client.get(&["api", "runbooks"], &[]).await?, list),
         RunbooksVerb::Execute(begin) => return manual::run(client, begin, screen).await,
-        RunbooksVerb::Show { id } => (client.get(&["api", "runbooks", id.as_str()], &[]).await?, true),
+        RunbooksVerb::Show { id } => (client.get(&["api", "runbooks", id.as_str()], &[]).await?, one),
+        RunbooksVerb::Shadow { id } => {
+            (client.get(&["api", "runbooks", id.as_str(), "shadow"], &[]).await?, shadow)
+        }
     };
     if client.shape == Shape::Json {
         screen.line(&answer.pretty())?;
-    } else if single {
-        one(&answer.value, screen)?;
     } else {
-        list(&answer.value, screen)?;
+        show(&answer.value, screen)?;
     }
     Ok(YES)
 }
@@ -41,6 +43,30 @@ fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
         return Ok(());
     }
     table.print(0, screen)
+}
+
+fn shadow(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
+    let text = |key| field::text(value, key);
+    labelled(
+        "Runbook",
+        &format!("{} version {}, mode {}", text("runbook"), text("version"), text("mode")),
+        screen,
+    )?;
+    if value["since"].is_null() {
+        screen.message("nothing was counted: no alert came for it while it was in shadow mode");
+        return Ok(());
+    }
+    labelled("Since", &format!("{} UTC", field::stamp(value, "since")), screen)?;
+    labelled("Would have", &format!("run {} times", text("would_have_run")), screen)?;
+    let mut table = Table::default().whole("DENIED BY").whole("TIMES");
+    for (code, times) in value["denied"].as_object().into_iter().flatten() {
+        table.row([super::escape::visible(code), field::scalar(times)]);
+    }
+    if !table.is_empty() {
+        screen.line("")?;
+        table.print(0, screen)?;
+    }
+    Ok(())
 }
 
 fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {

@@ -38,6 +38,17 @@ pub(super) async fn run(client: &Client, env: &Environment, screen: &mut Screen<
         None => "none since the start".to_owned(),
     };
     screen.line(&format!("Last webhook     {last}"))?;
+    if value["storm"]["active"] == true {
+        let storm = &value["storm"];
+        let (rate, until) = (field::text(storm, "episodes_per_minute"), field::stamp(storm, "until"));
+        screen.line(&format!(
+            "Storm            {rate} episodes began in a minute; calm at {until} UTC at the earliest"
+        ))?;
+    }
+    for freeze in field::list(value, "freezes") {
+        let (name, until) = (field::text(freeze, "name"), field::stamp(freeze, "until"));
+        screen.line(&format!("Frozen           {name}, until {until} UTC"))?;
+    }
     for (title, key) in [
         ("Open breakers ", "open_breakers"),
         ("Quarantined   ", "quarantined"),

@@ -52,7 +52,11 @@ impl Alertmanager {
     }
 }
 
-fn read_auth<'d>(sources: &Sources<'d>, value: Value<'d>, named: &Named) -> Option<AlertmanagerAuth> {
+pub(super) fn read_auth<'d>(
+    sources: &Sources<'d>,
+    value: Value<'d>,
+    named: &Named,
+) -> Option<AlertmanagerAuth> {
     const HELP: &str = "write auth = { bearer = { file = \"/path\" } } or auth = { basic = { user = \"…\", password = { … } } }";
     if !value.is_table() {
         // Perhaps the token itself.

@@ -9,8 +9,10 @@ mod alertmanager;
 mod auth;
 mod automation;
 mod breakers;
+mod freezes;
 mod mapping;
 mod network;
+mod notifiers;
 mod outgoing;
 mod prometheus;
 mod runbooks;
@@ -26,6 +28,7 @@ pub use alertmanager::{Alertmanager, AlertmanagerAuth};
 pub use auth::{Auth, BUILT_IN_ROLES, Jwt, JwtKey, MIN_JWT_SECRET};
 pub use automation::{Automation, MappingSource};
 pub use mapping::Mapping;
+pub use notifiers::{Email, EmailTls, Notifier, People, PolicyLevel};
 pub use outgoing::{Allowed, Outgoing};
 pub use prometheus::Prometheus;
 pub use runbooks::Runbooks;
@@ -36,7 +39,7 @@ pub use store::{Store, StoreKind};
 pub use webhook::{Basic, Webhook};
 
 use crate::document::{Place, Problem, Problems, Severity, Table, parse};
-use crate::guard::Profiles;
+use crate::guard::{Freeze, Profiles};
 use crate::model::{RunbookId, Secret};
 use source::{Setting, Sources};
 use std::collections::BTreeMap;
@@ -66,12 +69,16 @@ pub struct Config {
     pub mappings: Vec<Mapping>,
     /// `[[schedules]]`, in the order of the file.
     pub schedules: Vec<ScheduleEntry>,
+    /// `[[freezes]]`, in the order of the file.
+    pub freezes: Vec<Freeze>,
     /// `[outgoing]`
     pub outgoing: Outgoing,
     /// `[alertmanager]`, when a URL is given.
     pub alertmanager: Option<Alertmanager>,
     /// `[prometheus]`, when its URL is given.
     pub prometheus: Option<Prometheus>,
+    /// `[notifiers.NAME]` and `[policies.NAME]`.
+    pub people: People,
     /// The built-in profiles and those of `[breakers.NAME]`.
     pub breakers: Profiles,
     /// `[secrets.NAME]`, by name.
@@ -185,18 +192,23 @@ impl Config {
         let (webhook, given) = Webhook::read(sources, root, &named);
         let (auth, has_jwt) = Auth::read(sources, root, &named);
         check_exposure(sources, &listen, &given, has_jwt);
+        let (automation, escalate_to) = Automation::read(sources, root);
+        let people = People::read(sources, root, &named);
+        people.check(sources, &escalate_to);
         Self {
             server,
             store,
             runbooks,
             webhook,
             auth,
-            automation: Automation::read(sources, root),
+            automation,
             mappings: mapping::read(sources, root),
             schedules: schedule::read(sources, root),
+            freezes: freezes::read(sources, root),
             outgoing: Outgoing::read(sources, root),
             alertmanager: Alertmanager::read(sources, root, &named),
             prometheus: Prometheus::read(sources, root),
+            people,
             breakers: breakers::read(sources, root),
             secrets: named.into_iter().filter_map(|(name, secret)| Some((name, secret?))).collect(),
             items: Vec::new(),

@@ -9,7 +9,7 @@ use crate::document::{Shape, nearest};
 /// One key.
 #[derive(Debug)]
 pub(super) struct Key {
-    /// Its path; `mappings`, `breakers` and `secrets` stand for whole tables.
+    /// Its path; `mappings`, `freezes`, `breakers` and `secrets` stand for whole tables.
     pub(super) name: &'static str,
     /// What its variable is read as; `None` where only the file can give it.
     pub(super) shape: Option<Shape>,
@@ -61,13 +61,24 @@ pub(super) const KEYS: &[Key] = &[
     key("automation.queue_deadline", Shape::Text),
     key("automation.mapping_order", Shape::List),
     key("automation.episode_ttl", Shape::Text),
+    in_file("automation.storm"),
+    in_file("automation.guard.cooldown"),
+    in_file("automation.guard.max_runs"),
+    in_file("automation.guard.max_concurrent"),
+    in_file("automation.guard.max_targets"),
+    in_file("automation.guard.flapping"),
+    in_file("automation.guard.confirm"),
+    key("automation.escalate_to", Shape::List),
     in_file("mappings"),
     in_file("schedules"),
+    in_file("freezes"),
     key("outgoing.allow", Shape::List),
     key("alertmanager.urls", Shape::List),
     in_file("alertmanager.auth"),
     in_file("alertmanager.headers"),
     key("prometheus.url", Shape::Text),
+    in_file("notifiers"),
+    in_file("policies"),
     in_file("breakers"),
     in_file("secrets"),
 ];

@@ -113,12 +113,15 @@ fn the_commented_examples_are_valid_too() {
         ("RUNBOOKD_WEBHOOK_PASSWORD", CANARY),
         ("RUNBOOKD_JWT_SECRET", CANARY),
         ("RUNBOOKD_ALERTMANAGER_PASSWORD", CANARY),
+        ("RUNBOOKD_SLACK_URL", "https://slack.example/canary-7f3a"),
     ];
     check_problems(&text, &variables, &Overrides::default(), &[]);
     let config = loaded(&text, &variables, &Overrides::default());
     assert_eq!((config.webhook.bearer.len(), config.webhook.basic.len()), (1, 1));
     assert!(config.auth.jwt.is_some() && config.auth.roles.contains_key("oncall"));
     assert_eq!((config.mappings.len(), config.secrets.len()), (1, 1));
+    assert_eq!((config.people.notifiers.len(), config.people.policies.len()), (5, 1));
+    assert!(!format!("{config:?}").contains("slack.example"), "an address that is a secret is not shown");
     let alertmanager = config.alertmanager.unwrap();
     assert_eq!(alertmanager.urls, ["http://127.0.0.1:9093"]);
     assert!(
@@ -477,4 +480,74 @@ proptest! {
         prop_assert_eq!(loaded.text.len(), text.len());
         Problems::render(&loaded.problems, &loaded.text);
     }
+}
+
+#[test]
+fn who_is_told_is_checked_by_name_and_no_address_that_is_a_secret_is_shown() {
+    let text = r#"
+[automation]
+escalate_to = ["team", "tema"]
+[notifiers.chat]
+kind = "slack"
+url = "https://hooks.example/canary-7f3a-canary"
+[notifiers.page]
+kind = "pagerduty"
+routing_key = { env = "KEY" }
+[notifiers.hook]
+kind = "webhook"
+url = "https://canary-7f3a@host/"
+[notifiers.mail]
+kind = "email"
+smtp = "mail.example.org"
+tls = "none"
+from = "runbookd"
+to = []
+[notifiers.what]
+kind = "pigeon"
+token = "canary-7f3a"
+[policies.team]
+levels = [{ to = ["page"] }, { to = ["pag"], after = "0s" }]
+[policies.page]
+levels = [{ to = ["page"] }]
+"#;
+    let loaded = load_text(text, &[("KEY", CANARY)], &Overrides::default());
+    let found: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    let has = |place: &str, part: &str| {
+        assert!(
+            found.iter().any(|line| line.starts_with(place) && line.contains(part)),
+            "{place} {part}: {found:#?}"
+        );
+    };
+    has("f.toml:3:24", "there is no notifier and no policy \"tema\" (help: did you mean \"team\"?)");
+    has("f.toml:6:7", "a secret is never written into this file");
+    has("f.toml:12:7", "a user or a password stands in it");
+    has("f.toml:16:7", "mail would go over the network in the clear");
+    has("f.toml:17:8", "\"runbookd\" is not a mail address");
+    has("f.toml:18:6", "the mail goes to nobody");
+    has("f.toml:20:8", "\"pigeon\" is not known here");
+    has("f.toml:23:38", "there is no notifier \"pag\" (help: did you mean \"page\"?)");
+    has("f.toml:23:30", "the level is not told later than the one before it");
+    has("f.toml:24:11", "a notifier is called \"page\" too");
+    let shown = Problems::render(&loaded.problems, &loaded.text);
+    assert!(!shown.contains("canary-7f3a"), "{shown}");
+    let secret = "[notifiers.chat]\nkind = \"slack\"\nurl = { env = \"KEY\" }\n";
+    let loaded = load_text(secret, &[("KEY", CANARY)], &Overrides::default());
+    let says = loaded.problems.iter().any(|problem| problem.message.contains("the secret is no address"));
+    assert!(says, "{:?}", loaded.problems);
+}
+
+#[test]
+fn mail_goes_in_the_clear_to_this_machine_only_and_ports_follow_tls() {
+    let email = |lines: &str| {
+        let text = format!(
+            "[notifiers.m]\nkind = \"email\"\nfrom = \"a@example.org\"\nto = [\"On call <b@example.org>\"]\n{lines}\n"
+        );
+        let config = loaded(&text, &[], &Overrides::default());
+        let Notifier::Email(email) = config.people.notifiers["m"].clone() else { panic!() };
+        (email.host, email.port, email.tls)
+    };
+    assert_eq!(email("smtp = \"h\""), ("h".into(), 587, EmailTls::StartTls));
+    assert_eq!(email("smtp = \"h\"\ntls = \"tls\""), ("h".into(), 465, EmailTls::Tls));
+    assert_eq!(email("smtp = \"[::1]:2525\"\ntls = \"none\""), ("::1".into(), 2525, EmailTls::None));
+    assert_eq!(email("smtp = \"127.0.0.1\"\ntls = \"none\""), ("127.0.0.1".into(), 25, EmailTls::None));
 }

@@ -37,6 +37,9 @@ pub enum BeginError {
     /// An order of the kill switch covers it.
     #[error("{}", .0.sentence())]
     Held(Box<Order>),
+    /// A freeze is in force, also for what people start.
+    #[error("frozen by {0:?} until {1}")]
+    Frozen(String, Timestamp),
     /// Inputs or target do not fit.
     #[error(transparent)]
     Denied(#[from] Denial),
@@ -102,6 +105,9 @@ impl Engine {
         let order = self.shared.board.read().strictest(&[runbook], Some(&wish.trigger.labels), now).cloned();
         if let Some(order) = order {
             return Err(BeginError::Held(Box::new(order)));
+        }
+        if let Some((freeze, until)) = self.shared.freeze_for_people(now) {
+            return Err(BeginError::Frozen(freeze, until));
         }
         let limits = self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if self.shared.queue.try_add(1, limits.queue_limit).is_err() {

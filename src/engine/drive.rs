@@ -8,6 +8,7 @@
 mod attempts;
 mod child;
 mod commit;
+mod first;
 mod guards;
 mod questions;
 mod switch;
@@ -18,14 +19,15 @@ use super::transition::{self, Consequence};
 use super::verb::{self, Answer, Ask, Verb};
 use super::{Shared, VerbError};
 use crate::journal::{AttemptResult, Entry, Event, State};
-use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, Part, Role, Timestamp};
+use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, GateReport, Part, Role, Timestamp};
+use crate::report;
 use crate::runbook::Runbook;
 use crate::step::Killer;
 use crate::store::CommitError;
 use crate::store::records::Header;
 use commit::Commit;
 use guards::Denied;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use think::Round;
@@ -44,8 +46,8 @@ pub(super) struct Drive {
     id: ExecutionId,
     runbook: Arc<Runbook>,
     state: State,
-    /// The attempts in progress, by the step's position and part.
-    attempts: HashMap<(usize, Part), Running>,
+    /// The attempts in progress, by the step's position and part: in an order, so that a simulation can be repeated.
+    attempts: BTreeMap<(usize, Part), Running>,
     /// Their tasks: they end with the driver, and their processes with them.
     tasks: JoinSet<()>,
     questions: questions::Questions,
@@ -55,6 +57,10 @@ pub(super) struct Drive {
     may_start: bool,
     /// The daemon is going: outcomes are recorded as interrupted.
     interrupting: bool,
+    /// What was asked before it may leave the queue is on its way.
+    asks_first: bool,
+    /// What came of that.
+    first_answers: Option<Vec<GateReport>>,
     /// It may leave the queue, but the kill switch keeps it there.
     held_back: bool,
 }
@@ -71,12 +77,14 @@ impl Drive {
             shared,
             runbook,
             state,
-            attempts: HashMap::new(),
+            attempts: BTreeMap::new(),
             tasks: JoinSet::new(),
             questions: questions::Questions::default(),
             denied: Vec::new(),
             may_start: false,
             interrupting: false,
+            asks_first: false,
+            first_answers: None,
             held_back: false,
         }
     }
@@ -88,6 +96,7 @@ impl Drive {
         if !left_open.is_empty() && !self.record(left_open, Vec::new()).await {
             return;
         }
+        self.remind_children();
         loop {
             let inputs = self.shared.registry().take_inputs(&self.id);
             if self.is_aborted() {
@@ -123,6 +132,11 @@ impl Drive {
                     }
                 }
                 Input::Asked { ask, reply } => self.asked(&ask, reply, &mut events, replies),
+                Input::Reminded { parent } => {
+                    if let Some(ask) = self.reminded(&parent) {
+                        self.asked(&ask, None, &mut events, replies);
+                    }
+                }
                 Input::Ended { index, part, attempt, result } => {
                     events.extend(self.ended(index, part, attempt, *result));
                 }
@@ -132,6 +146,10 @@ impl Drive {
                 Input::Observed { step, holds, detail } => {
                     self.questions.answered(step);
                     events.extend(self.observed(step, holds, detail));
+                }
+                Input::Answered(reports) => {
+                    self.asks_first = false;
+                    self.first_answers = Some(reports);
                 }
                 Input::Interrupt => {
                     self.interrupting = true;
@@ -234,6 +252,7 @@ impl Drive {
     async fn commit(&mut self, round: &Round, state: &State, now: Timestamp) -> Result<(), Option<Denied>> {
         let wake =
             round.wake.filter(|_| !round.in_line && round.starts.is_empty() && self.attempts.is_empty());
+        let wake = questions::wake_anew(&self.runbook, state, wake, now);
         let entries = round.events.iter().zip(self.state.seq + 1..);
         let entries = entries.map(|(event, seq)| Entry { seq, at: now, event: event.clone() });
         let commit = Commit {
@@ -241,6 +260,7 @@ impl Drive {
             header: header_of(state, wake),
             children: round.children.clone(),
             guards: self.guards(round, state, now),
+            words: report::words(&self.runbook, &self.state, state, &round.events, now),
             now,
         };
         let mut told = false;
@@ -300,14 +320,16 @@ impl Drive {
     /// Does what the round's events demand of the world, now that they are durable.
     fn carry_out(&mut self, round: Round) {
         self.take_in(&round.children);
+        if let Some(questions) = round.asks_first {
+            self.ask_first(questions);
+        }
         for start in round.starts {
             self.start(start);
         }
         let now = self.shared.clock.now();
         let wake = [round.wake, self.ask_what_is_due(now)].into_iter().flatten().min();
         let mut registry = self.shared.registry();
-        let is_new = registry.timer_of(&self.id) != wake;
-        registry.set_timer(&self.id, wake);
+        let is_new = registry.set_timer(&self.id, wake);
         if is_new && wake.is_some() && registry.next_timer() == wake {
             // The scheduler sleeps until what was the next one before.
             self.shared.wake.notify_one();
@@ -318,7 +340,9 @@ impl Drive {
     async fn rest(&mut self) -> bool {
         let bell = self.shared.registry().bell(&self.id);
         let Some(bell) = bell else { return true };
-        if self.attempts.is_empty() && self.questions.none_is_asked() {
+        // Who is told to go does not wait for an answer that changes nothing.
+        let looks = self.asks_first || !self.questions.none_is_asked();
+        if self.attempts.is_empty() && (self.interrupting || !looks) {
             let mut registry = self.shared.registry();
             if self.held_back && registry.hold(&self.id, self.state.created_at) {
                 // It is in the queue again, and counts there.

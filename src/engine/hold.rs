@@ -4,6 +4,7 @@
 
 use super::registry::Input;
 use super::{Engine, Shared};
+use crate::guard::freeze::in_force;
 use crate::guard::{Board, Order, SwitchState};
 use crate::journal::State;
 use crate::model::{ExecutionId, ExecutionStatus, RunbookId, Timestamp};
@@ -35,12 +36,31 @@ impl Shared {
         switch.strictest(&runbooks, Some(&created.trigger.labels), now).cloned()
     }
 
-    /// Whether executions of a runbook may leave the queue, as far as that can be said without their labels.
-    pub(super) fn leave_to_go(&self, now: Timestamp) -> impl Fn(&str) -> bool + use<> {
+    /// Whether automation starts nothing now.
+    pub(super) fn is_frozen(&self, now: Timestamp) -> bool {
+        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        in_force(&limits.freezes, now).next().is_some()
+    }
+
+    /// The freeze that keeps people from starting something now, and its end.
+    pub(super) fn freeze_for_people(&self, now: Timestamp) -> Option<(String, Timestamp)> {
+        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let (freeze, end) = in_force(&limits.freezes, now).find(|(freeze, _)| !freeze.allow_manual)?;
+        Some((freeze.name.clone(), end))
+    }
+
+    /// How many executions of a runbook may be going at once, as far as that can be said without their labels: none
+    /// where the kill switch is thrown.
+    pub(super) fn at_once(&self, now: Timestamp) -> impl Fn(&RunbookId) -> u32 {
         let switch = self.board.read();
+        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner).guard.clone();
         move |runbook| {
-            switch.is_empty()
-                || RunbookId::new(runbook).is_ok_and(|id| switch.strictest(&[&id], None, now).is_none())
+            if !switch.is_empty() && switch.strictest(&[runbook], None, now).is_some() {
+                return 0;
+            }
+            let pinned = self.runbooks.current(runbook);
+            let own = pinned.map(|pinned| pinned.runbook.guard.settings.over(&limits).max_concurrent);
+            own.unwrap_or(limits.max_concurrent).unwrap_or(u32::MAX)
         }
     }
 }
@@ -72,15 +92,19 @@ pub enum OrderError {
 #[derive(Default)]
 pub(super) struct Unaware {
     version: u64,
+    /// Whether a freeze was in force.
+    frozen: bool,
     left: VecDeque<ExecutionId>,
 }
 
 impl Engine {
     /// Lets those look at the switch that it may concern, the ones in the middle of something first. True when
     /// some are left for the next time.
-    pub(super) fn heed_switch(&self, unaware: &mut Unaware, expired: bool) -> bool {
+    pub(super) fn heed_switch(&self, unaware: &mut Unaware, expired: bool, now: Timestamp) -> bool {
         let version = self.shared.board.version();
-        if version != unaware.version || expired {
+        let frozen = self.shared.is_frozen(now);
+        let thawed = std::mem::replace(&mut unaware.frozen, frozen) && !frozen;
+        if version != unaware.version || expired || thawed {
             unaware.version = version;
             let mut registry = self.shared.registry();
             registry.requeue_held();

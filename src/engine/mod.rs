@@ -1,6 +1,6 @@
 //! Step 4 of an alert's way: executions, from durable to done.
 //!
-//! May import: `model`, `runbook`, `journal`, `admit` (the context), `store`, `step`, `telemetry`. Must never:
+//! May import: `model`, `runbook`, `journal`, `admit` (the context), `plan`, `store`, `step`, `telemetry`. Must never:
 //! decide whether an alert may start something (that has been decided), or do anything whose intent is not
 //! durable. `transition` says purely what comes next, `drive` does it for one execution, `registry` grants
 //! slots and locks, and the scheduler here looks at the store whenever it is woken: wake-ups carry no data,
@@ -8,7 +8,6 @@
 
 mod amx;
 mod begin;
-mod call;
 mod drive;
 mod hold;
 mod observe;
@@ -17,18 +16,20 @@ mod retry;
 mod tell;
 pub mod transition;
 pub mod verb;
-mod view;
 
+pub use crate::plan::preview;
 pub use begin::{BeginError, Wish};
-pub use call::preview;
 pub use registry::Counts;
 
-use crate::guard::{Board, Order, Profiles};
+use crate::admit::late::Confirmation;
+use crate::guard::{Board, Freeze, Order, Profiles, Settings};
 use crate::journal::{Entry, Event, State};
-use crate::model::{Clock, ExecutionId, ExecutionStatus, Reason, RunbookId, Timestamp, between};
+use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, Reason, RunbookId, Timestamp, between};
+use crate::plan as call;
+use crate::plan::view;
 use crate::runbook::{self, Pinned, Runbook};
 use crate::step::{AttemptContext, Call, Finished, KillSignal, QueryAnswer};
-use crate::store::records::{QueueCount, Records, Signal, append, transact};
+use crate::store::records::{Parked, QueueCount, Records, Signal, append, guards, outbox, transact};
 use crate::store::{Ids, ReadError, Txn};
 use crate::telemetry::Metrics;
 use futures_util::FutureExt as _;
@@ -36,7 +37,7 @@ use futures_util::future::BoxFuture;
 use hold::Unaware;
 use registry::{Input, Registry, Sent};
 use retry::Budgets;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -55,6 +56,14 @@ const STRIDE: usize = 1024;
 pub trait World: Send + Sync + 'static {
     /// Carries out one attempt.
     fn attempt(&self, context: AttemptContext, call: Call, kill: KillSignal) -> BoxFuture<'static, Finished>;
+    /// Whether an Alertmanager can be asked.
+    fn has_alertmanager(&self) -> bool {
+        false
+    }
+    /// Asks Alertmanager what it knows of the alert with these labels; an error is a sentence.
+    fn confirm(&self, _labels: Labels) -> BoxFuture<'static, Result<Confirmation, String>> {
+        async { Err("no [alertmanager] is configured".to_owned()) }.boxed()
+    }
     /// Asks Prometheus; an error is a sentence.
     fn query(&self, promql: String) -> BoxFuture<'static, Result<QueryAnswer, String>>;
 }
@@ -74,6 +83,10 @@ pub struct Limits {
     pub queue_limit: usize,
     /// The breaker profiles.
     pub breakers: Profiles,
+    /// The guards of runbooks that say nothing themselves.
+    pub guard: Settings,
+    /// When automation starts nothing.
+    pub freezes: Vec<Freeze>,
 }
 
 /// What the engine is made of.
@@ -100,6 +113,11 @@ pub struct Parts {
     pub limits: Limits,
 }
 
+/// Runbooks as they were stored, parsed; a version never changes.
+type Parsed = HashMap<(RunbookId, u64), Arc<Runbook>>;
+/// How many of them are kept.
+const PARSED: usize = 64;
+
 struct Shared {
     records: Records,
     world: Arc<dyn World>,
@@ -108,6 +126,11 @@ struct Shared {
     wake: Arc<Notify>,
     queue: Arc<QueueCount>,
     registry: Mutex<Registry>,
+    /// Executions of an earlier life that must be looked at before anything else.
+    left_open: Mutex<Vec<(ExecutionId, Input)>>,
+    /// Set once, when driving may begin.
+    begun: tokio::sync::watch::Sender<bool>,
+    parsed: Mutex<Parsed>,
     budgets: Mutex<Budgets>,
     runbooks: Arc<dyn Runbooks>,
     ids: Arc<Ids>,
@@ -139,6 +162,9 @@ impl Engine {
             wake,
             queue,
             registry: Mutex::new(Registry::new(max_running)),
+            left_open: Mutex::default(),
+            begun: tokio::sync::watch::channel(false).0,
+            parsed: Mutex::default(),
             budgets: Mutex::default(),
             runbooks,
             ids,
@@ -151,43 +177,55 @@ impl Engine {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes in every live execution of the store and starts to drive those a crash left in the middle.
-    /// Gives the ULID behind which new ones will be looked for, and how many are live.
+    /// Takes in every live execution of the store. Nothing is driven before [`Engine::schedule`] begins, those a crash
+    /// left in the middle first. Gives the ULID behind which new ones will be looked for, and how many are live.
     ///
     /// # Errors
     /// What the store says; then the daemon cannot serve.
     pub async fn recover(&self) -> Result<(Option<String>, usize), ReadError> {
         let (mut cursor, mut count) = (None, 0);
         loop {
-            let headers = self.shared.records.live(cursor.as_deref(), STRIDE).await?;
-            let Some(last) = headers.last() else { return Ok((cursor, count)) };
+            let stride = self.shared.records.parked(cursor.as_deref(), STRIDE).await?;
+            let Some(last) = stride.last() else { return Ok((cursor, count)) };
             cursor = Some(last.id.ulid().to_owned());
-            for header in &headers {
-                count += 1;
-                self.shared.registry().take_in(header);
-                match header.status {
-                    // A child waits for nothing: what it needs is its parent's.
-                    ExecutionStatus::Queued if header.parent.is_some() => {
-                        self.shared.send(&header.id, Input::Start);
-                    }
-                    // A full queue from before is kept, also beyond a limit that was lowered since.
-                    ExecutionStatus::Queued => drop(self.shared.queue.try_add(1, usize::MAX)),
-                    // A proof is asked for again at once, an attempt left open is dealt with at once.
-                    ExecutionStatus::Verifying => self.shared.send(&header.id, Input::Tick),
-                    _ if header.wake.is_none() => {
-                        // It was in the middle of something: its slot comes before anything that is queued.
-                        self.shared.registry().line_up(&header.id);
-                        self.shared.send(&header.id, Input::Tick);
-                    }
-                    _ => {}
+            count += stride.len();
+            let look_at = self.park(stride);
+            self.shared.left_open().extend(look_at);
+        }
+    }
+
+    /// Takes in executions of an earlier life; gives those that must be looked at at once, and why.
+    fn park(&self, stride: Vec<Parked>) -> Vec<(ExecutionId, Input)> {
+        let mut registry = self.shared.registry();
+        let mut look_at = Vec::new();
+        for parked in stride {
+            registry.take_in(&parked);
+            match parked.status {
+                // A child waits for nothing: what it needs is its parent's.
+                ExecutionStatus::Queued if parked.root.is_some() => look_at.push((parked.id, Input::Start)),
+                // A full queue from before is kept, also beyond a limit that was lowered since.
+                ExecutionStatus::Queued => drop(self.shared.queue.try_add(1, usize::MAX)),
+                // A proof is asked for again at once, an attempt left open is dealt with at once.
+                ExecutionStatus::Verifying => look_at.push((parked.id, Input::Tick)),
+                _ if parked.wake.is_none() => {
+                    // It was in the middle of something: its slot comes before anything that is queued.
+                    registry.line_up(&parked.id);
+                    look_at.push((parked.id, Input::Tick));
                 }
+                _ => {}
             }
         }
+        look_at
     }
 
     /// Schedules until the process ends; `cursor` is what [`Engine::recover`] gave.
     pub async fn schedule(self, mut cursor: Option<String>) {
         let (mut unaware, mut expiry) = (Unaware::default(), None);
+        self.shared.begun.send_replace(true);
+        let left_open = std::mem::take(&mut *self.shared.left_open());
+        for (id, input) in left_open {
+            self.shared.send(&id, input);
+        }
         loop {
             if let Err(error) = self.look(&mut cursor).await {
                 tracing::error!(%error, "the engine cannot read the store");
@@ -198,7 +236,7 @@ impl Engine {
                 self.shared.send(&id, Input::Tick);
             }
             let expired = expiry.is_some_and(|at| at <= now);
-            let is_left = self.heed_switch(&mut unaware, expired);
+            let is_left = self.heed_switch(&mut unaware, expired, now);
             expiry = self.shared.board.read().next_expiry(now);
             self.grant(now);
             let timer = self.shared.registry().next_timer();
@@ -217,12 +255,12 @@ impl Engine {
     /// Reads what is new in the store: executions, and word that alerts resolved.
     async fn look(&self, cursor: &mut Option<String>) -> Result<(), ReadError> {
         loop {
-            let headers = self.shared.records.live(cursor.as_deref(), STRIDE).await?;
-            let Some(last) = headers.last() else { break };
+            let fresh = self.shared.records.parked(cursor.as_deref(), STRIDE).await?;
+            let Some(last) = fresh.last() else { break };
             *cursor = Some(last.id.ulid().to_owned());
             let mut registry = self.shared.registry();
-            for header in &headers {
-                registry.take_in(header);
+            for parked in &fresh {
+                registry.take_in(parked);
             }
         }
         for (ulid, signal) in self.shared.records.signals(STRIDE).await? {
@@ -240,7 +278,7 @@ impl Engine {
     }
 
     fn grant(&self, now: Timestamp) {
-        let granted = self.shared.registry().grant(self.shared.leave_to_go(now));
+        let granted = self.shared.registry().grant(self.shared.at_once(now));
         self.shared.queue.remove(granted.left_queue);
         for id in granted.drive {
             Shared::drive(&self.shared, id);
@@ -268,9 +306,12 @@ impl Engine {
     }
 
     /// Begins nothing more, lets attempts in progress end within `limit`, then ends them and records them as
-    /// interrupted. When it returns nothing runs.
+    /// interrupted. When it returns nothing runs; an undo alone is not cut off, and may if it takes 10 s more.
     pub async fn drain(&self, limit: Duration) {
         self.shared.registry().drain();
+        if !*self.shared.begun.borrow() {
+            return;
+        }
         if tokio::time::timeout(limit, self.idle()).await.is_err() {
             // Not in the head of the loop: the lock would be held for all of it, and `send` takes it too.
             let driven = self.shared.registry().driven();
@@ -302,6 +343,14 @@ impl Shared {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn left_open(&self) -> MutexGuard<'_, Vec<(ExecutionId, Input)>> {
+        self.left_open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parsed(&self) -> MutexGuard<'_, Parsed> {
+        self.parsed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn budgets(&self) -> MutexGuard<'_, Budgets> {
         self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -317,6 +366,10 @@ impl Shared {
     fn drive(shared: &Arc<Self>, id: ExecutionId) {
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
+            // A person may ask for something before the scheduler begins.
+            if shared.begun.subscribe().wait_for(|begun| *begun).await.is_err() {
+                return;
+            }
             match shared.load(&id).await {
                 Ok((runbook, state)) => {
                     let drive = drive::Drive::new(Arc::clone(&shared), runbook, state);
@@ -338,18 +391,14 @@ impl Shared {
             self.records.journal(id, 0, usize::MAX).await.map_err(|error| nothing(error.to_string()))?;
         let state = State::replay(entries).map_err(|error| nothing(error.to_string()))?;
         match self.pinned(&state).await {
-            Ok(runbook) => Ok((Arc::new(runbook), state)),
+            Ok(runbook) => Ok((runbook, state)),
             Err(why) => Err(Unreadable { state: Some(Box::new(state)), why }),
         }
     }
 
-    async fn pinned(&self, state: &State) -> Result<Runbook, String> {
+    async fn pinned(&self, state: &State) -> Result<Arc<Runbook>, String> {
         let (name, version) = (&state.created.runbook, state.created.version);
-        let stored = self.records.version(name, version).await.map_err(|error| error.to_string())?;
-        let stored = stored.ok_or_else(|| format!("version {version} of {name} is not in the store"))?;
-        let parsed = runbook::parse(name, &stored.file_name, &stored.text);
-        let runbook =
-            parsed.runbook.ok_or_else(|| format!("version {version} of {name} cannot be read any more"))?;
+        let runbook = self.version(name, version).await?;
         let same =
             runbook.steps.iter().map(|step| &step.id).eq(state.created.steps.iter().map(|head| &head.id));
         if same {
@@ -357,6 +406,25 @@ impl Shared {
         } else {
             Err(format!("version {version} of {name} reads differently than before"))
         }
+    }
+
+    async fn version(&self, name: &RunbookId, version: u64) -> Result<Arc<Runbook>, String> {
+        let key = (name.clone(), version);
+        let known = self.parsed().get(&key).map(Arc::clone);
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let stored = self.records.version(name, version).await.map_err(|error| error.to_string())?;
+        let stored = stored.ok_or_else(|| format!("version {version} of {name} is not in the store"))?;
+        let parsed = runbook::parse(name, &stored.file_name, &stored.text);
+        let runbook =
+            parsed.runbook.ok_or_else(|| format!("version {version} of {name} cannot be read any more"))?;
+        let (runbook, mut all) = (Arc::new(runbook), self.parsed());
+        if all.len() >= PARSED {
+            all.clear();
+        }
+        all.insert(key, Arc::clone(&runbook));
+        Ok(runbook)
     }
 
     /// Ends an execution this program cannot continue, where its journal can still be written to.
@@ -370,7 +438,13 @@ impl Shared {
             if state.apply(&entry).is_ok() {
                 let (key, header) = (id.clone(), drive::header_of(&state, None));
                 let store = Arc::clone(self.records.store());
-                let work = move |txn: &mut dyn Txn| append(txn, &key, std::slice::from_ref(&entry), &header);
+                let (created, now) = (state.created.clone(), entry.at);
+                let words = [crate::report::unreadable(&state, entry.at)];
+                let work = move |txn: &mut dyn Txn| {
+                    guards::ended(txn, &created, now)?;
+                    append(txn, &key, std::slice::from_ref(&entry), &header)?;
+                    outbox::apply(txn, &words, entry.at)
+                };
                 if let Err(error) = transact(&*store, work).await {
                     tracing::error!(execution_id = %id, %error, "its end could not be recorded");
                 }

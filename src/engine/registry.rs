@@ -2,14 +2,16 @@
 //!
 //! A parked execution is one entry here and its bytes in the store. A slot is the right to have a step in
 //! progress; a lock is the right to change a target. Both are granted here and nowhere else.
-//! May import: `model`. Must never: block, do I/O, or be held across an await.
+//! May import: `model`, the shape of `store`'s records. Must never: block, do I/O, or be held across an await.
 
 use super::VerbError;
 use super::verb::{Ask, Verb};
 use crate::journal::AttemptResult;
-use crate::model::{ExecutionId, ExecutionStatus, Part, Reason, Timestamp};
-use crate::store::records::Header;
+use crate::model::{ExecutionId, ExecutionStatus, GateReport, Part, Reason, RunbookId, Timestamp};
+use crate::store::records::Parked;
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
 
@@ -29,32 +31,124 @@ pub(super) enum Input {
     Resolved,
     /// A person, or its parent, wants something of it.
     Asked { ask: Box<Ask>, reply: Option<Reply> },
+    /// Its parent was to end and cannot know whether it has heard of that.
+    Reminded { parent: ExecutionId },
     /// An attempt ended.
     Ended { index: usize, part: Part, attempt: u32, result: Box<AttemptResult> },
     /// The execution one of its steps started is over.
     ChildEnded { child: ExecutionId, status: ExecutionStatus, reason: Option<Reason> },
     /// The question of a step, or with none that of the verify, was answered.
     Observed { step: Option<usize>, holds: bool, detail: String },
+    /// What was asked before it may leave the queue is answered.
+    Answered(Vec<GateReport>),
     /// The daemon is going: end what is in progress and record it as interrupted.
     Interrupt,
 }
 
+/// An execution here: the number in its ULID, so that a hundred thousand parked ones cost no text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key(u64, u64);
+
+impl Key {
+    fn of(id: &ExecutionId) -> Self {
+        let number = id.number();
+        // Both halves, so nothing is cut off; two of them ask for less alignment than the whole.
+        Self((number >> 64) as u64, number as u64)
+    }
+
+    fn number(self) -> u128 {
+        (u128::from(self.0) << 64) | u128::from(self.1)
+    }
+}
+
+/// What is held alone, as a hash. Should two ever have the same, one waits for the other for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Lock(NonZeroU64, u64);
+
+impl Lock {
+    fn of(text: &str) -> Self {
+        let digest = Sha256::digest(text.as_bytes());
+        let half =
+            |from: usize| digest.iter().skip(from).take(8).fold(0, |all, byte| all << 8 | u64::from(*byte));
+        Self(NonZeroU64::new(half(0)).unwrap_or(NonZeroU64::MIN), half(8))
+    }
+}
+
+/// A timer, in nanoseconds since 1970; what lies beyond the year 2262 is due then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Wake(i64);
+
+impl Wake {
+    /// No timer.
+    const NEVER: Self = Self(i64::MAX);
+
+    fn of(at: Option<Timestamp>) -> Self {
+        let nanoseconds = |at: Timestamp| at.as_nanosecond().clamp(i64::MIN.into(), (i64::MAX - 1).into());
+        at.map_or(Self::NEVER, |at| Self(i64::try_from(nanoseconds(at)).unwrap_or(i64::MAX - 1)))
+    }
+
+    fn at(self) -> Option<Timestamp> {
+        (self != Self::NEVER).then(|| Timestamp::from_nanosecond(self.0.into()).unwrap_or(Timestamp::MAX))
+    }
+}
+
+/// One that is parked and nobody's child is this and no more.
 struct Live {
+    wake: Wake,
+    lock: Option<Lock>,
+    /// Its runbook: a position in [`Registry::runbooks`].
+    runbook: u32,
     status: ExecutionStatus,
-    lock: Option<String>,
+    busy: Option<Box<Busy>>,
+}
+
+/// What one that is not simply parked needs in addition.
+#[derive(Default)]
+struct Busy {
     /// The execution whose slot it uses, when that is not its own.
-    root: Option<ExecutionId>,
+    root: Option<Key>,
     /// Who uses its slot: itself and those below it. It has one while anybody does.
-    users: Vec<ExecutionId>,
-    wake: Option<Timestamp>,
+    users: Vec<Key>,
     inbox: Vec<Input>,
     /// Rings for the task that drives it; `None` while it is parked.
     driver: Option<Arc<Notify>>,
+    /// It waits for a slot.
+    in_line: bool,
+}
+
+impl Busy {
+    fn is_idle(&self) -> bool {
+        self.root.is_none()
+            && self.users.is_empty()
+            && self.inbox.is_empty()
+            && self.driver.is_none()
+            && !self.in_line
+    }
+}
+
+impl Live {
+    fn busy(&mut self) -> &mut Busy {
+        self.busy.get_or_insert_default()
+    }
+
+    fn settle(&mut self) {
+        if self.busy.as_ref().is_some_and(|busy| busy.is_idle()) {
+            self.busy = None;
+        }
+    }
+
+    /// The execution whose slot it uses, `own` being its own.
+    fn root(&self, own: Key) -> Key {
+        self.busy.as_ref().and_then(|busy| busy.root).unwrap_or(own)
+    }
+
+    fn has_slot(&self) -> bool {
+        self.busy.as_ref().is_some_and(|busy| !busy.users.is_empty())
+    }
 }
 
 struct Queued {
-    id: ExecutionId,
-    lock: Option<String>,
+    lock: Option<Lock>,
     since: Timestamp,
 }
 
@@ -83,13 +177,20 @@ pub(super) struct Registry {
     max_running: usize,
     running: usize,
     draining: bool,
-    queue: VecDeque<Queued>,
-    /// Those that the kill switch keeps in the queue by what only their journal says.
-    held: Vec<Queued>,
-    locks: HashMap<String, ExecutionId>,
-    live: HashMap<ExecutionId, Live>,
-    timers: BTreeSet<(Timestamp, ExecutionId)>,
-    waiting_for_slot: VecDeque<ExecutionId>,
+    /// In the order of acceptance, which is that of the ULIDs.
+    queue: BTreeMap<Key, Queued>,
+    /// Those that stay in the queue because of what only their journal says.
+    held: BTreeMap<Key, Queued>,
+    /// How many executions of a runbook have left the queue and are not over; children are part of their parent.
+    begun: HashMap<u32, u32>,
+    locks: HashMap<Lock, Key>,
+    live: HashMap<Key, Live>,
+    by_status: BTreeMap<ExecutionStatus, u64>,
+    timers: BTreeSet<(Wake, Key)>,
+    waiting_for_slot: VecDeque<Key>,
+    driven: BTreeSet<Key>,
+    /// Every runbook that had a live execution; there are not many.
+    runbooks: Vec<RunbookId>,
 }
 
 impl Registry {
@@ -98,62 +199,94 @@ impl Registry {
             max_running,
             running: 0,
             draining: false,
-            queue: VecDeque::new(),
-            held: Vec::new(),
+            queue: BTreeMap::new(),
+            held: BTreeMap::new(),
+            begun: HashMap::new(),
             locks: HashMap::new(),
             live: HashMap::new(),
+            by_status: ExecutionStatus::live().map(|status| (status, 0)).collect(),
             timers: BTreeSet::new(),
             waiting_for_slot: VecDeque::new(),
+            driven: BTreeSet::new(),
+            runbooks: Vec::new(),
         }
     }
 
     /// Takes in an execution read from the store, parked. False when it is known already.
-    pub(super) fn take_in(&mut self, header: &Header) -> bool {
-        if self.live.contains_key(&header.id) {
+    pub(super) fn take_in(&mut self, parked: &Parked) -> bool {
+        let key = Key::of(&parked.id);
+        if self.live.contains_key(&key) {
             return false;
         }
-        let root = header.parent.as_ref().map(|parent| parent.root.clone());
-        let queued = header.status == ExecutionStatus::Queued && root.is_none();
-        let (id, lock) = (header.id.clone(), header.lock.clone());
-        if queued {
-            self.queue.push_back(Queued { id: id.clone(), lock: lock.clone(), since: header.created_at });
-        } else if let Some(lock) = &lock {
-            self.locks.insert(lock.clone(), id.clone());
+        let Some(runbook) = self.runbook(&parked.id) else { return false };
+        let lock = parked.lock.as_deref().map(Lock::of);
+        if parked.status == ExecutionStatus::Queued && parked.root.is_none() {
+            self.queue.insert(key, Queued { lock, since: parked.created_at });
+        } else if let Some(lock) = lock {
+            self.locks.insert(lock, key);
         }
-        let live = Live {
-            status: header.status,
-            lock,
-            root,
-            users: Vec::new(),
-            wake: None,
-            inbox: Vec::new(),
-            driver: None,
-        };
-        self.live.insert(id.clone(), live);
-        self.set_timer(&id, header.wake);
+        if parked.status != ExecutionStatus::Queued && parked.root.is_none() {
+            *self.begun.entry(runbook).or_default() += 1;
+        }
+        let root =
+            parked.root.as_ref().map(|root| Box::new(Busy { root: Some(Key::of(root)), ..Busy::default() }));
+        let live = Live { wake: Wake::NEVER, lock, runbook, status: parked.status, busy: root };
+        self.live.insert(key, live);
+        *self.by_status.entry(parked.status).or_default() += 1;
+        self.wake(key, Wake::of(parked.wake));
         true
+    }
+
+    /// The position of the runbook of `id`; none for an id that no runbook could have.
+    fn runbook(&mut self, id: &ExecutionId) -> Option<u32> {
+        let name = id.runbook();
+        let known = self.runbooks.iter().position(|runbook| runbook.as_str() == name);
+        let position = match known {
+            Some(position) => position,
+            None => {
+                self.runbooks.push(RunbookId::new(name).ok()?);
+                self.runbooks.len() - 1
+            }
+        };
+        u32::try_from(position).ok()
+    }
+
+    fn id_of(&self, key: Key) -> Option<ExecutionId> {
+        let runbook = self.runbooks.get(usize::try_from(self.live.get(&key)?.runbook).ok()?)?;
+        Some(ExecutionId::numbered(runbook, key.number()))
+    }
+
+    fn busy_of(&self, id: &ExecutionId) -> Option<&Busy> {
+        self.live.get(&Key::of(id))?.busy.as_deref()
     }
 
     /// Leaves `input` for `id`.
     pub(super) fn send(&mut self, id: &ExecutionId, input: Input) -> Sent {
-        let Some(live) = self.live.get_mut(id) else { return Sent::Gone };
-        live.inbox.push(input);
-        if let Some(driver) = &live.driver {
+        self.leave(Key::of(id), input)
+    }
+
+    fn leave(&mut self, key: Key, input: Input) -> Sent {
+        let Some(live) = self.live.get_mut(&key) else { return Sent::Gone };
+        let busy = live.busy();
+        busy.inbox.push(input);
+        if let Some(driver) = &busy.driver {
             driver.notify_one();
             return Sent::Told;
         }
-        live.driver = Some(Arc::new(Notify::new()));
+        busy.driver = Some(Arc::new(Notify::new()));
+        self.driven.insert(key);
         Sent::Drive
     }
 
     /// The bell of the driver of `id`.
     pub(super) fn bell(&self, id: &ExecutionId) -> Option<Arc<Notify>> {
-        self.live.get(id)?.driver.clone()
+        self.busy_of(id)?.driver.clone()
     }
 
     /// Takes what lies in the inbox of `id`.
     pub(super) fn take_inputs(&mut self, id: &ExecutionId) -> Vec<Input> {
-        self.live.get_mut(id).map(|live| std::mem::take(&mut live.inbox)).unwrap_or_default()
+        let busy = self.live.get_mut(&Key::of(id)).and_then(|live| live.busy.as_mut());
+        busy.map(|busy| std::mem::take(&mut busy.inbox)).unwrap_or_default()
     }
 
     /// Whether a stop waits in the inbox of `id`; a driver that cannot commit still kills.
@@ -163,212 +296,275 @@ impl Registry {
             Input::Interrupt => true,
             _ => false,
         };
-        self.live.get(id).is_some_and(|live| live.inbox.iter().any(is_end))
+        self.busy_of(id).is_some_and(|busy| busy.inbox.iter().any(is_end))
     }
 
     /// The driver of `id` has nothing more to do until `wake`; false when something has arrived meanwhile.
     pub(super) fn park(&mut self, id: &ExecutionId, wake: Option<Timestamp>) -> bool {
-        self.set_timer(id, wake);
-        let Some(live) = self.live.get_mut(id) else { return true };
-        if !live.inbox.is_empty() {
-            return false;
+        let key = Key::of(id);
+        self.wake(key, Wake::of(wake));
+        let Some(live) = self.live.get_mut(&key) else { return true };
+        if let Some(busy) = &mut live.busy {
+            if !busy.inbox.is_empty() {
+                return false;
+            }
+            busy.driver = None;
         }
-        live.driver = None;
-        self.give_back_slot(id);
+        self.driven.remove(&key);
+        self.give_back_slot(key);
         true
     }
 
-    /// Sets the one timer of `id`.
-    pub(super) fn set_timer(&mut self, id: &ExecutionId, wake: Option<Timestamp>) {
-        let Some(live) = self.live.get_mut(id) else { return };
-        if live.wake == wake {
-            return;
+    /// Sets the one timer of `id`; whether that is another than it had.
+    pub(super) fn set_timer(&mut self, id: &ExecutionId, wake: Option<Timestamp>) -> bool {
+        self.wake(Key::of(id), Wake::of(wake))
+    }
+
+    fn wake(&mut self, key: Key, wake: Wake) -> bool {
+        let Some(live) = self.live.get_mut(&key) else { return false };
+        let old = std::mem::replace(&mut live.wake, wake);
+        if old == wake {
+            return false;
         }
-        if let Some(old) = live.wake.take() {
-            self.timers.remove(&(old, id.clone()));
+        if old != Wake::NEVER {
+            self.timers.remove(&(old, key));
         }
-        if let Some(at) = wake {
-            live.wake = Some(at);
-            self.timers.insert((at, id.clone()));
+        if wake != Wake::NEVER {
+            self.timers.insert((wake, key));
         }
+        true
     }
 
     /// The timer of `id`.
     pub(super) fn timer_of(&self, id: &ExecutionId) -> Option<Timestamp> {
-        self.live.get(id)?.wake
+        self.live.get(&Key::of(id))?.wake.at()
     }
 
     /// Notes the status of `id` after a commit.
     pub(super) fn set_status(&mut self, id: &ExecutionId, status: ExecutionStatus) {
-        if let Some(live) = self.live.get_mut(id) {
-            live.status = status;
+        if let Some(live) = self.live.get_mut(&Key::of(id)) {
+            let before = std::mem::replace(&mut live.status, status);
+            self.one_fewer(before);
+            *self.by_status.entry(status).or_default() += 1;
+        }
+    }
+
+    fn one_fewer(&mut self, status: ExecutionStatus) {
+        if let Some(count) = self.by_status.get_mut(&status) {
+            *count = count.saturating_sub(1);
         }
     }
 
     /// Forgets `id`; true when it was still in the queue.
     pub(super) fn finish(&mut self, id: &ExecutionId) -> bool {
-        self.set_timer(id, None);
-        self.give_back_slot(id);
-        self.waiting_for_slot.retain(|waiting| waiting != id);
-        if let Some(live) = self.live.remove(id)
-            && let Some(lock) = &live.lock
-            && self.locks.get(lock) == Some(id)
-        {
-            self.locks.remove(lock);
-        }
-        let before = self.queue.len() + self.held.len();
-        self.queue.retain(|queued| queued.id != *id);
-        self.held.retain(|queued| queued.id != *id);
-        before != self.queue.len() + self.held.len()
-    }
-
-    /// Nobody drives `id` any more although it is not over; what it holds alone stays held.
-    pub(super) fn abandon(&mut self, id: &ExecutionId) {
-        self.set_timer(id, None);
-        self.give_back_slot(id);
-        if let Some(live) = self.live.get_mut(id) {
-            live.driver = None;
-            live.inbox.clear();
-        }
-    }
-
-    /// A slot for `id` now, or a place in the line for one.
-    pub(super) fn take_slot(&mut self, id: &ExecutionId) -> bool {
-        let Some(live) = self.live.get(id) else { return false };
-        let root = live.root.clone().unwrap_or_else(|| id.clone());
-        let shares = self.live.get(&root).is_some_and(|root| !root.users.is_empty());
-        let is_next = self.waiting_for_slot.front().is_none_or(|first| first == id);
-        if shares || (!self.draining && self.running < self.max_running && is_next) {
-            if self.waiting_for_slot.front().is_some() {
-                self.waiting_for_slot.retain(|waiting| waiting != id);
+        let key = Key::of(id);
+        self.wake(key, Wake::NEVER);
+        self.give_back_slot(key);
+        self.leave_line(key);
+        self.driven.remove(&key);
+        let waited = self.queue.remove(&key).or_else(|| self.held.remove(&key)).is_some();
+        if let Some(live) = self.live.remove(&key) {
+            self.one_fewer(live.status);
+            if !waited && live.root(key) == key {
+                self.one_fewer_begun(live.runbook);
             }
-            return self.occupy(&root, id);
-        }
-        if !self.waiting_for_slot.contains(id) {
-            self.waiting_for_slot.push_back(id.clone());
-        }
-        false
-    }
-
-    /// A place in the line for a slot, for an execution that had one when the daemon ended.
-    pub(super) fn line_up(&mut self, id: &ExecutionId) {
-        self.waiting_for_slot.push_back(id.clone());
-    }
-
-    /// `id` uses the slot of `root`, which is counted once for all that do.
-    fn occupy(&mut self, root: &ExecutionId, id: &ExecutionId) -> bool {
-        let Some(holder) = self.live.get_mut(root) else { return false };
-        if holder.users.is_empty() {
-            self.running += 1;
-        }
-        if !holder.users.contains(id) {
-            holder.users.push(id.clone());
-        }
-        true
-    }
-
-    fn give_back_slot(&mut self, id: &ExecutionId) {
-        let Some(live) = self.live.get(id) else { return };
-        let root = live.root.clone().unwrap_or_else(|| id.clone());
-        if let Some(holder) = self.live.get_mut(&root)
-            && !holder.users.is_empty()
-        {
-            holder.users.retain(|user| user != id);
-            self.running -= usize::from(holder.users.is_empty());
-        }
-    }
-
-    /// Hands out free slots: first to executions that have begun, then to the queue, in order, passing over
-    /// those whose lock another one holds. Gives who left the queue, and who needs a driver.
-    pub(super) fn grant(&mut self, may: impl Fn(&str) -> bool) -> Granted {
-        let mut granted = Granted::default();
-        while !self.draining && self.running < self.max_running {
-            let (id, input) = match self.waiting_for_slot.pop_front() {
-                Some(id) => (id, Input::Slot),
-                None => match self.next_startable(&may) {
-                    Some(id) => {
-                        granted.left_queue += 1;
-                        (id, Input::Start)
-                    }
-                    None => break,
-                },
-            };
-            let Some(live) = self.live.get(&id) else { continue };
-            let root = live.root.clone().unwrap_or_else(|| id.clone());
-            if !self.occupy(&root, &id) {
-                continue;
-            }
-            if self.send(&id, input) == Sent::Drive {
-                granted.drive.push(id);
+            if let Some(lock) = live.lock
+                && self.locks.get(&lock) == Some(&key)
+            {
+                self.locks.remove(&lock);
             }
         }
-        granted
+        waited
+    }
+
+    fn one_fewer_begun(&mut self, runbook: u32) {
+        if let Some(count) = self.begun.get_mut(&runbook) {
+            *count = count.saturating_sub(1);
+        }
     }
 
     /// Back into the queue, where it stays until [`Registry::requeue_held`]; without its slot, its lock and its driver.
     /// False when something has arrived for it meanwhile.
     pub(super) fn hold(&mut self, id: &ExecutionId, since: Timestamp) -> bool {
-        let Some(live) = self.live.get_mut(id) else { return true };
-        if !live.inbox.is_empty() {
-            return false;
+        let key = Key::of(id);
+        let Some(live) = self.live.get_mut(&key) else { return true };
+        if let Some(busy) = &mut live.busy {
+            if !busy.inbox.is_empty() {
+                return false;
+            }
+            busy.driver = None;
         }
-        live.driver = None;
-        let lock = live.lock.clone();
-        self.give_back_slot(id);
-        if let Some(lock) = &lock
-            && self.locks.get(lock) == Some(id)
+        let (lock, runbook) = (live.lock, live.runbook);
+        self.driven.remove(&key);
+        self.give_back_slot(key);
+        if let Some(lock) = lock
+            && self.locks.get(&lock) == Some(&key)
         {
-            self.locks.remove(lock);
+            self.locks.remove(&lock);
         }
-        self.held.push(Queued { id: id.clone(), lock, since });
+        self.one_fewer_begun(runbook);
+        self.held.insert(key, Queued { lock, since });
         true
     }
 
     /// Those that were held take their places in the queue again.
     pub(super) fn requeue_held(&mut self) {
-        if !self.held.is_empty() {
-            let mut all: Vec<Queued> = self.queue.drain(..).chain(self.held.drain(..)).collect();
-            all.sort_by(|one, other| one.id.ulid().cmp(other.id.ulid()));
-            self.queue = all.into();
-        }
+        self.queue.append(&mut self.held);
     }
 
     /// Those without a driver whose status is one of these.
     pub(super) fn parked(&self, wanted: impl Fn(ExecutionStatus) -> bool) -> Vec<ExecutionId> {
-        let parked = self.live.iter().filter(|(_, live)| live.driver.is_none() && wanted(live.status));
-        parked.map(|(id, _)| id.clone()).collect()
+        let parked = self.live.iter().filter(|(key, live)| !self.driven.contains(key) && wanted(live.status));
+        parked.filter_map(|(key, _)| self.id_of(*key)).collect()
     }
 
-    fn next_startable(&mut self, may: impl Fn(&str) -> bool) -> Option<ExecutionId> {
-        let free = |queued: &Queued| {
-            may(queued.id.runbook()) && queued.lock.as_ref().is_none_or(|lock| !self.locks.contains_key(lock))
-        };
-        let position = self.queue.iter().position(free)?;
-        let Queued { id, lock, .. } = self.queue.remove(position)?;
-        if let Some(lock) = lock {
-            self.locks.insert(lock, id.clone());
+    /// Nobody drives `id` any more although it is not over; what it holds alone stays held.
+    pub(super) fn abandon(&mut self, id: &ExecutionId) {
+        let key = Key::of(id);
+        self.wake(key, Wake::NEVER);
+        if let Some(busy) = self.live.get_mut(&key).and_then(|live| live.busy.as_mut()) {
+            busy.driver = None;
+            busy.inbox.clear();
         }
-        Some(id)
+        self.driven.remove(&key);
+        self.give_back_slot(key);
+    }
+
+    /// A slot for `id` now, or a place in the line for one.
+    pub(super) fn take_slot(&mut self, id: &ExecutionId) -> bool {
+        let key = Key::of(id);
+        let Some(live) = self.live.get(&key) else { return false };
+        let root = live.root(key);
+        let shares = self.live.get(&root).is_some_and(Live::has_slot);
+        let is_next = self.waiting_for_slot.front().is_none_or(|first| *first == key);
+        if shares || (!self.draining && self.running < self.max_running && is_next) {
+            self.leave_line(key);
+            return self.occupy(root, key);
+        }
+        self.join_line(key);
+        false
+    }
+
+    /// A place in the line for a slot, for an execution that had one when the daemon ended.
+    pub(super) fn line_up(&mut self, id: &ExecutionId) {
+        self.join_line(Key::of(id));
+    }
+
+    fn join_line(&mut self, key: Key) {
+        if let Some(live) = self.live.get_mut(&key)
+            && !std::mem::replace(&mut live.busy().in_line, true)
+        {
+            self.waiting_for_slot.push_back(key);
+        }
+    }
+
+    fn leave_line(&mut self, key: Key) {
+        if let Some(busy) = self.live.get_mut(&key).and_then(|live| live.busy.as_mut())
+            && std::mem::replace(&mut busy.in_line, false)
+        {
+            self.waiting_for_slot.retain(|waiting| *waiting != key);
+        }
+    }
+
+    /// `key` uses the slot of `root`, which is counted once for all that do.
+    fn occupy(&mut self, root: Key, key: Key) -> bool {
+        let Some(holder) = self.live.get_mut(&root) else { return false };
+        let users = &mut holder.busy().users;
+        if users.is_empty() {
+            self.running += 1;
+        }
+        if !users.contains(&key) {
+            users.push(key);
+        }
+        true
+    }
+
+    fn give_back_slot(&mut self, key: Key) {
+        let Some(live) = self.live.get_mut(&key) else { return };
+        let root = live.root(key);
+        live.settle();
+        if let Some(holder) = self.live.get_mut(&root)
+            && let Some(busy) = &mut holder.busy
+            && !busy.users.is_empty()
+        {
+            busy.users.retain(|user| *user != key);
+            self.running -= usize::from(busy.users.is_empty());
+            holder.settle();
+        }
+    }
+
+    /// Hands out free slots: first to executions that have begun, then to the queue, in order, passing over
+    /// those whose lock another one holds, and those whose runbook has as many going as `at_once` says. Gives who left
+    /// the queue, and who needs a driver.
+    pub(super) fn grant(&mut self, at_once: impl Fn(&RunbookId) -> u32) -> Granted {
+        let mut granted = Granted::default();
+        let limits: Vec<u32> = match self.queue.is_empty() {
+            true => Vec::new(),
+            false => self.runbooks.iter().map(at_once).collect(),
+        };
+        while !self.draining && self.running < self.max_running {
+            let (key, input) = match self.waiting_for_slot.front().copied() {
+                Some(key) => {
+                    self.waiting_for_slot.pop_front();
+                    if let Some(busy) = self.live.get_mut(&key).and_then(|live| live.busy.as_mut()) {
+                        busy.in_line = false;
+                    }
+                    (key, Input::Slot)
+                }
+                None => match self.next_startable(&limits) {
+                    Some(key) => {
+                        granted.left_queue += 1;
+                        (key, Input::Start)
+                    }
+                    None => break,
+                },
+            };
+            let Some(live) = self.live.get(&key) else { continue };
+            if !self.occupy(live.root(key), key) {
+                continue;
+            }
+            if self.leave(key, input) == Sent::Drive {
+                granted.drive.extend(self.id_of(key));
+            }
+        }
+        granted
+    }
+
+    fn next_startable(&mut self, limits: &[u32]) -> Option<Key> {
+        let free = |queued: &Queued| queued.lock.is_none_or(|lock| !self.locks.contains_key(&lock));
+        let has_room = |runbook: u32| {
+            let limit = usize::try_from(runbook).ok().and_then(|at| limits.get(at)).copied().unwrap_or(0);
+            self.begun.get(&runbook).copied().unwrap_or(0) < limit
+        };
+        let may = |key: &Key| self.live.get(key).is_some_and(|live| has_room(live.runbook));
+        let key = *self.queue.iter().find(|(key, queued)| free(queued) && may(key))?.0;
+        if let Some(live) = self.live.get(&key) {
+            *self.begun.entry(live.runbook).or_default() += 1;
+        }
+        if let Some(lock) = self.queue.remove(&key)?.lock {
+            self.locks.insert(lock, key);
+        }
+        Some(key)
     }
 
     /// Who must be looked at at `now`.
     pub(super) fn due(&mut self, now: Timestamp) -> Vec<ExecutionId> {
-        let mut due = Vec::new();
+        let (mut due, now) = (Vec::new(), Wake::of(Some(now)));
         while let Some((at, _)) = self.timers.first()
             && *at <= now
-            && let Some((_, id)) = self.timers.pop_first()
+            && let Some((_, key)) = self.timers.pop_first()
         {
-            if let Some(live) = self.live.get_mut(&id) {
-                live.wake = None;
+            if let Some(live) = self.live.get_mut(&key) {
+                live.wake = Wake::NEVER;
             }
-            due.push(id);
+            due.extend(self.id_of(key));
         }
         due
     }
 
     /// When the next timer ends.
     pub(super) fn next_timer(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first()?.0.at()
     }
 
     /// From now on nothing begins.
@@ -380,23 +576,23 @@ impl Registry {
         self.draining
     }
 
-    /// Those with a driver.
+    /// Those with a driver, in the order of their ids.
     pub(super) fn driven(&self) -> Vec<ExecutionId> {
-        self.live.iter().filter(|(_, live)| live.driver.is_some()).map(|(id, _)| id.clone()).collect()
+        let mut driven: Vec<ExecutionId> = self.driven.iter().filter_map(|key| self.id_of(*key)).collect();
+        driven.sort_unstable();
+        driven
     }
 
     /// The numbers as far as they are known here; what is accepted but not taken in yet is not.
     pub(super) fn counts(&self) -> Counts {
-        let mut by_status: BTreeMap<_, u64> = ExecutionStatus::live().map(|status| (status, 0)).collect();
-        for live in self.live.values() {
-            *by_status.entry(live.status).or_default() += 1;
-        }
+        let known = self.by_status.iter().filter(|(status, count)| !status.is_final() || **count > 0);
+        let mut by_status: BTreeMap<_, u64> = known.map(|(status, count)| (*status, *count)).collect();
         // Who has left the queue and has not recorded its start yet is as good as running.
         let waiting = (self.queue.len() + self.held.len()) as u64;
         let queued = by_status.insert(ExecutionStatus::Queued, waiting).unwrap_or(0);
         let starting = queued.saturating_sub(waiting);
         *by_status.entry(ExecutionStatus::Running).or_default() += starting;
-        Counts { by_status, oldest_queued: self.queue.front().map(|queued| queued.since) }
+        Counts { by_status, oldest_queued: self.queue.first_key_value().map(|(_, queued)| queued.since) }
     }
 }
 
@@ -407,4 +603,46 @@ pub(super) struct Granted {
     pub(super) left_queue: usize,
     /// Who needs a driver now.
     pub(super) drive: Vec<ExecutionId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parked(number: u128, wake: Option<Timestamp>) -> Parked {
+        let id = ExecutionId::numbered(&RunbookId::new("r_1").unwrap(), number);
+        let (status, created_at) = (ExecutionStatus::Running, Timestamp::UNIX_EPOCH);
+        Parked { id, status, created_at, lock: Some(format!("t{number}")), wake, root: None }
+    }
+
+    #[test]
+    fn a_parked_execution_is_small_and_parked_again_it_is_as_small() {
+        assert!(size_of::<(Key, Live)>() <= 56, "{}", size_of::<(Key, Live)>());
+        let (mut registry, one) = (Registry::new(1), parked(7, None));
+        assert!(registry.take_in(&one) && !registry.take_in(&one));
+        assert_eq!(registry.send(&one.id, Input::Tick), Sent::Drive);
+        assert_eq!(registry.send(&one.id, Input::Tick), Sent::Told);
+        assert!(registry.take_slot(&one.id));
+        assert_eq!(registry.driven(), std::slice::from_ref(&one.id));
+        assert!(!registry.park(&one.id, None), "something has arrived");
+        assert_eq!(registry.take_inputs(&one.id).len(), 2);
+        assert!(registry.park(&one.id, None));
+        assert!(registry.driven().is_empty() && registry.live[&Key(0, 7)].busy.is_none());
+        registry.finish(&one.id);
+        assert!(registry.live.is_empty() && registry.locks.is_empty() && registry.running == 0);
+    }
+
+    #[test]
+    fn timers_come_due_in_order_and_far_ones_are_kept() {
+        let mut registry = Registry::new(1);
+        let second = |second| Some(Timestamp::from_second(second).unwrap());
+        for (number, wake) in [(1, second(30)), (2, second(10)), (3, Some(Timestamp::MAX)), (4, None)] {
+            registry.take_in(&parked(number, wake));
+        }
+        assert_eq!(registry.next_timer(), second(10));
+        let due = registry.due(Timestamp::from_second(30).unwrap());
+        assert_eq!(due, [parked(2, None).id, parked(1, None).id]);
+        assert!(registry.next_timer().is_some_and(|at| at > Timestamp::from_second(9_000_000_000).unwrap()));
+        assert_eq!(registry.timer_of(&parked(1, None).id), None);
+    }
 }

@@ -97,30 +97,73 @@ struct Bench {
 const RUNBOOK: &str =
     "mode = \"auto\"\ntarget = \"{{ labels.t }}\"\n[[steps]]\nid = \"s\"\ncommand = { program = \"true\" }\n";
 
+fn parts(
+    records: Records,
+    stage: &Arc<Stage>,
+    clock: &Arc<dyn Clock>,
+    wake: &Arc<Notify>,
+    queue: &Arc<QueueCount>,
+    max_running: usize,
+) -> Parts {
+    Parts {
+        records,
+        world: Arc::new(Arc::clone(stage)),
+        clock: Arc::clone(clock),
+        metrics: Metrics::new(&Build { version: "0", revision: "0" }, clock.now()),
+        wake: Arc::clone(wake),
+        queue: Arc::clone(queue),
+        max_running,
+        runbooks: Arc::new(NoRunbooks),
+        ids: Arc::new(Ids::after(None)),
+        limits: Limits {
+            queue_deadline: LONG,
+            queue_limit: 1000,
+            breakers: Profiles::default(),
+            guard: Settings::off(),
+            freezes: Vec::new(),
+        },
+    }
+}
+
 impl Bench {
     async fn new(max_running: usize, may_end: Option<Arc<Semaphore>>) -> Self {
+        Self::playing(RUNBOOK, max_running, may_end).await
+    }
+
+    async fn playing(text: &str, max_running: usize, may_end: Option<Arc<Semaphore>>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SteppingClock(std::time::Instant::now()));
         let store = Arc::new(MemoryStore::new());
         let records = Records::new(Arc::clone(&store) as Arc<dyn Store>);
         let id = RunbookId::new("r").unwrap();
-        records.version_of(&id, "h", "r.toml", RUNBOOK, clock.now()).await.unwrap();
+        records.version_of(&id, "h", "r.toml", text, clock.now()).await.unwrap();
         let stage = Arc::new(Stage { may_end, ..Stage::default() });
-        let wake = Arc::new(Notify::new());
-        let queue = Arc::new(QueueCount::default());
-        let engine = Engine::new(Parts {
-            records,
-            world: Arc::new(Arc::clone(&stage)),
-            clock: Arc::clone(&clock),
-            metrics: Metrics::new(&Build { version: "0", revision: "0" }, clock.now()),
-            wake: Arc::clone(&wake),
-            queue: Arc::clone(&queue),
-            max_running,
-            runbooks: Arc::new(NoRunbooks),
-            ids: Arc::new(Ids::after(None)),
-            limits: Limits { queue_deadline: LONG, queue_limit: 1000, breakers: Profiles::default() },
-        });
+        let (wake, queue) = (Arc::new(Notify::new()), Arc::new(QueueCount::default()));
+        let engine = Engine::new(parts(records, &stage, &clock, &wake, &queue, max_running));
         tokio::spawn(engine.clone().schedule(None));
         Self { engine, store, stage, clock, wake, queue, created: 0 }
+    }
+
+    /// The daemon goes, and comes again over the same store.
+    async fn restart(&mut self) {
+        self.engine.drain(Duration::ZERO).await;
+        self.queue = Arc::new(QueueCount::default());
+        let records = Records::new(Arc::clone(&self.store) as Arc<dyn Store>);
+        self.engine = Engine::new(parts(records, &self.stage, &self.clock, &self.wake, &self.queue, 1));
+        let (cursor, _) = self.engine.recover().await.unwrap();
+        tokio::spawn(self.engine.clone().schedule(cursor));
+    }
+
+    /// The engine of the next life of the daemon, which has not looked at the store yet.
+    fn next_life(&self, stage: &Arc<Stage>) -> Engine {
+        let (wake, queue) = (Arc::new(Notify::new()), Arc::new(QueueCount::default()));
+        Engine::new(parts(
+            Records::new(Arc::clone(&self.store) as Arc<dyn Store>),
+            stage,
+            &self.clock,
+            &wake,
+            &queue,
+            4,
+        ))
     }
 
     async fn add(&mut self, target: &str, queue_deadline: Duration) -> ExecutionId {
@@ -284,4 +327,69 @@ async fn draining_begins_nothing_and_records_what_it_cut_as_unknown() {
     // Its one step runs at most once, so an end nobody saw is an unknown outcome, and that is a failure.
     assert_eq!(bench.engine.status(&running).await.unwrap(), ExecutionStatus::Failed);
     assert!(bench.stage.running.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_an_execution_waits_on_is_asked_again_at_once_after_a_restart() {
+    let text = "mode = \"auto\"\ntarget = \"{{ labels.t }}\"\n[[steps]]\nid = \"s\"\n\
+                wait = { until = { http = { url = \"http://127.0.0.1:1/\" } } }\n";
+    let may_answer = Arc::new(Semaphore::new(0));
+    let mut bench = Bench::playing(text, 1, Some(Arc::clone(&may_answer))).await;
+    let id = bench.add("a", LONG).await;
+    let asked = async |times: usize| {
+        while bench.stage.order.lock().unwrap().len() < times {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), asked(1)).await.unwrap();
+    bench.restart().await;
+    // One answer for whoever asked in the life before, who is no longer heard.
+    may_answer.add_permits(2);
+    bench.until(&id, ExecutionStatus::Succeeded).await;
+    assert_eq!(bench.stage.order.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_crash_left_open_is_dealt_with_only_once_the_scheduler_begins() {
+    let may_end = Arc::new(Semaphore::new(0));
+    let mut bench = Bench::new(1, Some(may_end)).await;
+    let (open, queued) = (bench.add("a", LONG).await, bench.add("b", LONG).await);
+    bench.until(&open, ExecutionStatus::Running).await;
+    let next = bench.next_life(&Arc::new(Stage::default()));
+    let (cursor, live) = next.recover().await.unwrap();
+    assert_eq!(live, 2);
+    let counts = next.counts().by_status;
+    assert_eq!((counts[&ExecutionStatus::Running], counts[&ExecutionStatus::Queued]), (1, 1));
+    // Not a person's word either.
+    let early = {
+        let (next, queued) = (next.clone(), queued.clone());
+        tokio::spawn(async move { next.stop(&queued, verb::Actor::default(), "no").await })
+    };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(next.status(&open).await.unwrap(), ExecutionStatus::Running);
+    assert_eq!(next.status(&queued).await.unwrap(), ExecutionStatus::Queued);
+    tokio::spawn(next.clone().schedule(cursor));
+    bench.until(&open, ExecutionStatus::Failed).await;
+    early.await.unwrap().unwrap();
+    bench.until(&queued, ExecutionStatus::Stopped).await;
+}
+
+#[tokio::test]
+async fn live_records_of_an_earlier_program_are_taken_in_by_their_headers() {
+    let mut bench = Bench::new(0, None).await;
+    let ids = [bench.add("a", LONG).await, bench.add("b", LONG).await];
+    let records = Records::new(Arc::clone(&bench.store) as Arc<dyn Store>);
+    let parked = records.parked(None, 10).await.unwrap();
+    assert_eq!(
+        parked.iter().map(|parked| parked.lock.as_deref()).collect::<Vec<_>>(),
+        [Some("a"), Some("b")]
+    );
+    assert!(parked.iter().all(|parked| parked.wake.is_some() && parked.status == ExecutionStatus::Queued));
+    transact(&*bench.store, move |txn| {
+        ids.iter().for_each(|id| txn.put(crate::store::records::key::live(id.ulid()), Vec::new()));
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(records.parked(None, 10).await.unwrap(), parked);
 }

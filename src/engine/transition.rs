@@ -11,7 +11,7 @@ mod items;
 mod steps;
 mod work;
 
-pub use crash::resume;
+pub use crash::{doomed, resume};
 
 use super::view;
 use crate::journal::{Event, State, StepState, TriggerKind};
@@ -87,22 +87,12 @@ pub fn consequence(runbook: &Runbook, before: &State, event: &Event) -> Option<C
 
 /// What comes next for `state` at `now`.
 pub fn next(runbook: &Runbook, state: &State, now: Timestamp) -> Next {
-    let look = Look { runbook, state, now, wake: Cell::new(None) };
-    match state.status {
-        ExecutionStatus::Queued => look.queued(),
-        ExecutionStatus::Running | ExecutionStatus::AwaitingApproval => look.running(),
-        ExecutionStatus::Paused => look.paused(),
-        ExecutionStatus::Verifying => look.verifying(),
-        ExecutionStatus::RollingBack => look.ending(),
-        ExecutionStatus::Succeeded
-        | ExecutionStatus::Failed
-        | ExecutionStatus::NotVerified
-        | ExecutionStatus::Stopped
-        | ExecutionStatus::Rejected
-        | ExecutionStatus::Expired
-        | ExecutionStatus::RolledBack
-        | ExecutionStatus::RollbackFailed => Next::Done,
-    }
+    Look { runbook, state, now, may_begin: true, wake: Cell::new(None) }.next()
+}
+
+/// What comes next while no attempt may begin, for there is no slot: timers, deadlines and people do not wait for one.
+pub fn next_beside(runbook: &Runbook, state: &State, now: Timestamp) -> Next {
+    Look { runbook, state, now, may_begin: false, wake: Cell::new(None) }.next()
 }
 
 /// The end of `part` of a step that is not even tried, or not tried again.
@@ -130,6 +120,8 @@ struct Look<'l> {
     runbook: &'l Runbook,
     state: &'l State,
     now: Timestamp,
+    /// Whether an attempt may begin; if not, everything but that is looked at.
+    may_begin: bool,
     wake: Cell<Option<Timestamp>>,
 }
 
@@ -148,6 +140,24 @@ impl Verdict {
 }
 
 impl Look<'_> {
+    fn next(&self) -> Next {
+        match self.state.status {
+            ExecutionStatus::Queued => self.queued(),
+            ExecutionStatus::Running | ExecutionStatus::AwaitingApproval => self.running(),
+            ExecutionStatus::Paused => self.paused(),
+            ExecutionStatus::Verifying => self.verifying(),
+            ExecutionStatus::RollingBack => self.ending(),
+            ExecutionStatus::Succeeded
+            | ExecutionStatus::Failed
+            | ExecutionStatus::NotVerified
+            | ExecutionStatus::Stopped
+            | ExecutionStatus::Rejected
+            | ExecutionStatus::Expired
+            | ExecutionStatus::RolledBack
+            | ExecutionStatus::RollbackFailed => Next::Done,
+        }
+    }
+
     fn step(&self, index: usize) -> &Step {
         &self.runbook.steps[index]
     }
@@ -188,11 +198,14 @@ impl Look<'_> {
         if self.state.resolved_at.is_some() && follows_alert {
             return end(ExecutionStatus::Expired, Reason::Resolved);
         }
-        let deadline = self.state.created.queue_deadline;
-        if self.now >= deadline && self.state.created.parent.is_none() {
-            return end(ExecutionStatus::Expired, Reason::QueueExpired);
+        // A child is in no queue: it waits for the word that its creation is durable, and for no time.
+        if self.state.created.parent.is_none() {
+            let deadline = self.state.created.queue_deadline;
+            if self.now >= deadline {
+                return end(ExecutionStatus::Expired, Reason::QueueExpired);
+            }
+            self.wake_at(deadline);
         }
-        self.wake_at(deadline);
         self.idle()
     }
 

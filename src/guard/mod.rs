@@ -1,21 +1,37 @@
-//! What keeps automation away from a thing that it does not help: circuit breakers, quarantined targets
-//! and the kill switch.
+//! What keeps automation away from a thing that it does not help, and keeps it from doing too much at once: breakers,
+//! quarantined targets, cooldowns and caps, flapping, storms, freezes, the
+//! kill switch.
 //!
-//! Plain types and a pure state machine. Durable, they live in `store::records`; the gates of `admit` ask them, the
-//! engine tells them how things ended. May import: `model`. Must never: read a clock or a store, or decide about an
-//! alert.
+//! Plain types and pure state machines. Durable, they live in `store::records`; the gates of `admit` ask them, intake
+//! and engine tell them what began and how it ended. May import: `model`, `document` (how limits are written). Must
+//! never: read a clock or a store, or decide about an alert.
 
 mod breaker;
+pub mod flapping;
+pub mod freeze;
 mod key;
 mod profile;
 mod quarantine;
+mod read;
+mod runs;
+mod settings;
+mod shadow;
+mod storm;
 mod switch;
+mod targets;
 
 pub use breaker::{Admission, Breaker, BreakerState, Change, MAX_WAIT, Outcome};
+pub use freeze::{Freeze, Weekly, Window};
 pub use key::{BreakerKey, KeyError};
 pub use profile::{BUILT_IN_PROFILES, Profile, Profiles};
 pub use quarantine::Quarantine;
+pub use read::overrides;
+pub use runs::{Cooling, Counted, Runs};
+pub use settings::{Limit, Overrides, Settings};
+pub use shadow::Tally;
+pub use storm::{Raging, Storm, StormLimit};
 pub use switch::{Board, KillSwitch, Order, Scope, SwitchState};
+pub use targets::{Spread, Targets};
 
 use crate::model::RunbookId;
 use serde::{Deserialize, Serialize};

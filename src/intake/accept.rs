@@ -5,7 +5,7 @@ use super::decode::{self, Element, MalformedBody};
 use super::mappings::{InForce, SetMapping};
 use super::ruling::{Ground, rule};
 use super::timetable::Timetable;
-use crate::guard::{Board, Profiles};
+use crate::guard::{Board, Freeze, Profiles, Settings, StormLimit};
 use crate::model::{Clock, ExecutionId, RunbookId, Timestamp};
 use crate::routing::{Library, Rules};
 use crate::store::Ids;
@@ -38,7 +38,7 @@ pub enum IntakeError {
     Store(#[source] CommitError),
 }
 
-/// The part of `[automation]` intake needs.
+/// The part of the config intake needs.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Who selects a runbook.
@@ -51,6 +51,14 @@ pub struct Options {
     pub queue_limit: usize,
     /// The profiles of breakers.
     pub breakers: Profiles,
+    /// The guards of runbooks that say nothing else.
+    pub guard: Settings,
+    /// What makes a storm; `None` where that guard is off.
+    pub storm: Option<StormLimit>,
+    /// When nothing is started.
+    pub freezes: Vec<Freeze>,
+    /// Whether an Alertmanager is configured, which is then asked whether alerts still fire.
+    pub has_alertmanager: bool,
     /// This instance's name.
     pub instance: String,
 }
@@ -187,6 +195,10 @@ impl Intake {
                 library: &library,
                 breakers: &options.breakers,
                 switch: &switch,
+                guard: &options.guard,
+                storm: options.storm,
+                freezes: &options.freezes,
+                has_alertmanager: options.has_alertmanager,
                 ids: &ids,
                 now,
                 episode_ttl: options.episode_ttl,

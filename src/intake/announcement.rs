@@ -37,6 +37,6 @@ impl Announcement {
 
     /// The execution that was started for it, if one was.
     pub fn started(&self) -> Option<&ExecutionId> {
-        self.execution_id.as_ref().filter(|_| self.verdict == Verdict::Execute)
+        self.execution_id.as_ref().filter(|_| self.verdict != Verdict::Skip)
     }
 }

@@ -1,7 +1,7 @@
 //! Step 1 of an alert's way: bytes become alerts, alerts find their episodes, all of it is decided in one
 //! commit, and only then is the sender answered. A due time of a schedule goes the same way, without a sender.
 //!
-//! May import: `model`, `journal`, `runbook`, `routing`, `admit`, `guard`, `schedule`, `store`, `telemetry`. Must never: run
+//! May import: `model`, `journal`, `runbook`, `routing`, `admit`, `plan`, `guard`, `report`, `schedule`, `store`, `telemetry`. Must never: run
 //! anything, call the engine (it is woken, without data, and reads the store), or use the network.
 
 mod accept;
@@ -10,6 +10,7 @@ mod decode;
 mod mappings;
 mod occasion;
 mod ruling;
+mod standing;
 mod timetable;
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! One due time of a schedule, from what is known of it to its decision, in one unit of work.
 
 use super::accept::{Intake, IntakeError};
-use super::ruling::{Ground, decision_of, note, standing, take_probe};
+use super::ruling::{Ground, decision_of, note, start, to_start};
+use super::standing::Standing;
 use crate::admit::{self, Case, Denial, Occasion, Request};
 use crate::journal::{Created, Trigger, TriggerKind};
 use crate::model::{Alert, AlertStatus, Decision, ExecutionId, Fingerprint, Labels, Reason, Verdict};
 use crate::routing::{self, Route};
 use crate::schedule::{Due, Schedule};
 use crate::store::records::schedule::{self, LastRun, ScheduleRecord};
-use crate::store::records::{self, key, read, transact};
+use crate::store::records::{key, read, transact};
 use crate::store::{CommitError, Txn};
 use std::sync::{Arc, PoisonError};
 
@@ -40,6 +41,10 @@ impl Intake {
                 library: &library,
                 breakers: &options.breakers,
                 switch: &switch,
+                guard: &options.guard,
+                storm: options.storm,
+                freezes: &options.freezes,
+                has_alertmanager: options.has_alertmanager,
                 ids: &ids,
                 now,
                 episode_ttl: options.episode_ttl,
@@ -49,7 +54,7 @@ impl Intake {
             occur(txn, &ground, &of, due, has_room)
         })
         .await;
-        let has_begun = |decision: &Decision| decision.verdict == Verdict::Execute;
+        let has_begun = |decision: &Decision| decision.verdict != Verdict::Skip;
         let started = occurred.as_ref().is_ok_and(|it| it.decision.as_ref().is_some_and(has_begun));
         if has_room && !started {
             self.queue.remove(1);
@@ -93,7 +98,7 @@ fn occur(
     let by = format!("the schedule {:?}", schedule.name);
     let route = routing::named(ground.library, schedule.runbook.as_str(), by);
     let plan = planned(ground, schedule, &alert, &route);
-    let (quarantine, breaker) = standing(txn, plan.as_ref())?;
+    let standing = Standing::of_schedule(txn, ground, &route, plan.as_ref())?;
     let occasion =
         Occasion { schedule: &schedule.name, due: due.at, overdue: due.overdue, live: live.as_ref() };
     let ruling = admit::decide(&Case {
@@ -103,22 +108,21 @@ fn occur(
         route: &route,
         plan: plan.as_ref(),
         order: ground.switch.strictest(&[&schedule.runbook], Some(&alert.labels), ground.now),
-        quarantine: quarantine.as_ref(),
-        breaker: breaker.as_ref().map(|record| &record.breaker),
+        quarantine: standing.quarantine.as_ref(),
+        breaker: standing.breaker.as_ref().map(|record| &record.breaker),
+        guards: standing.guards(ground),
+        has_alertmanager: ground.has_alertmanager,
         now: ground.now,
         episode_ttl: ground.episode_ttl,
     });
-    let started = match (ruling.verdict, plan) {
-        (Verdict::Execute, Some(Ok(created))) => Some(created),
-        _ => None,
-    };
+    let started = to_start(&ruling, plan.as_ref());
     if started.is_some() && !has_room {
         return Err(CommitError::Refused("the queue is full".to_owned()));
     }
     let id = started.as_ref().map(|created| created.id.clone());
     let had = live.filter(|_| ruling.reason == Reason::Repeat);
     // It is about no alert, and nobody shall look for one.
-    let fresh = Decision {
+    let mut fresh = Decision {
         fingerprint: None,
         runbook: Some(schedule.runbook.clone()),
         ..decision_of(ground, &alert, &route, ruling, id.clone().or(had))
@@ -128,6 +132,9 @@ fn occur(
         Some(last) if stands(txn, last, &fresh)? => (last.decision.clone(), last.seen + 1),
         _ => (fresh.id.clone(), 1),
     };
+    if decision == fresh.id {
+        fresh.plan = standing.tell_shadow(txn, ground, &route, plan.as_ref(), fresh.reason)?;
+    }
     note(txn, &fresh, &decision, seen)?;
     let record = ScheduleRecord {
         name: schedule.name.clone(),
@@ -138,16 +145,13 @@ fn occur(
         execution: id.or_else(|| before.and_then(|before| before.execution)),
     };
     schedule::put(txn, &record)?;
-    if let Some(created) = started {
-        take_probe(txn, ground, &route, &created)?;
-        records::create(txn, created, ground.now)?;
-    }
+    start(txn, ground, &route, started, &standing.settings)?;
     Ok(Occurred { record, decision: Some(fresh) })
 }
 
 /// Whether the last decision on the schedule says the same as `fresh`: then it is counted, not stored again.
 fn stands(txn: &mut dyn Txn, last: &LastRun, fresh: &Decision) -> Result<bool, CommitError> {
-    if fresh.verdict == Verdict::Execute || (last.verdict, last.reason) != (fresh.verdict, fresh.reason) {
+    if fresh.verdict != Verdict::Skip || (last.verdict, last.reason) != (fresh.verdict, fresh.reason) {
         return Ok(false);
     }
     let stored: Option<Decision> = read(txn, &key::decision(&last.decision))?;

@@ -2,15 +2,18 @@
 
 use super::announcement::Announcement;
 use super::decode::Element;
+use super::standing::Standing;
 use crate::admit::{self, Case, Denial, Request, Ruling};
-use crate::guard::{BreakerKey, BreakerRecord, KillSwitch, Order, Profiles, Quarantine};
+use crate::guard::{BreakerKey, Freeze, KillSwitch, Order, Profiles, Settings, StormLimit};
 use crate::journal::{Created, Trigger, TriggerKind};
 use crate::model::{
     Alert, AlertStatus, Decision, DecisionId, Episode, EpisodeKey, ExecutionId, Reason, Timestamp, Verdict,
 };
+use crate::report;
 use crate::routing::{self, Library, Route, Rules};
 use crate::store::Ids;
-use crate::store::records::{self, Header, Rejected, Signal, breaker, key, quarantine, read, to_bytes};
+use crate::store::records::guards::{self, Book};
+use crate::store::records::{self, Header, Rejected, Signal, breaker, key, outbox, read, to_bytes};
 use crate::store::{CommitError, Txn};
 use std::time::Duration;
 
@@ -20,6 +23,10 @@ pub(super) struct Ground<'g> {
     pub(super) library: &'g Library,
     pub(super) breakers: &'g Profiles,
     pub(super) switch: &'g KillSwitch,
+    pub(super) guard: &'g Settings,
+    pub(super) storm: Option<StormLimit>,
+    pub(super) freezes: &'g [Freeze],
+    pub(super) has_alertmanager: bool,
     pub(super) ids: &'g Ids,
     pub(super) now: Timestamp,
     pub(super) episode_ttl: Duration,
@@ -48,6 +55,7 @@ pub(super) fn rule(
                 labels: labels.clone(),
                 runbook: None,
                 execution_id: None,
+                plan: Vec::new(),
                 seen: 1,
                 last_seen: ground.now,
                 gates: Vec::new(),
@@ -69,7 +77,7 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     let before: Option<Episode> = read(txn, &key)?;
     let route = routing::route(alert, ground.rules, ground.library);
     let plan = planned(ground, alert, &route);
-    let (quarantine, breaker) = standing(txn, plan.as_ref())?;
+    let standing = Standing::of(txn, ground, alert, before.as_ref(), &route, plan.as_ref())?;
     let case = Case {
         alert,
         occasion: None,
@@ -77,35 +85,33 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
         route: &route,
         plan: plan.as_ref(),
         order: covering(ground, alert, &route),
-        quarantine: quarantine.as_ref(),
-        breaker: breaker.as_ref().map(|record| &record.breaker),
+        quarantine: standing.quarantine.as_ref(),
+        breaker: standing.breaker.as_ref().map(|record| &record.breaker),
+        guards: standing.guards(ground),
+        has_alertmanager: ground.has_alertmanager,
         now: ground.now,
         episode_ttl: ground.episode_ttl,
     };
     let ruling = admit::decide(&case);
-    let reason = ruling.reason;
     let open = case.open_episode();
     let late = before.as_ref().is_some_and(|before| is_late(alert, before));
+    let started = to_start(&ruling, plan.as_ref());
     let had = before.as_ref().and_then(|episode| episode.execution.clone()).filter(|_| !late);
-    let started = match (ruling.verdict, &plan) {
-        (Verdict::Execute, Some(Ok(created))) => Some(created.clone()),
-        _ => None,
-    };
-    let execution = match (&started, reason) {
-        (Some(created), _) => Some(created.id.clone()),
-        (None, Reason::Repeat | Reason::Resolved) => had,
-        (None, _) => None,
-    };
-    let fresh = decision_of(ground, alert, &route, ruling, execution);
-    let continued = open.is_some() || alert.status == AlertStatus::Resolved || reason == Reason::Stale;
+    let had = had.filter(|_| matches!(ruling.reason, Reason::Repeat | Reason::Resolved));
+    let execution = started.as_ref().map(|created| created.id.clone()).or(had);
+    let mut fresh = decision_of(ground, alert, &route, ruling, execution);
+    let continued = open.is_some() || alert.status == AlertStatus::Resolved || fresh.reason == Reason::Stale;
     let (decision, seen) = match &before {
         Some(before) if continued && stands(txn, before, &fresh)? => {
             (before.decision.clone(), before.seen + 1)
         }
         _ => (fresh.id.clone(), 1),
     };
+    if decision == fresh.id && !open.is_some_and(|open| open.would_have_run) {
+        fresh.plan = standing.tell_shadow(txn, ground, &route, plan.as_ref(), fresh.reason)?;
+    }
     note(txn, &fresh, &decision, seen)?;
-    let over = late || reason == Reason::Stale;
+    let over = late || fresh.reason == Reason::Stale;
     let lived =
         live_on(before.as_ref().map(|before| (before, over, open.is_some())), alert, ground.now, &fresh);
     let after = Episode {
@@ -114,16 +120,16 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
         verdict: fresh.verdict,
         reason: fresh.reason,
         seen,
+        would_have_run: lived.would_have_run || fresh.reason == Reason::Shadow,
+        changes: standing.changes,
         ..lived
     };
     if let Some(id) = ended_execution(before.as_ref(), &after) {
-        tell_resolved(txn, id)?;
+        tell_resolved(txn, id, ground.now)?;
     }
+    tell_denied(txn, alert, &route, plan.as_ref(), &fresh, seen)?;
     txn.put(key, to_bytes(&after)?);
-    if let Some(created) = started {
-        take_probe(txn, ground, &route, &created)?;
-        records::create(txn, created, ground.now)?;
-    }
+    start(txn, ground, &route, started, &standing.settings)?;
     Ok(Announcement::of(&fresh, Some(alert)))
 }
 
@@ -133,16 +139,53 @@ fn covering<'g>(ground: &Ground<'g>, alert: &Alert, route: &Route) -> Option<&'g
     ground.switch.strictest(runbook.as_slice(), Some(&alert.labels), ground.now)
 }
 
-/// What stands against the plan's target: its quarantine, and the breaker of the runbook there.
-pub(super) fn standing(
+/// Counts a denial that people are told of, in the commit that makes it. Repeats of a standing one are no news.
+fn tell_denied(
     txn: &mut dyn Txn,
+    alert: &Alert,
+    route: &Route,
     plan: Option<&Result<Created, Denial>>,
-) -> Result<(Option<Quarantine>, Option<BreakerRecord>), CommitError> {
-    let Some(Ok(created)) = plan else { return Ok((None, None)) };
-    let target = created.target.as_ref();
-    let quarantine = target.map(|target| quarantine::get(txn, target)).transpose()?.flatten();
-    let key = BreakerKey::of_runbook(&created.runbook, target);
-    Ok((quarantine, breaker::get(txn, key.as_str())?))
+    decision: &Decision,
+    seen: u64,
+) -> Result<(), CommitError> {
+    let called = seen == 1 && report::calls_for_people(decision.reason);
+    let Some(pinned) = route.pinned().filter(|_| called) else { return Ok(()) };
+    let target = plan.and_then(|plan| plan.as_ref().ok()?.target.as_ref());
+    let denial = report::Denial {
+        runbook: pinned.runbook.id.clone(),
+        title: pinned.runbook.title.clone(),
+        reason: decision.reason,
+        message: decision.message.clone(),
+        target: target.map(ToString::to_string),
+        alertname: Some(report::cut(alert.alertname(), 200)),
+        source_url: alert.generator_url.clone(),
+        to: pinned.runbook.escalate_to.clone(),
+        execution: None,
+        at: decision.at,
+    };
+    outbox::denied(txn, &denial)
+}
+
+/// The execution that the ruling lets begin.
+pub(super) fn to_start(ruling: &Ruling, plan: Option<&Result<Created, Denial>>) -> Option<Created> {
+    match (ruling.verdict, plan) {
+        (Verdict::Execute | Verdict::Approve, Some(Ok(created))) => Some(created.clone()),
+        _ => None,
+    }
+}
+
+/// Makes the execution, if there is one to make, and counts it.
+pub(super) fn start(
+    txn: &mut dyn Txn,
+    ground: &Ground<'_>,
+    route: &Route,
+    created: Option<Created>,
+    settings: &Settings,
+) -> Result<(), CommitError> {
+    let Some(created) = created else { return Ok(()) };
+    take_probe(txn, ground, route, &created)?;
+    guards::started(txn, Book::Real, &created, settings, ground.now)?;
+    records::create(txn, created, ground.now)
 }
 
 /// An execution that starts while its breaker is half-open is the one its breaker waits for, from this commit on.
@@ -179,6 +222,7 @@ pub(super) fn decision_of(
         labels: alert.labels.clone(),
         runbook: route.pinned().map(|pinned| pinned.runbook.id.clone()),
         execution_id,
+        plan: Vec::new(),
         seen: 1,
         last_seen: ground.now,
         gates,
@@ -253,7 +297,7 @@ pub(super) fn note(
 /// Whether `alert` tells the end of an episode before `before`, as another peer does that was slow: it began
 /// before this one, and it was over when this one began. Taken for this one's end, it would let the next repeat
 /// start a second execution.
-fn is_late(alert: &Alert, before: &Episode) -> bool {
+pub(super) fn is_late(alert: &Alert, before: &Episode) -> bool {
     alert.status == AlertStatus::Resolved
         && before.resolved_at.is_none()
         && alert.starts_at < before.starts_at
@@ -289,6 +333,8 @@ fn opened(alert: &Alert, now: Timestamp, decision: &Decision) -> Episode {
         verdict: decision.verdict,
         reason: decision.reason,
         seen: 1,
+        changes: Vec::new(),
+        would_have_run: false,
     }
 }
 
@@ -299,13 +345,15 @@ fn ended_execution<'e>(before: Option<&'e Episode>, after: &Episode) -> Option<&
     before.execution.as_ref().filter(|_| ended_now)
 }
 
-/// Leaves word for a live execution that its alert resolved; the engine takes it in its own commit.
-fn tell_resolved(txn: &mut dyn Txn, id: &ExecutionId) -> Result<(), CommitError> {
+/// Leaves word for a live execution that its alert resolved; the engine takes it in its own commit. Of one that is
+/// over, nobody else need be told.
+fn tell_resolved(txn: &mut dyn Txn, id: &ExecutionId, now: Timestamp) -> Result<(), CommitError> {
     let header: Option<Header> = read(txn, &key::header(id.ulid()))?;
     if header.is_some_and(|header| !header.status.is_final()) {
         txn.put(key::resolved(id.ulid()), to_bytes(&Signal::Resolved)?);
+        return Ok(());
     }
-    Ok(())
+    outbox::resolved(txn, id, now)
 }
 
 fn trigger(alert: &Alert) -> Trigger {

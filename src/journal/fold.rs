@@ -354,7 +354,8 @@ impl State {
     fn consent(&mut self, event: &Event, kind: &'static str, at: Timestamp) -> Result<(), IllegalEvent> {
         match event {
             Event::ApprovalRequested { step, plan, hash, until } => {
-                self.expect(kind, &[Running, AwaitingApproval])?;
+                // Also at the end: a `finally` step may ask for consent, whatever came before it.
+                self.expect(kind, GOING)?;
                 let (plan, hash, until) = (plan.clone(), hash.clone(), *until);
                 let step = self.step(kind, step, &[Step::Pending])?;
                 step.status = Step::Waiting;

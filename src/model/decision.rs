@@ -1,7 +1,7 @@
 //! The record made for every alert received: what was decided, and every gate's answer.
 
 use super::status::words;
-use super::{DecisionId, ExecutionId, Fingerprint, Labels, Reason, RunbookId, Timestamp};
+use super::{DecisionId, ExecutionId, Fingerprint, Labels, Reason, RunbookId, StepId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -48,6 +48,15 @@ pub struct GateReport {
     pub detail: serde_json::Map<String, serde_json::Value>,
 }
 
+/// What a step would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// Which.
+    pub step: StepId,
+    /// With everything filled in, for people.
+    pub plan: String,
+}
+
 /// A verdict and a reason code for one alert received, with every gate's numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
@@ -74,6 +83,9 @@ pub struct Decision {
     /// The execution that was made, or that the episode already has.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub execution_id: Option<ExecutionId>,
+    /// What would be done, step by step; of a runbook in shadow mode that would have run.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub plan: Vec<PlannedStep>,
     /// How often this same decision was made for the episode.
     pub seen: u64,
     /// When it was last made.

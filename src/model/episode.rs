@@ -43,4 +43,10 @@ pub struct Episode {
     pub reason: Reason,
     /// How often that same decision was made.
     pub seen: u64,
+    /// When the alert fired or resolved anew, the oldest first; the last ones only.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub changes: Vec<Timestamp>,
+    /// Whether its runbook, in shadow mode, would have run for it: it is counted once.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub would_have_run: bool,
 }

@@ -113,6 +113,16 @@ impl ExecutionId {
         Self(format!("{runbook}_{ulid}").into())
     }
 
+    /// The id of an execution of `runbook` whose ULID is `number`.
+    pub fn numbered(runbook: &RunbookId, number: u128) -> Self {
+        Self::of(runbook, Ulid(number))
+    }
+
+    /// The number that its ULID is.
+    pub fn number(&self) -> u128 {
+        Ulid::from_string(self.ulid()).map_or(0, |ulid| ulid.0)
+    }
+
     /// The ULID's text: its order is the order of creation across runbooks.
     pub fn ulid(&self) -> &str {
         self.0.rsplit_once('_').map_or("", |(_, ulid)| ulid)

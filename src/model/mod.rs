@@ -23,7 +23,7 @@ mod unseen;
 
 pub use alert::{Alert, AlertStatus, Fingerprint, Labels};
 pub use clock::{Clock, ManualClock, Timestamp, after, between};
-pub use decision::{Decision, GateReport, GateVerdict, Verdict};
+pub use decision::{Decision, GateReport, GateVerdict, PlannedStep, Verdict};
 pub use effect::Effect;
 pub use env_name::env_name_problem;
 pub use episode::{Episode, EpisodeKey};
@@ -35,5 +35,6 @@ pub use part::{Part, Role};
 pub use permission::Permission;
 pub use reason::Reason;
 pub use secret::Secret;
+pub(crate) use status::words;
 pub use status::{AttemptOutcome, ExecutionStatus, StepStatus};
 pub use unseen::is_unseen;

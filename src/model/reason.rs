@@ -34,16 +34,38 @@ words! {
         Halted = "halted",
         /// The kill switch is at `draining`.
         Draining = "draining",
+        /// A freeze of the config is in force.
+        Frozen = "frozen",
+        /// Too many episodes began at once.
+        Storm = "storm",
+        /// The alert fires and resolves again and again.
+        Flapping = "flapping",
         /// A rollback failed on the target, and nobody has cleared it since.
         Quarantined = "quarantined",
+        /// The last execution on the target is not over, or not for long enough.
+        Cooldown = "cooldown",
+        /// The runbook was tried on the target as often as it may be.
+        AttemptsExhausted = "attempts_exhausted",
         /// The breaker of the runbook and the target is open.
         BreakerOpen = "breaker_open",
+        /// The runbook acted on as many targets as it may.
+        TooManyTargets = "too_many_targets",
         /// An input is missing or does not match its pattern.
         InvalidInput = "invalid_input",
         /// The target is missing, blank or a pattern.
         InvalidTarget = "invalid_target",
         /// The runbook's mode is `shadow`.
         Shadow = "shadow",
+        /// Alertmanager cannot be asked whether the alert fires.
+        Unconfirmed = "unconfirmed",
+        /// Alertmanager does not know the alert.
+        NotFiring = "not_firing",
+        /// Alertmanager silences or inhibits the alert.
+        Silenced = "silenced",
+        /// Too much is unhealthy, or nobody knows how much.
+        Systemic = "systemic",
+        /// What must hold before the first step does not.
+        PrecheckFailed = "precheck_failed",
         /// It waited in the queue past its deadline.
         QueueExpired = "queue_expired",
         /// A step failed for good.
@@ -82,11 +104,22 @@ impl Reason {
         Self::Aborted,
         Self::Halted,
         Self::Draining,
+        Self::Frozen,
+        Self::Storm,
+        Self::Flapping,
         Self::Quarantined,
+        Self::Cooldown,
+        Self::AttemptsExhausted,
         Self::BreakerOpen,
+        Self::TooManyTargets,
         Self::InvalidInput,
         Self::InvalidTarget,
         Self::Shadow,
+        Self::Unconfirmed,
+        Self::NotFiring,
+        Self::Silenced,
+        Self::Systemic,
+        Self::PrecheckFailed,
         Self::QueueExpired,
     ];
 
@@ -105,11 +138,24 @@ impl Reason {
             Self::Aborted => "the kill switch is at aborted: nothing starts, and what ran was killed",
             Self::Halted => "the kill switch is at halted: nothing starts and nothing goes on",
             Self::Draining => "the kill switch is at draining: nothing starts",
+            Self::Frozen => "a freeze is in force",
+            Self::Storm => "so many episodes began at once that no runbook is the answer",
+            Self::Flapping => "the alert fires and resolves again and again",
             Self::Quarantined => "a rollback failed on the target, and nobody has cleared it since",
+            Self::Cooldown => "the last execution on the target is not over, or not for long enough",
+            Self::AttemptsExhausted => "the runbook was tried on the target as often as it may be",
             Self::BreakerOpen => "the runbook failed on the target too often, its breaker is open",
+            Self::TooManyTargets => "the runbook acted on as many targets as it may",
             Self::InvalidInput => "an input is missing or does not match its pattern",
             Self::InvalidTarget => "the target is missing, blank or a pattern",
             Self::Shadow => "the runbook's mode is shadow: it is shown, not run",
+            Self::Unconfirmed => "Alertmanager cannot be asked whether the alert still fires",
+            Self::NotFiring => "Alertmanager does not know this alert",
+            Self::Silenced => "Alertmanager silences or inhibits this alert",
+            Self::Systemic => {
+                "too much is unhealthy for one runbook to be the answer, or nobody knows how much"
+            }
+            Self::PrecheckFailed => "what must hold before the first step does not",
             Self::QueueExpired => "it waited in the queue past its deadline",
             Self::StepFailed => "a step failed",
             Self::Timeout => "the runbook's timeout passed",

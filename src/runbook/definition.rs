@@ -1,6 +1,7 @@
 //! One runbook as checked: what the machine and the gates read. Only `runbook::parse` makes one.
 
 use super::template::{Expression, Template};
+use crate::guard::Overrides;
 use crate::model::{Effect, Expect, Matcher, RunbookId, StepId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,12 +31,17 @@ pub struct Runbook {
     pub allow: Option<Vec<Matcher>>,
     /// Claims a person needs to execute, control or validate it: each must have one of its values.
     pub required_claims: BTreeMap<String, Vec<String>>,
+    /// What keeps automation from doing too much with it.
+    pub guard: Guard,
     /// Named values taken from the alert or the caller, in the order of the file.
     pub inputs: Vec<Input>,
     /// The steps, in the order of the file; at least one.
     pub steps: Vec<Step>,
     /// What decides success after the last step.
     pub verify: Option<Verify>,
+    /// Who is told when it did not help, by the names of notifiers and policies. Absent: whom the config names;
+    /// empty: nobody, and that is said explicitly.
+    pub escalate_to: Option<Vec<String>>,
 }
 
 impl Runbook {
@@ -58,6 +64,48 @@ impl Runbook {
     }
 }
 
+/// What keeps automation from doing too much with a runbook.
+#[derive(Debug, Clone, Default)]
+pub struct Guard {
+    /// What it says instead of `[automation.guard]`.
+    pub settings: Overrides,
+    /// More that is unhealthy than this, and one runbook is not the answer.
+    pub max_unhealthy: Option<MaxUnhealthy>,
+    /// What must hold before the first step.
+    pub precheck: Option<Precheck>,
+    /// What an execution with changing steps holds alone; its target where absent.
+    pub lock: Option<Template>,
+}
+
+/// How much may be unhealthy.
+#[derive(Debug, Clone)]
+pub struct MaxUnhealthy {
+    /// Counts what is unhealthy.
+    pub query: Template,
+    /// How many, or what part.
+    pub limit: Unhealthy,
+    /// Counts all of them; there where `limit` is a part.
+    pub of: Option<Template>,
+}
+
+/// How much that is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Unhealthy {
+    /// So many; that many are allowed.
+    Count(f64),
+    /// Such a part in percent, above 0 and up to 100.
+    Percent(f64),
+}
+
+/// What must hold before the first step.
+#[derive(Debug, Clone)]
+pub struct Precheck {
+    /// The query.
+    pub query: Template,
+    /// What every sample must satisfy.
+    pub expect: Expect,
+}
+
 /// Whether and how alerts may start a runbook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -65,6 +113,8 @@ pub enum Mode {
     Disabled,
     /// Show what would run; the default, because an unreviewed runbook must not act.
     Shadow,
+    /// Run once people have consented.
+    Approve,
     /// Run.
     Auto,
 }
@@ -75,6 +125,7 @@ impl Mode {
         match self {
             Self::Disabled => "disabled",
             Self::Shadow => "shadow",
+            Self::Approve => "approve",
             Self::Auto => "auto",
         }
     }
@@ -295,6 +346,8 @@ pub enum Kind {
     ExpireSilence,
     /// A program on another host.
     Ssh(Ssh),
+    /// A message to people.
+    Notify(Notify),
 }
 
 /// A condition that is asked for again and again.
@@ -362,6 +415,15 @@ pub struct Silence {
     pub comment: Template,
 }
 
+/// A message to people.
+#[derive(Debug, Clone)]
+pub struct Notify {
+    /// Notifiers and policies by name, at least one; each must take it.
+    pub to: Vec<String>,
+    /// What is said.
+    pub message: Template,
+}
+
 /// A program on another host, by OpenSSH's client.
 #[derive(Debug, Clone)]
 pub struct Ssh {
@@ -402,6 +464,7 @@ impl Kind {
             Self::Silence(_) => "silence",
             Self::ExpireSilence => "expire_silence",
             Self::Ssh(_) => "ssh",
+            Self::Notify(_) => "notify",
         }
     }
 }

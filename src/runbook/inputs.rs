@@ -4,7 +4,7 @@
 //! outside its pattern refuses the execution. Pure. Must never: repair a value, or use part of one.
 
 use super::definition::{Input, InputSource, Runbook};
-use super::template::Context;
+use super::template::{Context, Template};
 use crate::model::{Labels, Target};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -103,14 +103,36 @@ fn excerpt(text: &str) -> String {
 /// A sentence: the template failed, or what it gives is blank, a pattern, too long or broken.
 pub fn target(runbook: &Runbook, context: &Context) -> Result<Option<Target>, String> {
     let Some(template) = &runbook.target else { return Ok(None) };
+    one_thing(template, context, "target").map(Some)
+}
+
+/// What an execution of the runbook holds alone: its `lock`, else its `target`; nothing where no step is changing.
+///
+/// # Errors
+/// As [`target`].
+pub fn lock(runbook: &Runbook, target: Option<&Target>, context: &Context) -> Result<Option<String>, String> {
+    if !runbook.is_changing() {
+        return Ok(None);
+    }
+    match &runbook.guard.lock {
+        Some(template) => one_thing(template, context, "lock").map(|lock| Some(lock.to_string())),
+        // By default an execution holds its target alone, so that two cures never meet on one patient.
+        None => Ok(target.map(ToString::to_string)),
+    }
+}
+
+fn one_thing(template: &Template, context: &Context, what: &str) -> Result<Target, String> {
     let text = template.render(context).map_err(|error| match error.help.is_empty() {
-        true => format!("the target cannot be rendered: {error}"),
-        false => format!("the target cannot be rendered: {error} ({})", error.help),
+        true => format!("the {what} cannot be rendered: {error}"),
+        false => format!("the {what} cannot be rendered: {error} ({})", error.help),
     })?;
     if text.contains(BROKEN) {
         return Err(format!("{:?} is a template that failed in Prometheus", excerpt(&text)));
     }
-    Target::new(&text).map(Some).map_err(|error| error.to_string())
+    Target::new(&text).map_err(|error| match what {
+        "target" => error.to_string(),
+        _ => format!("the {what}: {error}"),
+    })
 }
 
 #[cfg(test)]

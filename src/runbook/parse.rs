@@ -1,11 +1,13 @@
 //! From the text of a `<id>.toml` to a [`Runbook`], or to everything that is wrong with it.
 //!
 //! One file per section in `parse/`; each reads what it can and notes the rest, and only a file without
-//! an error gives a runbook. May import: `model`, `document`. Must never: stop at the first problem,
+//! an error gives a runbook. May import: `model`, `document`, `guard` (its settings). Must never: stop at the first problem,
 //! accept a key and ignore it, touch the disk.
 
 mod approval;
 mod effect;
+mod escalate;
+mod guard;
 mod head;
 mod http;
 mod inputs;
@@ -20,9 +22,9 @@ mod undo;
 mod verify;
 mod waits;
 
-use super::definition::{Approval, Kind, Runbook};
+use super::definition::{Approval, Guard, Kind, Mode, Runbook};
 use super::links::Links;
-use super::template::Scope;
+use super::template::{Scope, Turn};
 use crate::document::{Place, Problem, Problems, Severity, Table, Value};
 use crate::model::RunbookId;
 use order::Order;
@@ -109,16 +111,29 @@ fn runbook(id: &RunbookId, root: &mut Table<'_>) -> (Runbook, Links) {
     };
     let has_target = root.has("target");
     let target = root.take("target").and_then(|value| head::target(&value, &scope));
+    let first = Scope { turns: Some(vec![Turn::Later; scope.steps.len()]), ..scope.clone() };
+    let (guard, lock_place) = read_guard(root, &scope, &first);
     let order = Order::read(&mut drafts, root.problems());
-    let steps = steps::read(drafts, &order, &scope, &around, has_target);
-    if let Some(place) =
-        approval_place.filter(|_| !steps.iter().any(|step| matches!(step.kind, Kind::Approve(_))))
-    {
+    let mut steps = steps::read(drafts, &order, &scope, &around, has_target);
+    if let Some(place) = approval_place.filter(|_| {
+        head.mode != Mode::Approve && !steps.iter().any(|step| matches!(step.kind, Kind::Approve(_)))
+    }) {
         let message = "no step asks for an approval";
-        root.problems().add(place.problem(Severity::Warning, message, "add a step `approve`, or remove it"));
+        root.problems().add(place.problem(
+            Severity::Warning,
+            message,
+            "add a step `approve`, write mode = \"approve\", or remove it",
+        ));
+    }
+    if let Some(place) = lock_place.filter(|_| !steps.iter().any(|step| step.effect.is_changing())) {
+        root.problems().add(guard::idle_lock(&place));
+    }
+    if head.mode == Mode::Approve {
+        approval::ask_first(&mut steps, &head.title, &around.approval, root.problems());
     }
     scope.turns = Some(order.verifying());
     let verify = root.take("verify").and_then(Value::table).and_then(|table| verify::read(table, &scope));
+    let escalate_to = root.take("escalate").and_then(Value::table).and_then(escalate::read);
     let breaker_place = head.breaker.as_ref().map(|name| root.problems().place(name.span.clone(), "breaker"));
     let links = Links { calls: around.calls.into_inner(), breaker: breaker_place };
     let runbook = Runbook {
@@ -133,9 +148,18 @@ fn runbook(id: &RunbookId, root: &mut Table<'_>) -> (Runbook, Links) {
         breaker: head.breaker.map_or_else(|| "default".to_owned(), |name| name.value),
         allow: head.allow,
         required_claims: head.required_claims,
+        guard,
         inputs,
         steps,
         verify,
+        escalate_to,
     };
     (runbook, links)
+}
+
+/// The section `[guard]`, and where its lock stands.
+fn read_guard(root: &mut Table<'_>, before: &Scope, first: &Scope) -> (Guard, Option<Place>) {
+    let Some(table) = root.take("guard").and_then(Value::table) else { return Default::default() };
+    let place = table.has("lock").then(|| root.problems().place(table.site(), "guard.lock"));
+    (guard::read(table, before, first), place)
 }

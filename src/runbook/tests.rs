@@ -103,6 +103,37 @@ fn the_head_of_a_full_runbook_reads_as_written() {
 }
 
 #[test]
+fn the_guard_of_a_full_runbook_reads_as_written() {
+    use crate::guard::{Limit, Overrides};
+    let guard = full().guard;
+    let limit = |count, minutes: u64| Limit { count, within: Duration::from_secs(minutes * 60) };
+    let expected = Overrides {
+        cooldown: Some(None),
+        max_runs: Some(vec![limit(3, 60), limit(7, 24 * 60)]),
+        max_concurrent: Some(Some(2)),
+        max_targets: Some(Some(limit(20, 30))),
+        flapping: Some(None),
+        confirm: Some(false),
+    };
+    assert_eq!(guard.settings, expected);
+    let unhealthy = guard.max_unhealthy.unwrap();
+    assert_eq!(unhealthy.query.source(), "count(up{job=\"web\"} == 0)");
+    assert_eq!(unhealthy.limit, Unhealthy::Percent(30.0));
+    assert_eq!(unhealthy.of.unwrap().source(), "count(up{job=\"web\"})");
+    let precheck = guard.precheck.unwrap();
+    assert_eq!(precheck.query.source(), "up{instance={{ inputs.instance | promql }}}");
+    assert_eq!(precheck.expect.to_string(), "== 0");
+    assert_eq!(guard.lock.unwrap().source(), "{{ labels.cluster }}/{{ inputs.unit }}");
+    let plain = "mode = \"shadow\"\n[guard]\nlock = \"x\"\nmax_unhealthy = { promql = \"up\", limit = 2.5 }\n\
+                 [[steps]]\nid = \"a\"\nwait = { for = \"1s\" }\n";
+    let parsed = read(plain);
+    assert_eq!(lines(&parsed.problems), "2:1: no step is changing, so nothing holds the lock\n");
+    let guard = parsed.runbook.unwrap().guard;
+    assert_eq!(guard.max_unhealthy.unwrap().limit, Unhealthy::Count(2.5));
+    assert_eq!(guard.settings, Overrides::default());
+}
+
+#[test]
 fn the_steps_of_a_full_runbook_share_their_keys() {
     let found: Vec<_> = full()
         .steps

@@ -4,7 +4,7 @@
 //! Must never: read an unbounded body, make a silence twice, or put a credential into a sentence.
 
 use super::http::{HttpClient, describe, retry_after};
-use crate::model::{Secret, Timestamp};
+use crate::model::{Labels, Secret, Timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
@@ -22,6 +22,8 @@ const MEMBER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How much of a refusal is passed on, in characters.
 const WORDS_MAX: usize = 400;
+/// How much of a query is there to have less to read, in bytes.
+const FILTERS_MAX: usize = 3000;
 
 /// Who we say we are in `createdBy`.
 const CREATED_BY: &str = "runbookd";
@@ -117,6 +119,33 @@ struct WireSilence {
     #[serde(default, rename = "createdBy")]
     created_by: String,
     status: WireStatus,
+}
+
+/// What the members know of one alert.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlertStanding {
+    /// Whether any knows it.
+    pub known: bool,
+    /// The silences that mute it.
+    pub silenced_by: Vec<String>,
+    /// The alerts that inhibit it.
+    pub inhibited_by: Vec<String>,
+    /// How many members did not answer.
+    pub unanswered: usize,
+}
+
+#[derive(Deserialize)]
+struct WireAlert {
+    labels: Labels,
+    status: WireAlertStatus,
+}
+
+#[derive(Deserialize)]
+struct WireAlertStatus {
+    #[serde(default, rename = "silencedBy")]
+    silenced_by: Vec<String>,
+    #[serde(default, rename = "inhibitedBy")]
+    inhibited_by: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -245,6 +274,77 @@ impl AlertmanagerClient {
         Err(last)
     }
 
+    /// What all members know of the alert with exactly these labels, united.
+    ///
+    /// # Errors
+    /// The first member's, when none answered.
+    pub async fn standing(
+        &self,
+        labels: &Labels,
+        now: Timestamp,
+    ) -> Result<AlertStanding, AlertmanagerError> {
+        let asked = join_all(self.members.iter().map(|member| self.alert_at(member, labels, now))).await;
+        let mut standing = AlertStanding::default();
+        let mut errors = Vec::new();
+        for answer in asked {
+            match answer {
+                Err(error) => errors.push(error),
+                Ok(None) => {}
+                Ok(Some(status)) => {
+                    standing.known = true;
+                    standing.silenced_by.extend(status.silenced_by);
+                    standing.inhibited_by.extend(status.inhibited_by);
+                }
+            }
+        }
+        for by in [&mut standing.silenced_by, &mut standing.inhibited_by] {
+            by.sort();
+            by.dedup();
+        }
+        standing.unanswered = errors.len();
+        if standing.unanswered < self.members.len() {
+            return Ok(standing);
+        }
+        Err(errors
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| AlertmanagerError::NotReached("no address is configured".into())))
+    }
+
+    async fn alert_at(
+        &self,
+        member: &Url,
+        labels: &Labels,
+        now: Timestamp,
+    ) -> Result<Option<WireAlertStatus>, AlertmanagerError> {
+        let mut query = reqwest::Url::parse("http://query.invalid/")
+            .map_err(|cause| AlertmanagerError::Unusable(cause.to_string()))?;
+        {
+            let mut pairs = query.query_pairs_mut();
+            for state in ["active", "silenced", "inhibited", "unprocessed"] {
+                pairs.append_pair(state, "true");
+            }
+            // Only to have less to read: what comes is compared as a whole.
+            let mut room = FILTERS_MAX;
+            let name = labels.get_key_value("alertname");
+            for (name, value) in
+                name.into_iter().chain(labels.iter().filter(|(name, _)| *name != "alertname"))
+            {
+                let filter = format!("{name}={}", quoted(value));
+                let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                if plain && filter.len() <= room {
+                    room -= filter.len();
+                    pairs.append_pair("filter", &filter);
+                }
+            }
+        }
+        let path = format!("alerts?{}", query.query().unwrap_or_default());
+        let body = self.ask(Method::GET, member, &path, None, now).await?;
+        let all: Vec<WireAlert> = serde_json::from_slice(&body)
+            .map_err(|cause| AlertmanagerError::Unusable(format!("the list of alerts: {cause}")))?;
+        Ok(all.into_iter().find(|alert| alert.labels == *labels).map(|alert| alert.status))
+    }
+
     async fn silences_of(
         &self,
         member: &Url,
@@ -305,6 +405,12 @@ impl AlertmanagerClient {
         let words = String::from_utf8_lossy(&bytes).trim().chars().take(WORDS_MAX).collect();
         Err(AlertmanagerError::Refused { status: status.as_u16(), retry_after, words })
     }
+}
+
+/// A label's value as Alertmanager's matchers quote it.
+fn quoted(value: &str) -> String {
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("\"{escaped}\"")
 }
 
 /// By what a silence of ours is known: the end of its comment, which no text before it can imitate.

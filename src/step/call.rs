@@ -136,6 +136,15 @@ pub struct SshCall {
     pub max_output: u64,
 }
 
+/// One message to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifyCall {
+    /// Notifiers and policies by name; each must take it.
+    pub to: Vec<String>,
+    /// What is said.
+    pub message: String,
+}
+
 /// What to do in one attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Call {
@@ -153,4 +162,6 @@ pub enum Call {
     ExpireSilence(ExpireSilenceCall),
     /// Run a program on another host.
     Ssh(SshCall),
+    /// Tell people.
+    Notify(NotifyCall),
 }

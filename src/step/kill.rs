@@ -37,6 +37,11 @@ impl KillSignal {
         Self { from: None, seen: None }
     }
 
+    /// Whether a kill has been asked for.
+    pub fn is_asked(&self) -> bool {
+        self.from.as_ref().is_some_and(|from| from.borrow().is_some())
+    }
+
     /// Waits until a kill with a new grace is asked for. Cancel safe; without a killer it waits for ever.
     pub(crate) async fn asked(&mut self) -> Duration {
         let Some(from) = &mut self.from else { return std::future::pending().await };
@@ -62,7 +67,9 @@ mod tests {
     #[tokio::test]
     async fn a_kill_is_heard_later_too_and_only_a_shorter_grace_is_heard_again() {
         let (killer, mut signal) = kill_pair();
+        assert!(!signal.is_asked() && !KillSignal::never().is_asked());
         killer.kill(Duration::from_secs(3));
+        assert!(signal.is_asked());
         assert_eq!(signal.asked().await, Duration::from_secs(3));
         killer.kill(Duration::from_secs(9));
         let again = tokio::time::timeout(Duration::from_millis(20), signal.asked()).await;

@@ -13,6 +13,7 @@ mod command;
 mod http;
 mod kill;
 mod lookup;
+mod notify;
 mod outgoing;
 mod output;
 mod process;
@@ -20,16 +21,19 @@ mod promql;
 mod silence;
 mod ssh;
 
-pub use alertmanager::{AlertmanagerClient, AlertmanagerError, AlertmanagerUrlError, Credential};
+pub use alertmanager::{
+    AlertStanding, AlertmanagerClient, AlertmanagerError, AlertmanagerUrlError, Credential,
+};
 pub use call::{
-    Call, CommandCall, ExpireSilenceCall, HttpCall, PromqlCall, ScriptCall, SilenceCall, SshCall,
+    Call, CommandCall, ExpireSilenceCall, HttpCall, NotifyCall, PromqlCall, ScriptCall, SilenceCall, SshCall,
 };
 pub use command::SEARCH_PATH;
-pub use http::{HttpClient, HttpClientError, StatusRange};
+pub use http::{HttpClient, HttpClientError, Posted, StatusRange};
 pub use kill::{KillSignal, Killer, kill_pair};
+pub use notify::{Messenger, NotTold, Note};
 pub use outgoing::{Entry, EntryError, OutgoingPolicy};
 pub use output::{Captured, INLINE, Piece};
-pub use process::{Swept, TIMEOUT_GRACE, prepare_daemon, sweep_leftovers};
+pub use process::{Swept, TIMEOUT_GRACE, prepare_daemon, release_memory, sweep_leftovers};
 pub use promql::{Observation, PromClient, PromUrlError, QueryAnswer, QueryError, Sample, judge};
 
 use crate::model::{AttemptOutcome, Clock, ExecutionId, Part, Secret, StepId};
@@ -158,6 +162,8 @@ pub struct Ways {
     pub prometheus: Option<PromClient>,
     /// The Alertmanager of `silence`.
     pub alertmanager: Option<AlertmanagerClient>,
+    /// Who carries the messages of `notify`.
+    pub messenger: Option<Arc<dyn Messenger>>,
     /// Secrets by name, for what names one.
     pub secrets: Arc<BTreeMap<String, Secret>>,
 }
@@ -165,7 +171,7 @@ pub struct Ways {
 impl Ways {
     /// Nothing but the time.
     pub fn none(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, prometheus: None, alertmanager: None, secrets: Arc::default() }
+        Self { clock, prometheus: None, alertmanager: None, messenger: None, secrets: Arc::default() }
     }
 
     /// The secret of this name.
@@ -216,6 +222,7 @@ impl Runner {
             Call::Silence(call) => Box::pin(silence::run(self, context, call, kill)).await,
             Call::ExpireSilence(call) => Box::pin(silence::run_expire(self, context, call, kill)).await,
             Call::Ssh(call) => Box::pin(ssh::run(self, context, call, kill)).await,
+            Call::Notify(call) => Box::pin(notify::run(self, context, call, kill)).await,
         }
     }
 

@@ -19,7 +19,7 @@ mod contract;
 
 pub use self::ids::Ids;
 pub use self::memory::{Fault, MemoryStore};
-pub use self::sled::{OnCommit, OpenError, SledOptions, SledStore};
+pub use self::sled::{OnCommit, OnQuiet, OpenError, SledOptions, SledStore};
 
 use futures_util::future::BoxFuture;
 

@@ -2,9 +2,9 @@
 //!
 //! | prefix | key | value |
 //! |---|---|---|
-//! | `x/` | ULID of an execution | [`Header`]: its line in lists, and what a restart needs to park it again |
+//! | `x/` | ULID of an execution | [`Header`]: its line in lists |
 //! | `j/` | ULID `/` sequence | one journal entry |
-//! | `l/` | ULID | empty: the execution is live |
+//! | `l/` | ULID | [`Parked`]: the execution is live, and what a restart needs to park it again; empty in older stores |
 //! | `n/` | ULID `/` word or child | [`Signal`]: told by intake or a child's end, taken by the engine |
 //! | `ir/ ia/ it/ is/` | runbook, alert name, target, final status `/` ULID | empty: lists by one of them |
 //! | `e/` | fingerprint and label hash | [`Episode`] |
@@ -12,20 +12,34 @@
 //! | `d/` | ULID of a decision | [`Decision`] |
 //! | `k/` | hash of a breaker's key | [`BreakerRecord`](crate::guard::BreakerRecord); none while closed without a failure |
 //! | `ko/` | the same hash | empty: the breaker is not closed |
+//! | `gr/` | book `/` runbook `/` hash of a target | [`Runs`](crate::guard::Runs): automatic starts there; 8 KiB at most |
+//! | `gt/` | book `/` runbook | [`Targets`](crate::guard::Targets): where it started; 34 KiB at most, 0.7 by default |
+//! | `g-storm` | | [`Storm`](crate::guard::Storm): new episodes by the second; 2 KiB at most |
+//! | `gw/` | runbook | [`Tally`](crate::guard::Tally): what it would have done in shadow mode |
 //! | `q/` | hash of a target | [`Quarantine`](crate::guard::Quarantine) |
 //! | `s/` | hash of a scope of the kill switch | the order that stands there |
 //! | `m/` | hash of a mapping's name | [`MappingRecord`](mapping::MappingRecord): set over the API |
 //! | `c/` | hash of a schedule's name | [`ScheduleRecord`](schedule::ScheduleRecord): how far it was seen to |
 //! | `a/` | sequence | one [`AuditRecord`]; `a-head` is the end of their chain |
+//! | `o/` | id of an escalation | [`Escalation`](crate::report::Escalation) |
+//! | `op/` | the same | its revision: something is still to be sent of it |
+//! | `ox/` | ULID of an execution | the ids of its escalations |
+//! | `od/` | runbook `/` reason | the escalation that counts its denials |
+//! | `oc/` | runbook | how many of its escalations are still to be sent |
 //! | `v/ h/ w/` | runbook `/` version, hash; runbook | file text; version; latest version |
 //!
-//! ULIDs sort by time, so lists need no index of their own. May import: `model`, `journal`, `guard`.
+//! ULIDs sort by time, so lists need no index of their own. May import: `model`, `journal`, `guard`,
+//! `report` (its types).
 
 pub mod audit;
 pub mod breaker;
 mod executions;
+pub mod guards;
+pub mod late;
 mod list;
 pub mod mapping;
+pub mod outbox;
+mod parked;
 pub mod quarantine;
 mod queue;
 pub mod schedule;
@@ -38,6 +52,8 @@ pub use audit::{AuditCheck, AuditFilter};
 pub use breaker::Person;
 pub use executions::{Created, append, create, last_anew};
 pub use list::{DecisionFilter, ExecutionFilter, Page};
+pub use outbox::{Backlog, EscalationFilter};
+pub use parked::Parked;
 pub use queue::QueueCount;
 
 use super::{CommitError, Pair, ReadError, Scan, Store, Txn};
@@ -283,6 +299,59 @@ pub mod key {
     /// Of the schedule called `name`.
     pub fn schedule(name: &str) -> Vec<u8> {
         join("c/", &[&short_hash(name.as_bytes())])
+    }
+
+    /// Of the automatic starts of a runbook on a target.
+    pub fn runs(book: &str, runbook: &RunbookId, target: Option<&str>) -> Vec<u8> {
+        let target = target.map_or_else(|| "-".to_owned(), |target| short_hash(target.as_bytes()));
+        join("gr/", &[book, runbook.as_str(), &target])
+    }
+
+    /// Of the targets a runbook started on.
+    pub fn targets(book: &str, runbook: &RunbookId) -> Vec<u8> {
+        join("gt/", &[book, runbook.as_str()])
+    }
+
+    /// Of how many episodes began.
+    pub fn storm() -> Vec<u8> {
+        b"g-storm".to_vec()
+    }
+
+    /// Of what a runbook would have done in shadow mode.
+    pub fn tally(runbook: &RunbookId) -> Vec<u8> {
+        join("gw/", &[runbook.as_str()])
+    }
+
+    /// All escalations, as a prefix.
+    pub const ESCALATION: &[u8] = b"o/";
+    /// All escalations of which something is still to be sent, as a prefix.
+    pub const PENDING: &[u8] = b"op/";
+    /// How much is still to be sent, by runbook, as a prefix.
+    pub const BACKLOG: &[u8] = b"oc/";
+
+    /// Of an escalation.
+    pub fn escalation(id: &str) -> Vec<u8> {
+        join("o/", &[id])
+    }
+
+    /// That something of an escalation is still to be sent.
+    pub fn pending(id: &str) -> Vec<u8> {
+        join("op/", &[id])
+    }
+
+    /// Of the list of an execution's escalations.
+    pub fn escalations_of(ulid: &str) -> Vec<u8> {
+        join("ox/", &[ulid])
+    }
+
+    /// Of the escalation that counts the denials of a runbook.
+    pub fn denials(runbook: &RunbookId, reason: &str) -> Vec<u8> {
+        join("od/", &[runbook.as_str(), reason])
+    }
+
+    /// Of how much of a runbook is still to be sent.
+    pub fn backlog(runbook: &RunbookId) -> Vec<u8> {
+        join("oc/", &[runbook.as_str()])
     }
 
     /// Of one record of the audit log.

@@ -7,4 +7,4 @@
 pub mod logging;
 mod metrics;
 
-pub use metrics::{AuthFailure, Build, Gauges, Metrics, StepKind};
+pub use metrics::{AuthFailure, Build, Escalated, Gauges, Metrics, StepKind};

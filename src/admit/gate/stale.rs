@@ -1,19 +1,18 @@
 //! A firing that began before its last episode ended is an old delivery; a due time can be too long ago.
 
-use super::super::{Answer, Case, Occasion};
+use super::super::{Answer, Case, Occasion, is_stale};
 
 /// Asks.
 pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
     if let Some(occasion) = case.occasion {
         return timely(occasion);
     }
-    let last = case.episode.and_then(|episode| Some((episode.starts_at, episode.resolved_at?)));
-    let Some((started, ended)) = last else {
+    let last = case.episode.and_then(|episode| Some((episode, episode.resolved_at?)));
+    let Some((episode, ended)) = last else {
         return Answer::pass("no earlier episode of this alert has ended");
     };
-    let began = case.alert.starts_at;
-    // The beginnings are both by the sender's clock; the end may have been cut at ours, which can be behind.
-    let answer = if began < ended || began <= started {
+    let (began, started) = (case.alert.starts_at, episode.starts_at);
+    let answer = if is_stale(case.alert, episode) {
         Answer::deny(format!(
             "this firing began at {began}, before the last episode ended at {ended}: an old delivery"
         ))

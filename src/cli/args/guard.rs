@@ -53,6 +53,30 @@ pub(in crate::cli) enum QuarantineVerb {
 }
 
 #[derive(Debug, Subcommand)]
+pub(in crate::cli) enum EscalationsVerb {
+    /// List what people were told, the newest first
+    List {
+        /// Only in this state: open, acknowledged, resolved or silent
+        #[arg(long)]
+        state: Option<String>,
+        /// Only of this runbook
+        #[arg(long, value_name = "ID")]
+        runbook: Option<String>,
+        #[command(flatten)]
+        page: Page,
+    },
+    /// Take one: nobody else is told of it
+    Acknowledge {
+        /// Its id, as the list shows it
+        #[arg(value_parser = not_blank)]
+        id: String,
+        /// Why, for the record
+        #[arg(long, value_parser = not_blank)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(in crate::cli) enum AuditVerb {
     /// List what was changed, the newest first
     List(AuditFilter),

@@ -15,6 +15,12 @@ pub(in crate::cli) enum RunbooksVerb {
         #[arg(value_parser = runbook_id)]
         id: RunbookId,
     },
+    /// Show what a runbook in shadow mode would have done, and what the guards would have denied it
+    Shadow {
+        /// Its id
+        #[arg(value_parser = runbook_id)]
+        id: RunbookId,
+    },
     /// Execute a runbook on the server, whatever the guards of automation say; the kill switch holds it
     Execute(Begin),
 }

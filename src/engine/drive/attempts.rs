@@ -64,6 +64,11 @@ async fn perform(
     signal: KillSignal,
 ) -> AttemptResult {
     match work {
+        // Its end was decided while its beginning was being made durable.
+        _ if signal.is_asked() => {
+            let why = "it was to end before it began, and did not begin".to_owned();
+            AttemptResult::plain(AttemptOutcome::Stopped, String::new(), Some(why))
+        }
         Work::Call(call) => settle(kind, shared.world.attempt(context, call, signal).await),
         Work::FileExists(path) => judge_check(kind, tokio::fs::symlink_metadata(&path).await.is_ok()),
         work => kind.map_or_else(

@@ -3,11 +3,13 @@
 use super::{Drive, attempts, header_of};
 use crate::admit::{self, Request};
 use crate::engine::registry::Input;
+use crate::engine::transition;
 use crate::engine::verb::{Actor, Ask, Verb};
 use crate::engine::view;
 use crate::journal::{AttemptResult, Created, Event, Parent, State, Trigger, TriggerKind};
 use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, Part, Reason, Timestamp};
 use crate::runbook::Kind;
+use crate::store::records::Parked;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -77,7 +79,7 @@ impl Drive {
     pub(super) fn take_in(&self, children: &[Created]) {
         for child in children {
             let header = header_of(&State::new(Box::new(child.clone()), self.shared.clock.now()), None);
-            self.shared.registry().take_in(&header);
+            self.shared.registry().take_in(&Parked::from(&header));
             self.shared.send(&child.id, Input::Start);
         }
     }
@@ -85,10 +87,21 @@ impl Drive {
     /// Passes the word on: children end with their parent.
     pub(super) fn stop_children(&self) {
         for child in self.state.open_children() {
-            let actor = Actor { subject: format!("execution:{}", self.id), ..Actor::default() };
-            let ask = Box::new(Ask::new(Verb::Stop, actor, "its parent is to end"));
+            let ask = Box::new(stop_by(&self.id));
             self.shared.send(&child, Input::Asked { ask, reply: None });
         }
+    }
+
+    /// Passes it on once more, to those it may not have reached before the daemon ended.
+    pub(super) fn remind_children(&self) {
+        for child in transition::doomed(&self.runbook, &self.state) {
+            self.shared.send(&child, Input::Reminded { parent: self.id.clone() });
+        }
+    }
+
+    /// What a parent's reminder is: a stop where none was heard. A second one would cut short what tidies up.
+    pub(super) fn reminded(&self, parent: &ExecutionId) -> Option<Ask> {
+        (self.state.stop.is_none() && self.state.ending.is_none()).then(|| stop_by(parent))
     }
 
     /// What the end of a child is for the step that started it.
@@ -118,4 +131,9 @@ impl Drive {
         };
         Some(attempts::finished(&self.state, index, open.part, open.attempt, result))
     }
+}
+
+fn stop_by(parent: &ExecutionId) -> Ask {
+    let actor = Actor { subject: format!("execution:{parent}"), ..Actor::default() };
+    Ask::new(Verb::Stop, actor, "its parent is to end")
 }

@@ -1,13 +1,14 @@
 //! One commit of a driver: events, header, children and what the guards are asked and told, all or nothing.
 //!
-//! May import: `journal`, `model`, `store`. Must never: decide; what to do about its failure is the driver's.
+//! May import: `journal`, `model`, `report` (its words), `store`. Must never: decide; what to do about its failure is the driver's.
 
 use super::guards::{Denied, Guards};
 use crate::engine::Shared;
 use crate::guard::Change;
 use crate::journal::{Created, Entry};
 use crate::model::{ExecutionId, Timestamp};
-use crate::store::records::{Header, append, create, transact};
+use crate::report::Word;
+use crate::store::records::{Header, append, create, outbox, transact};
 use crate::store::{CommitError, Txn};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +23,8 @@ pub(super) struct Commit {
     pub(super) children: Vec<Created>,
     /// Breakers and quarantine.
     pub(super) guards: Guards,
+    /// What people are told of it.
+    pub(super) words: Vec<Word>,
     /// When.
     pub(super) now: Timestamp,
 }
@@ -43,6 +46,7 @@ impl Commit {
                         create(txn, child.clone(), self.now)?;
                     }
                     append(txn, &id, &self.entries, &self.header)?;
+                    outbox::apply(txn, &self.words, self.now)?;
                     Ok(changes)
                 }
                 Err(why) => {

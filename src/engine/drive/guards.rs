@@ -5,10 +5,11 @@
 
 use super::Drive;
 use super::think::Round;
+use crate::admit::late as gates;
 use crate::guard::{Admission, BreakerKey, Change, Outcome, Profile, Quarantine};
-use crate::journal::{Event, State, TriggerKind};
-use crate::model::{Part, Reason, Role, Target, Timestamp};
-use crate::store::records::{breaker, quarantine};
+use crate::journal::{Created, Event, State, TriggerKind};
+use crate::model::{Decision, DecisionId, GateReport, Part, Reason, Role, Target, Timestamp, Verdict};
+use crate::store::records::{breaker, guards as counts, late, quarantine};
 use crate::store::{CommitError, Txn};
 use std::sync::PoisonError;
 
@@ -20,6 +21,10 @@ pub(super) struct Guards {
     admits: Vec<Admit>,
     outcomes: Vec<(BreakerKey, String, Outcome)>,
     quarantine: Option<Quarantine>,
+    /// Why it never begins, for those who ask why nothing was done.
+    late: Option<Box<Decision>>,
+    /// What is over, and whether it ever began.
+    over: Option<(Box<Created>, bool)>,
 }
 
 #[derive(Clone)]
@@ -73,8 +78,9 @@ impl Drive {
         let limits = self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = limits.breakers.or_default(&self.runbook.breaker).clone();
         drop(limits);
+        let (admits, outcomes) = Default::default();
         let mut guards =
-            Guards { profile, start: None, admits: Vec::new(), outcomes: Vec::new(), quarantine: None };
+            Guards { profile, start: None, admits, outcomes, quarantine: None, late: None, over: None };
         for event in &round.events {
             self.guard(&mut guards, event, after, now);
         }
@@ -88,7 +94,9 @@ impl Drive {
         let counts = created.parent.is_none() && created.trigger.kind != TriggerKind::Rollback;
         match event {
             // A person who starts something has looked; automation has not.
-            Event::Started { .. } if created.trigger.kind == TriggerKind::Alert => {
+            Event::Started { .. }
+                if matches!(created.trigger.kind, TriggerKind::Alert | TriggerKind::Schedule) =>
+            {
                 let (holder, target) = (created.id.to_string(), created.target.clone());
                 guards.start = Some(Start { key: of_runbook(), holder, target });
             }
@@ -106,6 +114,8 @@ impl Drive {
                 }
             }
             Event::Finished { status, reason, .. } => {
+                guards.late = self.late_decision(after, *reason, now).map(Box::new);
+                guards.over = Some((created.clone(), after.started_at.is_some()));
                 if counts {
                     let outcome = Outcome::of_execution(*status, *reason);
                     guards.outcomes.push((of_runbook(), created.id.to_string(), outcome));
@@ -124,6 +134,40 @@ impl Drive {
             }
             _ => {}
         }
+    }
+
+    /// The decision by which an execution that an alert asked for never begins; none where a person or the end of its
+    /// alert is why.
+    fn late_decision(&self, after: &State, reason: Option<Reason>, now: Timestamp) -> Option<Decision> {
+        let (created, reason) = (&after.created, reason?);
+        let denies = gates::LATE.contains(&reason)
+            || matches!(reason, Reason::QueueExpired | Reason::BreakerOpen | Reason::Quarantined);
+        let asked = matches!(created.trigger.kind, TriggerKind::Alert | TriggerKind::Schedule)
+            && created.parent.is_none();
+        if after.started_at.is_some() || !asked || !denies {
+            return None;
+        }
+        let message = after.message.clone().unwrap_or_else(|| reason.sentence().to_owned());
+        let mut gates: Vec<GateReport> = self.first_answers.clone().unwrap_or_default();
+        if !gates.iter().any(|report| report.reason == Some(reason)) {
+            gates.push(gates::denied(reason, &message));
+        }
+        Some(Decision {
+            id: DecisionId::of(self.shared.ids.next(now)),
+            at: now,
+            verdict: Verdict::Skip,
+            reason,
+            message,
+            alertname: created.trigger.alertname.clone().unwrap_or_default(),
+            fingerprint: created.trigger.fingerprint,
+            labels: created.trigger.labels.clone(),
+            runbook: Some(created.runbook.clone()),
+            execution_id: Some(created.id.clone()),
+            plan: Vec::new(),
+            seen: 1,
+            last_seen: now,
+            gates,
+        })
     }
 
     fn step_breaker(
@@ -169,6 +213,15 @@ impl Guards {
         }
         if let Some(quarantined) = &self.quarantine {
             quarantine::put(txn, quarantined)?;
+        }
+        if let (Some(decision), Some((created, _))) = (&self.late, &self.over) {
+            late::denied(txn, created, decision)?;
+        }
+        match &self.over {
+            Some((created, true)) => counts::ended(txn, created, now)?,
+            // What never left the queue did nothing, and takes no place in any cap.
+            Some((created, false)) => counts::release(txn, created)?,
+            None => {}
         }
         Ok(Ok(changes))
     }

@@ -7,9 +7,9 @@ use crate::engine::call::{self, Work};
 use crate::engine::observe;
 use crate::engine::registry::Input;
 use crate::engine::view;
-use crate::journal::Event;
+use crate::journal::{Event, State};
 use crate::model::{AttemptOutcome, ExecutionStatus, Part, Role, StepStatus, Timestamp, after};
-use crate::runbook::{Condition, Kind, UntilCondition};
+use crate::runbook::{Condition, Kind, Runbook, UntilCondition};
 use crate::step::{AttemptContext, Call, kill_pair};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -35,25 +35,42 @@ impl Questions {
     }
 }
 
+/// The questions that `state` waits on, each with the time between two askings.
+fn open(runbook: &Runbook, state: &State) -> Vec<(Option<usize>, Duration)> {
+    let mut open: Vec<(Option<usize>, Duration)> = Vec::new();
+    if state.status == ExecutionStatus::Verifying
+        && state.ending.is_none()
+        && let Some(verify) = &runbook.verify
+        && matches!(verify.condition, Condition::Promql { .. })
+    {
+        open.push((None, observe::pause(verify)));
+    }
+    let steps_go_on = state.status != ExecutionStatus::Paused && !state.status.is_final();
+    for (index, seen) in state.steps.iter().enumerate().filter(|_| steps_go_on) {
+        if let (Kind::Until(until), StepStatus::Waiting) = (&runbook.steps[index].kind, seen.status)
+            && !matches!(until.condition, UntilCondition::AlertResolved)
+        {
+            open.push((Some(index), until.every));
+        }
+    }
+    open
+}
+
+/// When the next life of the daemon must look at an execution that would be looked at next at `wake`: at once where
+/// it waits on a question, for what this life has asked is forgotten then.
+pub(super) fn wake_anew(
+    runbook: &Runbook,
+    state: &State,
+    wake: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    if open(runbook, state).is_empty() { wake } else { wake.map(|wake| wake.min(now)) }
+}
+
 impl Drive {
     /// Asks what is due, and says when the next question is.
     pub(super) fn ask_what_is_due(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let mut open: Vec<(Option<usize>, Duration)> = Vec::new();
-        if self.state.status == ExecutionStatus::Verifying
-            && self.state.ending.is_none()
-            && let Some(verify) = &self.runbook.verify
-            && matches!(verify.condition, Condition::Promql { .. })
-        {
-            open.push((None, observe::pause(verify)));
-        }
-        let steps_go_on = self.state.status != ExecutionStatus::Paused && !self.state.status.is_final();
-        for (index, seen) in self.state.steps.iter().enumerate().filter(|_| steps_go_on) {
-            if let (Kind::Until(until), StepStatus::Waiting) = (&self.runbook.steps[index].kind, seen.status)
-                && !matches!(until.condition, UntilCondition::AlertResolved)
-            {
-                open.push((Some(index), until.every));
-            }
-        }
+        let open = open(&self.runbook, &self.state);
         self.questions.due.retain(|question, _| open.iter().any(|(still, _)| still == question));
         if self.interrupting || self.shared.registry().is_draining() {
             return None;
@@ -129,8 +146,9 @@ impl Drive {
     /// The event that an answer is, where it is news.
     pub(super) fn observed(&self, step: Option<usize>, holds: bool, detail: String) -> Option<Event> {
         let Some(index) = step else {
-            let verify =
-                self.state.verify.as_ref().filter(|_| self.state.status == ExecutionStatus::Verifying)?;
+            // Once it is decided how it ends, a late answer would only contradict what was decided by.
+            let is_asked = self.state.status == ExecutionStatus::Verifying && self.state.ending.is_none();
+            let verify = self.state.verify.as_ref().filter(|_| is_asked)?;
             let unchanged = verify.detail.is_some() && verify.holds_since.is_some() == holds;
             return (!unchanged).then_some(Event::VerifyObserved { holds, detail });
         };

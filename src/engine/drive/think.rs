@@ -3,10 +3,14 @@
 use super::Drive;
 use super::attempts::{self, Start};
 use super::guards::Denied;
+use crate::admit::late::Questions;
 use crate::engine::call::{self, Work};
 use crate::engine::transition::{self, Next};
 use crate::journal::{Created, Entry, Event, State};
-use crate::model::{ExecutionId, ExecutionStatus, Part, Reason, Role, StepStatus, Timestamp, after, between};
+use crate::model::{
+    ExecutionId, ExecutionStatus, GateReport, GateVerdict, Part, Reason, Role, StepStatus, Timestamp, after,
+    between,
+};
 use crate::runbook::{Kind, Step};
 use std::time::Duration;
 
@@ -18,6 +22,8 @@ pub(super) struct Round {
     /// Executions that begin with it.
     pub(super) children: Vec<Created>,
     pub(super) wake: Option<Timestamp>,
+    /// What must be asked before it leaves the queue.
+    pub(super) asks_first: Option<Questions>,
     /// It could go on but for a slot, so a restart must look at it at once.
     pub(super) in_line: bool,
 }
@@ -48,10 +54,18 @@ impl Drive {
                 }
                 continue;
             }
-            let event = match transition::next(&self.runbook, &state, now) {
+            let next = if round.in_line { transition::next_beside } else { transition::next };
+            let event = match next(&self.runbook, &state, now) {
                 Next::Done => return Some((round, state)),
                 // Only now: what resolved, expired or stopped it while it was queued has been heard.
-                Next::Idle { .. } if self.may_leave(&state, now) => self.leave_queue(&state, now),
+                Next::Idle { wake } if self.may_leave(&state, now) => match self.unasked(&state) {
+                    Some(questions) => {
+                        round.wake = wake;
+                        round.asks_first = Some(questions);
+                        return Some((round, state));
+                    }
+                    None => self.leave_queue(&state, now),
+                },
                 Next::Idle { wake } => {
                     round.wake = wake;
                     return Some((round, state));
@@ -61,9 +75,8 @@ impl Drive {
                 Next::Retry { index, part, attempt, at } => self.retry(&state, index, part, attempt, at, now),
                 Next::Begin { index, part, attempt } => match self.begin(&state, index, part, attempt, now) {
                     Begin::Later => {
-                        round.wake = state.deadline.filter(|_| state.ending.is_none());
                         round.in_line = true;
-                        return Some((round, state));
+                        continue;
                     }
                     Begin::Event(event) => event,
                     Begin::Child(event, child) => {
@@ -155,6 +168,12 @@ impl Drive {
 
     /// It starts, unless its breaker or the quarantine of its target said no.
     fn leave_queue(&self, state: &State, now: Timestamp) -> Event {
+        let reports = self.first_answers.iter().flatten();
+        let late = reports.clone().find(|report| report.verdict == GateVerdict::Deny);
+        if let Some(GateReport { gate, message, .. }) = late {
+            let (status, message) = (ExecutionStatus::Rejected, Some(message.clone()));
+            return Event::Finished { status, reason: Some(*gate), message };
+        }
         let denied = self.denied.iter().find_map(|denied| match denied {
             Denied::Start(reason, why) => Some((*reason, why.clone())),
             Denied::Part(..) => None,

@@ -2,8 +2,9 @@
 //!
 //! May import: `journal`, `model`, `step`. Must never: judge.
 
+use crate::engine::verb::Verb;
 use crate::journal::Event;
-use crate::model::{AttemptOutcome, Part, Role, StepId};
+use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, Part, Role, StepId};
 use crate::runbook::Step;
 use crate::step::AttemptContext;
 use std::fmt;
@@ -50,17 +51,22 @@ pub(super) fn end(event: &Event) -> Option<(Act, AttemptOutcome)> {
     }
 }
 
-/// The step this event ends for good.
-pub(super) fn step_over(event: &Event) -> Option<&StepId> {
+/// The execution this event starts, and the act it is.
+pub(super) fn child_of(event: &Event) -> Option<(ExecutionId, Act)> {
     match event {
-        Event::StepFinished { step, .. } | Event::StepSkipped { step, .. } => Some(step),
+        Event::StepIntended { child: Some(child), .. } => Some((child.clone(), intent(event)?)),
         _ => None,
     }
 }
 
-/// Whether this event says that nothing more may begin, but what takes things back or tidies up.
-pub(super) fn is_stop(event: &Event) -> bool {
-    matches!(event, Event::StopRequested { .. } | Event::DeadlinePassed)
+/// How many attempts a part of `step` has.
+pub(super) fn policy_of(step: &Step, part: Part) -> u32 {
+    match part.role {
+        Role::Main => step.retry.attempts,
+        // Looked for once for each attempt that may have happened.
+        Role::Probe => u32::MAX,
+        Role::Undo => step.undo.as_ref().map_or(1, |undo| undo.retry.attempts),
+    }
 }
 
 /// Whether an act of `step` may begin although a stop was asked for.
@@ -75,4 +81,41 @@ pub(super) fn effect_of(step: &Step, act: &Act) -> crate::model::Effect {
         Role::Probe => crate::model::Effect::ReadOnly,
         Role::Undo => step.undo.as_ref().map_or(step.effect, |undo| undo.effect),
     }
+}
+
+/// The words of all events.
+const EVENTS: &[&str] = &[
+    "created",
+    "started",
+    "step_skipped",
+    "items_listed",
+    "step_intended",
+    "timer_started",
+    "step_observed",
+    "approval_requested",
+    "approved",
+    "rejected",
+    "acknowledged",
+    "attempt_finished",
+    "retry_scheduled",
+    "part_finished",
+    "step_finished",
+    "alert_resolved",
+    "stop_requested",
+    "paused",
+    "resumed",
+    "retry_requested",
+    "modified",
+    "deadline_passed",
+    "verify_started",
+    "verify_observed",
+    "ending",
+    "rollback_started",
+    "finished",
+];
+
+/// Every word that must come up in many stories: of events, of final statuses, of verbs that were acknowledged.
+pub(super) fn words() -> impl Iterator<Item = &'static str> {
+    let ends = ExecutionStatus::ALL.iter().filter(|status| status.is_final()).map(|status| status.as_str());
+    EVENTS.iter().copied().chain(ends).chain(Verb::ALL.map(Verb::as_str))
 }

@@ -4,19 +4,19 @@
 
 use super::disk::{Disk, Habits, Mishap};
 use super::library::Book;
+use super::people::Said;
 use super::plan::{Deed, End, Intention, Plan};
 use super::random::Random;
 use super::time::{Moment, WorldClock};
-use super::world::{Ledger, Scene};
+use super::world::{Ledger, Run, Scene};
 use crate::admit::{self, Request};
-use crate::engine::verb::Actor;
-use crate::engine::{Engine, Limits, Parts, Runbooks, VerbError};
+use crate::engine::{Engine, Limits, Parts, Runbooks};
 use crate::guard::Profiles;
 use crate::journal::{Created, Trigger, TriggerKind};
-use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, RunbookId, Timestamp};
+use crate::model::{Clock, ExecutionId, Labels, Role, RunbookId, Timestamp};
 use crate::runbook::Pinned;
 use crate::store::records::{Header, QueueCount, Records, Signal, create, key, read, to_bytes, transact};
-use crate::store::{CommitError, Ids, MemoryStore, Store, Txn};
+use crate::store::{Ids, MemoryStore, Store};
 use crate::telemetry::{Build, Metrics};
 use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 
 /// After so long without faults and deeds everything must be over: longer than any queue deadline, timeout and
 /// grace of the library together, several times over for those that wait for one lock.
-const PATIENCE: Duration = Duration::from_secs(40 * 60);
+const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 /// Between two looks whether it is.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -48,8 +48,8 @@ pub(super) enum Sabotage {
 pub(super) struct Memory {
     /// The executions whose acceptance was acknowledged, by number.
     pub(super) accepted: BTreeMap<usize, ExecutionId>,
-    /// The stops that were acknowledged, and when.
-    pub(super) stopped: Vec<(ExecutionId, Moment)>,
+    /// What people said, as far as it was acknowledged.
+    pub(super) said: Vec<Said>,
     /// The executions that were live when it was acknowledged that their alert resolved, and when.
     pub(super) resolved: Vec<(ExecutionId, Moment)>,
     /// When nobody was there.
@@ -79,15 +79,16 @@ pub(super) struct Stage {
 
 /// One daemon.
 #[derive(Clone)]
-struct Life {
+pub(super) struct Life {
     plan: Arc<Plan>,
-    engine: Engine,
-    disk: Arc<Disk>,
+    pub(super) engine: Engine,
+    pub(super) disk: Arc<Disk>,
     queue: Arc<QueueCount>,
     wake: Arc<Notify>,
-    clock: Arc<WorldClock>,
-    memory: Arc<Mutex<Memory>>,
-    random: Random,
+    pub(super) clock: Arc<WorldClock>,
+    ids: Arc<Ids>,
+    pub(super) memory: Arc<Mutex<Memory>>,
+    pub(super) random: Random,
 }
 
 impl Stage {
@@ -166,9 +167,10 @@ impl Stage {
         });
     }
 
-    /// When a drain is over nothing runs, unless a full disk did not let go of it.
+    /// When a drain is over nothing runs, unless a full disk did not let go of it, but undos: nobody cuts those off.
     fn look_for_leftovers(&self, end: Option<End>) {
-        let open = self.ledger.lock().unwrap().iter().filter(|run| run.ended.is_none()).count();
+        let runs = |run: &&Run| run.ended.is_none() && run.act.part.role != Role::Undo;
+        let open = self.ledger.lock().unwrap().iter().filter(runs).count();
         if matches!(end, Some(End::Drain(..))) && self.plan.full.is_empty() && open > 0 {
             self.memory.lock().unwrap().trouble.push(format!("{open} attempts run on after a drain"));
         }
@@ -197,6 +199,9 @@ impl Stage {
         };
         let (queue, wake) = (Arc::new(QueueCount::default()), Arc::new(Notify::new()));
         let clock = Arc::clone(&self.clock);
+        let latest = self.records().latest_ulid().await.unwrap();
+        let mut drawn = random.clone();
+        let ids = Arc::new(Ids::drawn(latest.as_deref(), move || u128::from(drawn.below(u64::MAX))));
         let engine = Engine::new(Parts {
             records: Records::new(Arc::clone(&disk) as Arc<dyn Store>),
             world: Arc::new(scene),
@@ -206,17 +211,19 @@ impl Stage {
             queue: Arc::clone(&queue),
             max_running: self.plan.max_running,
             runbooks: Arc::new(Shelf(Arc::clone(&self.plan))),
-            ids: Arc::new(Ids::after(None)),
+            ids: Arc::clone(&ids),
             limits: Limits {
                 queue_deadline: Duration::from_secs(600),
                 queue_limit: 1000,
                 breakers: Profiles::default(),
+                guard: crate::guard::Settings::off(),
+                freezes: Vec::new(),
             },
         });
         let (cursor, _) = engine.recover().await.unwrap();
         tokio::spawn(engine.clone().schedule(cursor));
         let (plan, memory) = (Arc::clone(&self.plan), Arc::clone(&self.memory));
-        let life = Life { plan, engine, disk, queue, wake, clock, memory, random };
+        let life = Life { plan, engine, disk, queue, wake, clock, ids, memory, random };
         life.be_asked();
         life
     }
@@ -268,21 +275,22 @@ impl Life {
             (Deed::Create { .. }, _) => self.create(intention).await,
             (_, None) => false,
             (Deed::Resolve, Some(id)) => self.resolve(id).await,
-            (Deed::Stop, Some(id)) => self.stop(&id).await,
+            (Deed::Say(word), Some(id)) => self.hear_out(&id, word).await,
         }
     }
 
     async fn create(&self, intention: Intention) -> bool {
         let (plan, clock, queue) = (Arc::clone(&self.plan), Arc::clone(&self.clock), Arc::clone(&self.queue));
         let counted = Arc::new(AtomicBool::new(false));
-        let (number, noted) = (intention.execution, Arc::clone(&counted));
+        let (number, noted, ids) = (intention.execution, Arc::clone(&counted), Arc::clone(&self.ids));
         let accepted = transact(&*self.disk, move |txn| {
             let name = format!("z/{number}").into_bytes();
             if let Some(id) = read::<ExecutionId>(txn, &name)? {
                 return Ok(id);
             }
             let now = clock.now();
-            let created = created(&plan, intention, behind_the_last(txn, now)?, now);
+            // Drawn within the commit: the order of ids is the order of acceptance.
+            let created = created(&plan, intention, ids.next(now), now);
             let id = created.id.clone();
             create(txn, created, now)?;
             txn.put(name, to_bytes(&id)?);
@@ -320,23 +328,6 @@ impl Life {
             self.memory.lock().unwrap().resolved.push((id, now));
         }
         answer.is_ok()
-    }
-
-    async fn stop(&self, id: &ExecutionId) -> bool {
-        match self
-            .engine
-            .stop(id, Actor { subject: "someone".to_owned(), ..Actor::default() }, "enough")
-            .await
-        {
-            Ok(_) => {
-                let now = self.clock.moment();
-                self.memory.lock().unwrap().stopped.push((id.clone(), now));
-                true
-            }
-            // It was heard, or it is too late.
-            Err(VerbError::NotDurable(_) | VerbError::Conflict { .. }) => true,
-            Err(_) => false,
-        }
     }
 
     /// Wakes the engine, unless this one is lost.
@@ -377,10 +368,9 @@ impl Life {
                 let trouble = format!("never over: {}", names.collect::<Vec<_>>().join(", "));
                 return self.memory.lock().unwrap().trouble.push(trouble);
             }
-            // Who waits for a person waits for ever; now and then somebody comes.
-            let held = live.iter().filter(|header| header.status == ExecutionStatus::Paused);
-            for header in held.filter(|_| left.as_secs().is_multiple_of(30)) {
-                self.stop(&header.id).await;
+            // Who waits for a person may wait for ever; now and then somebody comes.
+            if left.as_secs().is_multiple_of(30) {
+                self.visit(&live, left.as_secs() / 30).await;
             }
         }
     }
@@ -395,13 +385,6 @@ impl Life {
             self.memory.lock().unwrap().trouble.push(trouble);
         }
     }
-}
-
-/// An id behind all others: the order of ids is the order of acceptance.
-fn behind_the_last(txn: &mut dyn Txn, now: Timestamp) -> Result<ulid::Ulid, CommitError> {
-    let count = read::<u64>(txn, b"z/count")?.unwrap_or(0) + 1;
-    txn.put(b"z/count".to_vec(), to_bytes(&count)?);
-    Ok(ulid::Ulid::from_parts(u64::try_from(now.as_millisecond()).unwrap_or(0), u128::from(count)))
 }
 
 fn created(plan: &Plan, intention: Intention, ulid: ulid::Ulid, now: Timestamp) -> Created {

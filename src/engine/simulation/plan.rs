@@ -1,11 +1,14 @@
 //! What a seed is going to do to an engine: who asks for what and when, and how each life of the daemon ends.
 //!
-//! A new verb is one more [`Deed`], drawn in [`deeds_on`]. May import: `runbook`. Must never: look at what happens.
+//! What is done is a [`Deed`], drawn in [`deeds_on`]. May import: `runbook`, `journal`, `engine::verb`. Must never:
+//! look at what happens.
 
 use super::disk::Mishap;
 use super::library::{Book, library};
 use super::random::Random;
 use super::time::Moment;
+use crate::engine::verb::Verb;
+use crate::journal::TriggerKind;
 
 /// One thing somebody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +26,46 @@ pub(super) enum Deed {
     },
     /// The alert of this execution resolves.
     Resolve,
-    /// A person stops this execution.
-    Stop,
+    /// A person wants something of it.
+    Say(Word),
 }
+
+/// Of which execution somebody wants something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// The one that was created.
+    Itself,
+    /// The last one it started as a step, however deep.
+    Child,
+    /// The last one that does it again, or takes it back.
+    Anew(TriggerKind),
+}
+
+/// What a person says, in what words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Word {
+    /// What is wanted.
+    pub(super) verb: Verb,
+    /// Of whom.
+    pub(super) whom: Whom,
+    /// Who says it: a position in [`PEOPLE`].
+    pub(super) who: usize,
+    /// The step that is named.
+    pub(super) step: Option<usize>,
+    /// A digit for what a change is to; also whether it is of an input or of arguments, and whether a hash is given.
+    pub(super) digit: u64,
+    /// The answer is lost, so it is asked once more, so many milliseconds later.
+    pub(super) again: Option<u64>,
+}
+
+/// Who there is, and their roles. The last one always consents to another plan than the one that is shown.
+pub(super) const PEOPLE: &[(&str, &[&str])] = &[
+    ("ann", &["operator"]),
+    ("bob", &["operator"]),
+    ("someone", &["operator"]),
+    ("cay", &[]),
+    ("eve", &["operator"]),
+];
 
 /// A deed, its moment, and the number of the execution it is about.
 #[derive(Debug, Clone, Copy)]
@@ -89,11 +129,6 @@ impl Plan {
         let lost_bells = random.pick(&[0, 0, 0, 10, 50]);
         Self { library, max_running, deeds, lives, full, lost_bells }
     }
-
-    /// How many executions are asked for.
-    pub(super) fn executions(&self) -> usize {
-        self.deeds.iter().map(|intention| intention.execution + 1).max().unwrap_or(0)
-    }
 }
 
 fn deeds_on(random: &mut Random, execution: usize, books: usize, deeds: &mut Vec<Intention>) {
@@ -105,8 +140,51 @@ fn deeds_on(random: &mut Random, execution: usize, books: usize, deeds: &mut Vec
     if is_alert && random.percent(40) {
         deeds.push(Intention { at: at + random.below(45_000), execution, deed: Deed::Resolve });
     }
+    let mut say = |at, word| deeds.push(Intention { at, execution, deed: Deed::Say(word) });
     for _ in 0..random.pick(&[0, 0, 0, 1, 2]) {
-        deeds.push(Intention { at: at + random.below(45_000), execution, deed: Deed::Stop });
+        say(at + random.below(45_000), word(random, &[Verb::Stop]));
+    }
+    for _ in 0..random.pick(&[0, 0, 1, 3, 6]) {
+        say(at + random.below(90_000), word(random, &Verb::ALL));
+    }
+    // Most of what people do, they do to one that is held.
+    if random.percent(35) {
+        let mut moment = at + random.below(30_000);
+        say(moment, word(random, &[Verb::Pause]));
+        for _ in 0..random.below(4) {
+            moment += random.between(1, 8000);
+            say(
+                moment,
+                word(random, &[Verb::Retry, Verb::Skip, Verb::Modify, Verb::Approve, Verb::Acknowledge]),
+            );
+        }
+        say(moment + random.between(1, 20_000), word(random, &[Verb::Resume]));
+    }
+    for _ in 0..random.pick(&[0, 0, 1, 2]) {
+        say(at + random.between(20_000, 240_000), word(random, &[Verb::Retry, Verb::Rollback]));
+    }
+}
+
+/// One of `verbs`, said by anybody of anything.
+pub(super) fn word(random: &mut Random, verbs: &[Verb]) -> Word {
+    let whom = [
+        Whom::Itself,
+        Whom::Itself,
+        Whom::Itself,
+        Whom::Child,
+        Whom::Anew(TriggerKind::Retry),
+        Whom::Anew(TriggerKind::Rollback),
+    ];
+    let verb = random.pick(verbs);
+    let needs_step = matches!(verb, Verb::Retry | Verb::Skip | Verb::Modify);
+    let named = random.percent(if needs_step { 60 } else { 30 });
+    Word {
+        verb,
+        whom: random.pick(&whom),
+        who: usize::try_from(random.below(PEOPLE.len() as u64)).unwrap(),
+        step: named.then(|| usize::try_from(random.below(5)).unwrap()),
+        digit: random.below(10),
+        again: random.percent(25).then(|| random.pick(&[0, 1, 700, 9000])),
     }
 }
 

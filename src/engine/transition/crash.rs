@@ -1,7 +1,7 @@
 //! What a crash did to each attempt that was in progress: the crash rules.
 
-use crate::journal::{AttemptResult, Event, Open, State};
-use crate::model::{AttemptOutcome, Effect, Role};
+use crate::journal::{AttemptResult, Decided, Event, Open, State};
+use crate::model::{AttemptOutcome, Effect, ExecutionId, ExecutionStatus, Reason, Role};
 use crate::runbook::Runbook;
 
 /// How each attempt in progress ended when the daemon did.
@@ -32,6 +32,19 @@ pub fn resume(runbook: &Runbook, state: &State) -> Vec<Event> {
         }
     }
     events
+}
+
+/// The children in progress that were to end with what started them: told again, for the word may not have reached
+/// them before the daemon ended. Those of `finally` steps end only when the end itself is cut short.
+pub fn doomed(runbook: &Runbook, state: &State) -> Vec<ExecutionId> {
+    let by_alert = |ending: &Decided| {
+        (ending.status, ending.reason) == (ExecutionStatus::Stopped, Some(Reason::Resolved))
+    };
+    let must_end =
+        state.stop.is_some() || state.deadline_passed || state.ending.as_ref().is_some_and(by_alert);
+    let steps = runbook.steps.iter().zip(&state.steps);
+    let doomed = steps.filter(|(step, _)| if step.is_finally { state.cut_short } else { must_end });
+    doomed.flat_map(|(_, seen)| seen.open.iter().filter_map(|open| open.child.clone())).collect()
 }
 
 fn effect(runbook: &Runbook, state: &State, index: usize, open: &Open) -> Effect {

@@ -2,14 +2,25 @@
 
 use super::work::Work;
 use super::{Look, Next, part_over, view};
-use crate::journal::{Event, Skip};
+use crate::journal::{Event, Skip, TriggerKind};
 use crate::model::{Part, Reason, StepStatus, Timestamp, after};
-use crate::runbook::{Kind, OnResolved, UntilCondition};
+use crate::runbook::{Kind, Mode, OnResolved, UntilCondition};
 
 impl Look<'_> {
-    /// Whether all that the step at `index` comes after is over.
+    /// Whether all that the step at `index` comes after is over, however far before: a step between them can be
+    /// skipped by a person while an earlier one is in progress, or waits for another consent.
     pub(super) fn is_ready(&self, index: usize) -> bool {
-        self.step(index).after.iter().all(|before| self.seen(*before).is_over())
+        let mut left: Vec<usize> = self.step(index).after.clone();
+        let mut looked_at = vec![false; self.state.steps.len()];
+        while let Some(before) = left.pop() {
+            if !self.seen(before).is_over() {
+                return false;
+            }
+            if !std::mem::replace(&mut looked_at[before], true) {
+                left.extend(&self.step(before).after);
+            }
+        }
+        true
     }
 
     /// What comes next for the step at `index`, which is ready and not over; nothing while it must wait.
@@ -48,6 +59,11 @@ impl Look<'_> {
         if self.is_unwanted(index) {
             return Some(skip(Skip::Resolved));
         }
+        // A person who starts it has consented; what nobody asked for waits for somebody.
+        let by_hand = self.state.created.trigger.kind == TriggerKind::Manual;
+        if by_hand && self.runbook.mode == Mode::Approve && index == 0 {
+            return Some(skip(Skip::When));
+        }
         let when = step.when.as_ref()?;
         match when.evaluate(&view::context_of(self.runbook, self.state)) {
             Ok(true) => None,
@@ -79,13 +95,13 @@ impl Look<'_> {
     /// What work that is not over asks for.
     pub(super) fn carry_on(&self, index: usize, work: Work) -> Option<Next> {
         match work {
-            Work::Begin(part, attempt) => Some(Next::Begin { index, part, attempt }),
+            Work::Begin(part, attempt) if self.may_begin => Some(Next::Begin { index, part, attempt }),
             Work::Retry(part, attempt, at) => Some(Next::Retry { index, part, attempt, at }),
             Work::Later(at) => {
                 self.wake_at(at);
                 None
             }
-            Work::Busy | Work::Over(..) => None,
+            Work::Begin(..) | Work::Busy | Work::Over(..) => None,
         }
     }
 

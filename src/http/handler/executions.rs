@@ -57,5 +57,7 @@ async fn state(services: &Services, id: &ExecutionId) -> Result<State, ApiError>
 
 pub(super) async fn show(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
     let header = header(&services, &request).await?;
-    Ok(Reply::json(&ExecutionView::of(&state(&services, &header.id).await?)))
+    let state = state(&services, &header.id).await?;
+    let told = services.records.escalations_of(&header.id).await.map_err(|error| unreadable(&error))?;
+    Ok(Reply::json(&ExecutionView::of(&state).with_escalations(&told)))
 }

@@ -114,7 +114,7 @@ struct Body {
 }
 
 /// Who asks, and why.
-fn person(request: &Request, needs_reason: bool) -> Result<Person, ApiError> {
+pub(super) fn person(request: &Request, needs_reason: bool) -> Result<Person, ApiError> {
     let body: Body = if request.body.is_empty() { Body::default() } else { request.json()? };
     let reason: String = body.reason.trim().chars().take(MAX_REASON).collect();
     if needs_reason && reason.is_empty() {

@@ -189,6 +189,7 @@ fn refusal(wish: &Wish, error: BeginError) -> ApiError {
             };
             ApiError::conflict(code, order.sentence())
         }
+        BeginError::Frozen(..) => ApiError::conflict("frozen", error.to_string()),
         BeginError::Denied(denial) => denied(wish, denial),
         BeginError::QueueFull => ApiError::unavailable("queue_full", error.to_string(), AGAIN),
         BeginError::Store(cause) => not_durable(&cause),

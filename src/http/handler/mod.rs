@@ -1,11 +1,12 @@
 //! What answers each route. A handler reads its request, asks one room, and shapes the answer.
 //!
-//! May import: `api`, `auth`, `admit` (a denial), `intake`, `routing`, `runbook`, `engine`, `store::records`, `guard`, `step` (live
+//! May import: `api`, `auth`, `admit` (a denial), `intake`, `routing`, `runbook`, `engine`, `store::records`, `guard`, `report`, `step` (live
 //! output), `telemetry`. Must never: decide who may do what (the table says), or write to the store by itself.
 
 mod audit;
 mod automation;
 mod decisions;
+mod escalations;
 mod executions;
 mod guard;
 mod manual;
@@ -128,6 +129,7 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
             with(services, manual::execute),
         ),
         get("/api/runbooks/{id}/versions", READ, with(services, runbooks::versions)),
+        get("/api/runbooks/{id}/shadow", READ, with(services, runbooks::shadow)),
         get("/api/executions", READ, with(services, executions::list)),
         get("/api/executions/{id}", READ, with(services, executions::show)),
         get("/api/executions/{id}/events", READ, with(services, executions::events)),
@@ -152,6 +154,8 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
             with(services, mappings::delete),
         ),
         get("/api/schedules", READ, with(services, schedules::list)),
+        get("/api/escalations", READ, with(services, escalations::list)),
+        post("/api/escalations/{id}/acknowledge", with(services, escalations::acknowledge)),
         get("/api/breakers", READ, with(services, guard::breakers)),
         post("/api/breakers/{key}/reset", with(services, guard::reset)),
         post("/api/breakers/{key}/open", with(services, guard::open)),

@@ -47,7 +47,8 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
         tally(&services.engine.counts().by_status);
     let mut mappings: BTreeMap<String, String> =
         library.alerts().map(|(alert, runbook)| (alert.to_owned(), runbook.to_string())).collect();
-    for mapping in services.intake.options().rules.mappings.iter().rev() {
+    let (options, now) = (services.intake.options(), services.clock.now());
+    for mapping in options.rules.mappings.iter().rev() {
         for alert in mapping.matchers.iter().filter_map(|matcher| matcher.demands("alertname")) {
             mappings.insert(alert.to_owned(), mapping.runbook.to_string());
         }
@@ -59,6 +60,7 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
     let last = services.last_webhook.load(Ordering::SeqCst);
     let open = services.records.tripped(SHOWN).await.map_err(|error| unreadable(&error))?;
     let quarantined = services.records.quarantined(None, SHOWN).await.map_err(|error| unreadable(&error))?;
+    let storm = services.records.storm(now).await.map_err(|error| unreadable(&error))?;
     Ok(Reply::json(&IntegrationStatus {
         status,
         reason: trouble,
@@ -67,9 +69,11 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
         queued_executions,
         awaiting_approval,
         runbook_alert_mappings: mappings,
-        last_updated: services.clock.now().to_string(),
+        last_updated: now.to_string(),
         open_breakers: open.iter().map(api::breaker).collect(),
         quarantined: quarantined.items.iter().map(api::quarantine).collect(),
+        storm: options.storm.map_or(Value::Null, |limit| api::storm(limit, &storm, now)),
+        freezes: api::freezes(&options.freezes, now),
         broken_runbooks: broken.collect(),
         last_webhook_at: Timestamp::from_millisecond(last).ok().filter(|_| last > 0).map(|at| at.to_string()),
         version: env!("CARGO_PKG_VERSION"),
@@ -120,6 +124,7 @@ pub(super) async fn metrics(services: Arc<Services>, request: Request) -> Result
         approvals_pending: tally(&counts.by_status).2,
         store_size_bytes: Some(services.records.store().health().size_bytes),
         kill_switch: kill_switch(&services),
+        storm_active: storm_active(&services).await,
         quarantined_targets: services.records.count_quarantined(COUNTED).await.ok().map(|count| count as u64),
         ..breaker_gauges(&services).await
     };
@@ -136,6 +141,14 @@ fn kill_switch(services: &Services) -> Vec<(&'static str, u64)> {
         standing.count() as u64
     };
     ["global", "runbook", "matchers"].map(|kind| (kind, count(kind))).to_vec()
+}
+
+/// Whether there is a storm; unknown while the store cannot be read.
+async fn storm_active(services: &Services) -> Option<bool> {
+    let Some(limit) = services.intake.options().storm else { return Some(false) };
+    let now = services.clock.now();
+    let storm = services.records.storm(now).await.ok()?;
+    Some(storm.raging(limit, now).is_some())
 }
 
 /// The families about breakers; empty while the store cannot be read.

@@ -69,3 +69,12 @@ pub(super) async fn versions(services: Arc<Services>, request: Request) -> Resul
         .collect();
     Ok(Reply::json(&api::page("versions", &items, None)))
 }
+
+/// Of a runbook that was never in shadow mode, nothing is counted.
+pub(super) async fn shadow(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
+    let id = id(&request)?;
+    let library = services.library();
+    let Some(Listed::Good(pinned)) = library.get(&id) else { return Err(ApiError::not_found("runbook")) };
+    let tally = services.records.shadow(&id).await.map_err(|error| unreadable(&error))?;
+    Ok(Reply::json(&api::shadow(pinned, tally.as_ref())))
+}

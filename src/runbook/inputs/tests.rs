@@ -98,6 +98,33 @@ fn check_target(instance: &str, expected: Result<&str, &str>) {
 }
 
 #[test]
+fn a_lock_is_what_the_runbook_says_or_its_target_and_held_to_the_same_rules() {
+    const STEP: &str = "target = \"{{ labels.instance }}\"\n[[steps]]\nid = \"a\"\n\
+                        command = { program = \"reboot\" }\n";
+    let runbook_with = |guard: &str| runbook(&format!("{STEP}{guard}"));
+    let context =
+        Context::builder().labels(&map(&[("instance", "web-1"), ("rack", "r7"), ("any", "*")])).build();
+    let lock_of = |guard: &str| {
+        let runbook = runbook_with(guard);
+        let target = target(&runbook, &context).unwrap();
+        lock(&runbook, target.as_ref(), &context)
+    };
+    assert_eq!(lock_of(""), Ok(Some("web-1".to_owned())));
+    assert_eq!(lock_of("[guard]\nlock = \"rack {{ labels.rack }}\"\n"), Ok(Some("rack r7".to_owned())));
+    assert_eq!(
+        lock_of("[guard]\nlock = \"{{ labels.any }}\"\n"),
+        Err(
+            "the lock: \"*\" is not a target (1 to 1024 bytes, not blank, without * ? or control characters)"
+                .to_owned()
+        )
+    );
+    let missing = lock_of("[guard]\nlock = \"{{ labels.cell }}\"\n").unwrap_err();
+    assert!(missing.starts_with("the lock cannot be rendered: "), "{missing}");
+    let looks = STEP.replace("command", "effect = \"read_only\"\ncommand");
+    assert_eq!(lock(&runbook(&looks), None, &context), Ok(None));
+}
+
+#[test]
 fn a_target_is_one_thing() {
     check_target("10.0.0.1:9100", Ok("10.0.0.1:9100"));
     check_target("", Err("\"\" is not a target"));

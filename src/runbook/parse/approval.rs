@@ -1,9 +1,11 @@
-//! Whose consent is needed: the section `[approval]`, and the kind `approve` that starts from it.
+//! Whose consent is needed: the section `[approval]`, the kind `approve` that starts from it, and the step that comes
+//! first in mode `approve`.
 
 use super::{DAY, templates};
-use crate::document::{Table, Value};
-use crate::runbook::definition::{Approval, Approve};
-use crate::runbook::template::Scope;
+use crate::document::{Problems, Table, Value};
+use crate::model::{Effect, StepId};
+use crate::runbook::definition::{Approval, Approve, Kind, OnFailure, Retry, Step};
+use crate::runbook::template::{Scope, Template};
 use std::time::Duration;
 
 /// The section; its keys are the defaults of every `approve`.
@@ -47,4 +49,46 @@ fn roles(value: Value<'_>) -> Option<Vec<String>> {
         }
     }
     Some(roles)
+}
+
+/// The id of the step that comes first in mode `approve`.
+const FIRST: &str = "approval";
+
+/// Puts a step before all others that asks for consent to all of them.
+pub(super) fn ask_first(steps: &mut Vec<Step>, title: &str, terms: &Approval, problems: &Problems) {
+    let Ok(id) = StepId::new(FIRST) else { return };
+    if steps.iter().any(|step| step.id == id) {
+        let message =
+            format!("in mode \"approve\" a step `{FIRST}` comes before all others, and here is another one");
+        problems.error(0..0, "steps", message, "give the step another id");
+        return;
+    }
+    for step in steps.iter_mut() {
+        step.after.iter_mut().for_each(|position| *position += 1);
+        if step.after.is_empty() && !step.is_finally {
+            step.after.push(0);
+        }
+    }
+    // A title holds no template; one that looks like it is left out of the question.
+    let message = Template::parse(&format!("May {title:?} run?")).or_else(|_| Template::parse("May it run?"));
+    let Ok(message) = message else { return };
+    let first = Step {
+        id,
+        title: "May it run?".to_owned(),
+        kind: Kind::Approve(Approve { message, approval: terms.clone() }),
+        effect: Effect::ReadOnly,
+        when: None,
+        after: Vec::new(),
+        timeout: terms.expires,
+        total_timeout: None,
+        retry: Retry::default(),
+        on_failure: OnFailure::Stop,
+        probe: None,
+        breaker: None,
+        irreversible: false,
+        is_finally: false,
+        for_each: None,
+        undo: None,
+    };
+    steps.insert(0, first);
 }

@@ -40,6 +40,8 @@ fn default(kind: &Kind) -> Effect {
         // It is looked for before it is made or ended, so twice is the same as once. A child execution has
         // a journal of its own and is found again by its id.
         Kind::Silence(_) | Kind::ExpireSilence | Kind::Runbook { .. } => Effect::Idempotent,
+        // Every attempt carries the same key, by which whoever takes it knows a second one.
+        Kind::Notify(_) => Effect::Keyed,
         Kind::Command(_) | Kind::Script(_) | Kind::Ssh(_) => Effect::AtMostOnce,
     }
 }
@@ -62,7 +64,8 @@ fn declared(value: &Value<'_>, kind: &Kind) -> Option<Effect> {
         value.error(message, "remove `effect`, or use a command for what changes something");
         return None;
     }
-    if matches!(kind, Kind::Silence(_) | Kind::Runbook { .. }) && effect == Effect::ReadOnly {
+    if matches!(kind, Kind::Silence(_) | Kind::Runbook { .. } | Kind::Notify(_)) && effect == Effect::ReadOnly
+    {
         value.error(format!("{} changes something", named(kind.as_str())), "remove `effect`");
         return None;
     }

@@ -78,7 +78,12 @@ fn mode(root: &mut Table<'_>) -> Mode {
         root.problems().warning(0..0, "mode", message, "write mode = \"shadow\" or mode = \"auto\"");
         return Mode::Shadow;
     };
-    let words = [("disabled", Mode::Disabled), ("shadow", Mode::Shadow), ("auto", Mode::Auto)];
+    let words = [
+        ("disabled", Mode::Disabled),
+        ("shadow", Mode::Shadow),
+        ("approve", Mode::Approve),
+        ("auto", Mode::Auto),
+    ];
     value.one_of(&words).unwrap_or(Mode::Shadow)
 }
 
@@ -135,26 +140,33 @@ fn claim(value: Value<'_>) -> Vec<String> {
     values
 }
 
-/// What the runbook acts on. Where it stands, no execution exists yet.
+/// What the runbook acts on.
 pub(super) fn target(value: &Value<'_>, scope: &Scope) -> Option<Template> {
+    one_thing(value, scope, "target")
+}
+
+/// The name of one thing: a target or a lock. Where it stands, no execution exists yet.
+pub(super) fn one_thing(value: &Value<'_>, scope: &Scope, what: &str) -> Option<Template> {
     let template = templates::template(value, scope)?;
     let source = template.source();
     for part in template.literal_parts() {
         if let Some(at) = source[part.clone()].find(['*', '?']) {
             let at = part.start + at;
             let help = "name one thing; a pattern could mean all of them";
-            value.error_within(Some(at..at + 1), "a target cannot contain a wildcard", help);
+            value.error_within(Some(at..at + 1), format!("a {what} cannot contain a wildcard"), help);
             return None;
         }
     }
     let literal: String = template.literal_parts().map(|part| &source[part]).collect();
     if !template.has_tags() && literal.trim().is_empty() {
-        value
-            .error("the target is blank", "name what the runbook acts on, such as \"{{ labels.instance }}\"");
+        value.error(
+            format!("the {what} is blank"),
+            "name what the runbook acts on, such as \"{{ labels.instance }}\"",
+        );
         return None;
     }
     if template.is_literal() && Target::new(&literal).is_err() {
-        value.error("this is not a target", "1 to 1024 bytes, without control characters");
+        value.error(format!("this is not a {what}"), "1 to 1024 bytes, without control characters");
         return None;
     }
     Some(template)

@@ -1,15 +1,15 @@
 //! The kinds of steps: which one it is, and those that run a program or ask a question.
 
-use super::{Around, approval, effect, http, remote, templates, waits};
+use super::{Around, approval, effect, escalate, http, remote, templates, waits};
 use crate::document::{Table, Value};
 use crate::model::env_name_problem;
 use crate::runbook::definition::{Command, Kind, Question, Script};
 use crate::runbook::template::{Scope, Template};
 use std::collections::BTreeMap;
 
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "command", "script", "http", "promql", "wait", "check", "approve", "instruct", "runbook", "silence",
-    "ssh",
+    "ssh", "notify",
 ];
 const PROGRAM_HELP: &str = "write an absolute path, or the bare name of a program";
 const DEFAULT_OUTPUT: u64 = 10 << 20;
@@ -83,7 +83,8 @@ pub(super) fn read(
             "instruct" => waits::instruct(inner, scope),
             "runbook" => remote::runbook(inner, scope, around),
             "silence" => remote::silence(inner, scope),
-            _ => remote::ssh(inner, scope),
+            "ssh" => remote::ssh(inner, scope),
+            _ => escalate::notify(inner, scope),
         }
     });
     kinds.into_iter().flatten().next()

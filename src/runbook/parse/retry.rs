@@ -89,7 +89,7 @@ fn can_fail(kind: &Kind, cause: RetryOn) -> bool {
     match cause {
         RetryOn::Timeout | RetryOn::Connect => true,
         RetryOn::Exit(_) => exits(kind),
-        RetryOn::Status(..) => matches!(kind, Kind::Http(_)),
+        RetryOn::Status(..) => matches!(kind, Kind::Http(_) | Kind::Notify(_)),
     }
 }
 

@@ -1,15 +1,22 @@
 //! The one HTTP client of this room, built once at the start.
 //!
-//! May import: nothing of this crate. Must never: fail to start because TLS has no certificates.
+//! May import: `model`. Must never: fail to start because TLS has no certificates.
 
 use super::super::lock;
+use super::retry_after;
+use crate::model::Timestamp;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Url};
 use std::collections::HashMap;
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How much of an answer to a post is read, in bytes.
+const WORDS_MAX: usize = 400;
 
 /// Why no client could be built.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +64,39 @@ impl HttpClient {
         &self.client
     }
 
+    /// Sends one POST to an address that a person wrote, within `within`, and reads the beginning of the answer.
+    ///
+    /// # Errors
+    /// A sentence without path, query or headers, when there was no answer.
+    pub async fn post(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+        within: Duration,
+        now: Timestamp,
+    ) -> Result<Posted, String> {
+        let url = Url::parse(url).map_err(|cause| format!("the url cannot be read: {cause}"))?;
+        let mut request = self.client.post(url.clone()).timeout(within).body(body);
+        for (name, value) in headers {
+            let mut value = HeaderValue::from_str(value)
+                .map_err(|_| format!("the value of the header {name} cannot be sent"))?;
+            value.set_sensitive(true);
+            request = request.header(*name, value);
+        }
+        let mut response = request.send().await.map_err(|cause| describe(cause, &url))?;
+        let (status, retry_after) = (response.status().as_u16(), retry_after::of(response.headers(), now));
+        let mut words = Vec::new();
+        // The status is what counts; how far its words can be read does not.
+        while let Ok(Some(chunk)) = response.chunk().await {
+            words.extend_from_slice(&chunk[..chunk.len().min(WORDS_MAX - words.len())]);
+            if words.len() == WORDS_MAX {
+                break;
+            }
+        }
+        Ok(Posted { status, retry_after, words: String::from_utf8_lossy(&words).into_owned() })
+    }
+
     /// Makes `host` mean exactly these addresses for as long as the pin lives.
     pub(super) fn pin(&self, host: &str, addresses: Vec<IpAddr>) -> Pin {
         let mut pins = lock(&self.pins.0);
@@ -65,6 +105,17 @@ impl HttpClient {
         entry.addresses = addresses;
         Pin { host: host.to_owned(), pins: self.pins.clone() }
     }
+}
+
+/// What was answered to [`HttpClient::post`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Posted {
+    /// The status.
+    pub status: u16,
+    /// How long it asks to wait; at most a day.
+    pub retry_after: Option<Duration>,
+    /// The beginning of the body.
+    pub words: String,
 }
 
 fn builder(pins: &Pins) -> ClientBuilder {

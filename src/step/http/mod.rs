@@ -12,7 +12,7 @@ pub(super) mod retry_after;
 #[cfg(test)]
 mod tests;
 
-pub use client::{HttpClient, HttpClientError};
+pub use client::{HttpClient, HttpClientError, Posted};
 pub use expect::StatusRange;
 
 use super::{AttemptContext, Finished, HttpCall, KillSignal, OutgoingPolicy, Runner, Streams, lookup};

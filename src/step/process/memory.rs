@@ -3,6 +3,16 @@
 //! May import: nothing of this crate. Must never: fail for it; a daemon with more memory is still a daemon.
 #![cfg_attr(target_env = "gnu", expect(unsafe_code, reason = "mallopt has no safe wrapper"))]
 
+/// Gives back what is free in the middle of the heap too, which a burst of work leaves behind in holes. It takes some
+/// tens of milliseconds for a hundred mebibytes, in which other threads wait for memory.
+pub fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number, locks the allocator itself, and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Two arenas for all threads, and free memory above 64 KiB given back. Left to itself, glibc makes eight arenas for
 /// each processor and lets the thresholds grow with the largest block ever freed: a hundred thousand parked
 /// executions then cost twice the memory, most of it freed long ago. Threads started earlier keep their arenas.

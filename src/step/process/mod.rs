@@ -13,6 +13,7 @@ mod strays;
 mod sweep;
 
 pub(super) use home::PrivateDir;
+pub use memory::release_memory;
 pub use sweep::{Swept, sweep_leftovers};
 
 use super::kill::KillSignal;

@@ -1,6 +1,6 @@
 //! Writing executions: their creation, and one more stretch of their journal.
 
-use super::{Header, Signal, key, listed, read, to_bytes};
+use super::{Header, Parked, Signal, key, listed, read, to_bytes};
 use crate::journal::{Entry, Event, TriggerKind, encode};
 use crate::model::{ExecutionId, Timestamp};
 use crate::store::{CommitError, Txn};
@@ -46,7 +46,7 @@ pub fn create(txn: &mut dyn Txn, created: Created, at: Timestamp) -> Result<(), 
         txn.put(key::anew(of.ulid(), kind_word(header.trigger)), to_bytes(&header.id)?);
     }
     txn.put(key::header(&ulid), to_bytes(&header)?);
-    txn.put(key::live(&ulid), Vec::new());
+    txn.put(key::live(&ulid), to_bytes(&Parked::from(&header))?);
     let entry = Entry { seq: 1, at, event: Event::Created(Box::new(created)) };
     txn.put(key::entry(&ulid, 1), encode(&entry).map_err(|error| CommitError::Refused(error.to_string()))?);
     Ok(())
@@ -103,6 +103,8 @@ pub fn append(
         txn.delete(key::resolved(ulid));
         txn.put(key::index("s", header.status.as_str(), ulid), Vec::new());
         tell_parent(txn, header)?;
+    } else {
+        txn.put(key::live(ulid), to_bytes(&Parked::from(header))?);
     }
     txn.put(key::header(ulid), to_bytes(header)?);
     Ok(())

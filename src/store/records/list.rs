@@ -6,7 +6,7 @@ use crate::store::ReadError;
 
 /// How many entries one request looks at before it gives what it has found, with a cursor to go on.
 const LOOKED_AT: usize = 20_000;
-/// How many keys are read at once.
+/// How many keys are read at once, at most: the first look is for one page, and only a filter makes it go on.
 const STRIDE: usize = 256;
 
 /// One page of a list.
@@ -163,6 +163,7 @@ pub(super) struct Walk<T> {
     items: Vec<T>,
     limit: usize,
     looked_at: usize,
+    stride: usize,
     ended: bool,
     full: bool,
 }
@@ -170,7 +171,8 @@ pub(super) struct Walk<T> {
 impl<T> Walk<T> {
     pub(super) fn new(prefix: Vec<u8>, cursor: Option<&str>, limit: usize) -> Self {
         let position = cursor.map(str::to_owned);
-        Self { prefix, position, items: Vec::new(), limit, looked_at: 0, ended: false, full: false }
+        let stride = limit.saturating_add(1).min(STRIDE);
+        Self { prefix, position, items: Vec::new(), limit, looked_at: 0, stride, ended: false, full: false }
     }
 
     pub(super) fn next_scan(&self) -> Option<Scan> {
@@ -178,12 +180,13 @@ impl<T> Walk<T> {
             return None;
         }
         let after = self.position.as_ref().map(|ulid| [&self.prefix[..], ulid.as_bytes()].concat());
-        Some(Scan { prefix: self.prefix.clone(), after, reverse: true, limit: STRIDE })
+        Some(Scan { prefix: self.prefix.clone(), after, reverse: true, limit: self.stride })
     }
 
     pub(super) fn saw(&mut self, pairs: usize) {
         self.looked_at += pairs;
-        self.ended = pairs < STRIDE;
+        self.ended = pairs < self.stride;
+        self.stride = STRIDE;
     }
 
     pub(super) fn end(&mut self) {

@@ -4,6 +4,7 @@
 //! synced by `open`. sled is named nowhere else in the program. May import: `store`'s own types, `tracing`.
 //! Must never: call `flush_async`, a transaction or `subscribe` of sled, or acknowledge without a sync of our own.
 
+mod check;
 mod open;
 mod table;
 mod writer;
@@ -35,12 +36,15 @@ pub use self::open::OpenError;
 /// it made durable. It must not block.
 pub type OnCommit = Arc<dyn Fn(Duration, usize) + Send + Sync>;
 
+/// Called by the writer when nothing has come for a second after much has; what comes meanwhile waits for it.
+pub type OnQuiet = Arc<dyn Fn() + Send + Sync>;
+
 /// How a store is run. The default suits a daemon.
 #[derive(Clone)]
 pub struct SledOptions {
     /// Bytes that must stay free on the disk; below, commits get [`CommitError::Full`]. 16 MiB.
     pub reserve: u64,
-    /// Bytes of pages that sled keeps in memory. 32 MiB.
+    /// Bytes of pages that sled keeps in memory, as it counts them; it takes about twice as much. 8 MiB.
     pub cache: u64,
     /// Works that may wait for the writer; further ones wait outside, in their futures. 1024.
     pub queue: usize,
@@ -48,6 +52,10 @@ pub struct SledOptions {
     pub stuck_after: Duration,
     /// Told of every group.
     pub on_commit: Option<OnCommit>,
+    /// Told of quiet after a burst.
+    pub on_quiet: Option<OnQuiet>,
+    /// Reads everything once beside the work, not before the store can be used; see [`SledStore::checked`].
+    pub check_later: bool,
     /// Acknowledge without a sync: not durable. Only for the test that proves that the power-cut test can fail.
     #[doc(hidden)]
     pub skip_sync: bool,
@@ -57,10 +65,12 @@ impl Default for SledOptions {
     fn default() -> Self {
         Self {
             reserve: 16 << 20,
-            cache: 32 << 20,
+            cache: 8 << 20,
             queue: 1024,
             stuck_after: Duration::from_secs(10),
             on_commit: None,
+            on_quiet: None,
+            check_later: false,
             skip_sync: false,
         }
     }
@@ -80,6 +90,7 @@ pub struct SledStore {
     shared: Arc<Shared>,
     ended: watch::Receiver<bool>,
     writer: Option<JoinHandle<()>>,
+    checker: Option<(JoinHandle<()>, check::Ended)>,
 }
 
 struct Shared {
@@ -112,7 +123,7 @@ struct Sizes {
 
 impl SledStore {
     /// Opens the store in `dir`, and creates it there when there is none. Blocks: it reads everything once, to
-    /// find damage now and not when the record is needed.
+    /// find damage now and not when the record is needed, unless [`SledOptions::check_later`] puts that off.
     ///
     /// # Errors
     /// [`OpenError`], which says what to do.
@@ -139,7 +150,29 @@ impl SledStore {
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(|cause| OpenError::Io { path: dir.to_owned(), cause })?;
-        Ok(Self { shared, ended, writer: Some(writer) })
+        let check =
+            || check::begin(dir, &shared).map_err(|cause| OpenError::Io { path: dir.to_owned(), cause });
+        let mut store = Self { shared: shared.clone(), ended, writer: Some(writer), checker: None };
+        if store.shared.options.check_later {
+            store.checker = Some(check()?);
+        }
+        Ok(store)
+    }
+
+    /// Resolves when everything was read once: at once, unless that was put off. Then it is also the word that the
+    /// store failed, as damaged; until then nothing should be done that cannot be taken back.
+    ///
+    /// # Errors
+    /// What is wrong and what to do, or that the store was shut before the end.
+    pub fn checked(&self) -> BoxFuture<'static, Result<(), String>> {
+        let Some(mut ended) = self.checker.as_ref().map(|(_, ended)| ended.clone()) else {
+            return async { Ok(()) }.boxed();
+        };
+        async move {
+            let ended = ended.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
+            ended.unwrap_or_else(|| Err("the store was shut before everything in it was read".to_owned()))
+        }
+        .boxed()
     }
 }
 
@@ -151,6 +184,10 @@ impl Drop for SledStore {
         if let Some(writer) = writer {
             // A panic of the writer is already noted as the store's failure.
             writer.join().ok();
+        }
+        if let Some((checker, _)) = self.checker.take() {
+            // It sees that the queue is closed; a panic of its was caught and noted.
+            checker.join().ok();
         }
     }
 }

@@ -93,7 +93,7 @@ pub(super) const WATERMARK: &str = "acknowledged";
 /// is being started shares our files until it runs.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Opens `dir`, creating it where it does not exist. Blocks; reads the whole store once.
+/// Opens `dir`, creating it where it does not exist. Blocks; reads the whole store once, unless that is for later.
 ///
 /// # Errors
 /// [`OpenError`].
@@ -198,11 +198,22 @@ fn open_table(dir: &Path, options: &SledOptions) -> Result<Table, OpenError> {
             Ok(db) => break db,
         }
     };
-    Table::over(db).map_err(|unfit| match unfit {
+    let checked = Table::over(db).and_then(|table| {
+        if !options.check_later {
+            table.check_all()?;
+        }
+        Ok(table)
+    });
+    checked.map_err(|wrong| unfit(dir, wrong))
+}
+
+/// What an operator is told of a table that cannot be used.
+pub(super) fn unfit(dir: &Path, wrong: Unfit) -> OpenError {
+    match wrong {
         Unfit::Newer(found) => OpenError::Newer { dir: dir.to_owned(), found, known: FORMAT },
         Unfit::Damaged(why) => damaged(dir, &why),
         Unfit::Engine(error) => sled_error(dir, error),
-    })
+    }
 }
 
 /// Compares with what was acknowledged. A note that cannot be read says nothing, and nothing is lost with it.

@@ -1,7 +1,7 @@
 //! The one tree: records, parts of long values, and the sums by which a loss is noticed.
 //!
 //! sled drops what it cannot read at the recovery of its log, without a word. So every group writes, in its own
-//! batch, how many groups there were and a sum over the fingerprints of all entries; opening reads everything once
+//! batch, how many groups there were and a sum over the fingerprints of all entries; `check` reads everything once
 //! and compares. May import: `store`'s own types and sled. Must never: let a panic of sled out, or write outside a batch.
 
 use std::ops::Bound;
@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use ::sled::{Batch, Db, IVec};
 
+use super::check::Progress;
 use crate::store::frame::{self, Head, META, RECORDS, Record, part_key, record_key};
 use crate::store::overlay::{Writes, panic_text, range_of};
 use crate::store::{Pair, ReadError, Scan};
@@ -39,7 +40,8 @@ impl Totals {
         Some(Self { groups: number(0)?, entries: number(8)?, sum: number(16)? })
     }
 
-    fn add(&mut self, frame: &[u8]) {
+    /// One more entry.
+    pub(super) fn add(&mut self, frame: &[u8]) {
         self.entries = self.entries.wrapping_add(1);
         self.sum = self.sum.wrapping_add(frame::fingerprint(frame));
     }
@@ -47,6 +49,27 @@ impl Totals {
     fn subtract(&mut self, frame: &[u8]) {
         self.entries = self.entries.wrapping_sub(1);
         self.sum = self.sum.wrapping_sub(frame::fingerprint(frame));
+    }
+
+    /// Counts the entries of `change` too.
+    pub(super) fn merge(&mut self, change: Self) {
+        self.entries = self.entries.wrapping_add(change.entries);
+        self.sum = self.sum.wrapping_add(change.sum);
+    }
+
+    /// Whether these entries, which were found, are those that were written.
+    ///
+    /// # Errors
+    /// [`Unfit::Damaged`], when they are not.
+    pub(super) fn compare(self, written: Self) -> Result<(), Unfit> {
+        if self.entries != written.entries {
+            let text = format!("{} entries are left of {}", self.entries, written.entries);
+            return Err(Unfit::Damaged(text));
+        }
+        if self.sum != written.sum {
+            return Err(Unfit::Damaged("some entries are not the last that were written".to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -63,19 +86,23 @@ pub(super) enum Unfit {
 
 /// sled's default tree behind our framing.
 pub(super) struct Table {
-    db: Db,
+    pub(super) db: Db,
     /// Held for writing while a batch is applied, so that no reader sees half of one.
-    gate: RwLock<()>,
+    pub(super) gate: RwLock<()>,
     totals: Mutex<Totals>,
+    /// Set until everything was read once; taken behind the gate.
+    pub(super) unchecked: Mutex<Option<Progress>>,
 }
 
 impl Table {
-    /// Checks what is there, or writes the first records of a new store. The caller syncs and catches panics.
+    /// Takes what is there, for [`Table::check_all`] to read, or writes the first records of a new store. The caller
+    /// syncs and catches panics.
     ///
     /// # Errors
     /// [`Unfit`], telling why it must not be used.
     pub(super) fn over(db: Db) -> Result<Self, Unfit> {
-        let table = Self { db, gate: RwLock::default(), totals: Mutex::default() };
+        let (totals, unchecked) = (Mutex::default(), Mutex::default());
+        let table = Self { db, gate: RwLock::default(), totals, unchecked };
         let Some(format) = table.db.get(FORMAT_KEY).map_err(Unfit::Engine)? else {
             if table.db.iter().next().is_some() {
                 return Err(Unfit::Damaged("the format record is missing".to_owned()));
@@ -89,8 +116,8 @@ impl Table {
             Ok(newer) if newer > FORMAT => return Err(Unfit::Newer(newer)),
             _ => return Err(Unfit::Damaged("the format record makes no sense".to_owned())),
         }
-        let totals = table.verify()?;
-        *table.totals.lock().unwrap_or_else(PoisonError::into_inner) = totals;
+        *table.totals.lock().unwrap_or_else(PoisonError::into_inner) = table.read_totals()?;
+        *table.unchecked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Progress::default());
         Ok(table)
     }
 
@@ -144,11 +171,13 @@ impl Table {
     /// # Errors
     /// What went wrong, for people. Then what is stored is unknown until the store is reopened.
     pub(super) fn apply(&self, writes: &Writes) -> Result<(), String> {
-        let (batch, totals) = self.batch(writes).map_err(|error| error.to_string())?;
-        let gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let Changes { batch, totals, each } = self.batch(writes).map_err(|error| error.to_string())?;
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         fenced(TOTALS_KEY, || self.db.apply_batch(batch)).map_err(|error| error.to_string())?;
-        drop(gate);
         *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = totals;
+        if let Some(progress) = self.unchecked.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            each.iter().flatten().for_each(|(key, change)| progress.changed(key, *change));
+        }
         Ok(())
     }
 
@@ -160,8 +189,11 @@ impl Table {
         fenced(TOTALS_KEY, || self.db.flush()).map(drop).map_err(|error| error.to_string())
     }
 
-    fn batch(&self, writes: &Writes) -> Result<(Batch, Totals), ReadError> {
-        let mut changes = Changes { batch: Batch::default(), totals: self.totals() };
+    fn batch(&self, writes: &Writes) -> Result<Changes, ReadError> {
+        // A check may end before this is applied, but none begins.
+        let is_unchecked = self.unchecked.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let each = is_unchecked.then(Vec::new);
+        let mut changes = Changes { batch: Batch::default(), totals: self.totals(), each };
         for (key, value) in writes {
             let record_key = record_key(key);
             let old = self.entry(&record_key)?;
@@ -195,7 +227,7 @@ impl Table {
         }
         changes.totals.groups += 1;
         changes.batch.insert(TOTALS_KEY, frame::encode(TOTALS_KEY, &changes.totals.to_bytes()).0);
-        Ok((changes.batch, changes.totals))
+        Ok(changes)
     }
 
     fn begin(&self) -> Result<(), Unfit> {
@@ -206,29 +238,13 @@ impl Table {
         self.db.flush().map_err(Unfit::Engine).map(drop)
     }
 
-    /// Reads everything once and compares it with what the last group said.
-    fn verify(&self) -> Result<Totals, Unfit> {
-        let mut found = Totals::default();
-        for entry in self.db.range(vec![RECORDS]..) {
-            let (key, entry) = entry.map_err(Unfit::Engine)?;
-            frame::check(&key, &entry).map_err(|error| Unfit::Damaged(error.to_string()))?;
-            found.add(&entry);
-        }
+    /// What the last group said.
+    fn read_totals(&self) -> Result<Totals, Unfit> {
         let Some(totals) = self.db.get(TOTALS_KEY).map_err(Unfit::Engine)? else {
             return Err(Unfit::Damaged("the record of the totals is missing".to_owned()));
         };
-        let Some(totals) = Totals::from_bytes(&meta(TOTALS_KEY, &totals)?) else {
-            return Err(Unfit::Damaged("the record of the totals makes no sense".to_owned()));
-        };
-        found.groups = totals.groups;
-        if found.entries != totals.entries {
-            let text = format!("{} entries are left of {}", found.entries, totals.entries);
-            return Err(Unfit::Damaged(text));
-        }
-        if found != totals {
-            return Err(Unfit::Damaged("some entries are not the last that were written".to_owned()));
-        }
-        Ok(totals)
+        Totals::from_bytes(&meta(TOTALS_KEY, &totals)?)
+            .ok_or_else(|| Unfit::Damaged("the record of the totals makes no sense".to_owned()))
     }
 
     fn entry(&self, key: &[u8]) -> Result<Option<IVec>, ReadError> {
@@ -281,16 +297,25 @@ impl Table {
 struct Changes {
     batch: Batch,
     totals: Totals,
+    /// What each key adds to the totals, while everything is being read.
+    each: Option<Vec<(Vec<u8>, Totals)>>,
 }
 
 impl Changes {
     fn change(&mut self, key: Vec<u8>, new: Option<Vec<u8>>, old: Option<&IVec>) {
+        let mut change = Totals::default();
         if let Some(old) = old {
-            self.totals.subtract(old);
+            change.subtract(old);
+        }
+        if let Some(new) = &new {
+            change.add(new);
+        }
+        self.totals.merge(change);
+        if let Some(each) = &mut self.each {
+            each.push((key.clone(), change));
         }
         match new {
             Some(new) => {
-                self.totals.add(&new);
                 self.batch.insert(key, new);
             }
             None if old.is_some() => self.batch.remove(key),

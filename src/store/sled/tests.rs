@@ -196,6 +196,38 @@ async fn waiting_works_share_a_group_and_the_hook_hears_of_it() {
 }
 
 #[tokio::test]
+async fn quiet_after_much_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = Arc::new(AtomicUsize::new(0));
+    let on_quiet: OnQuiet = {
+        let told = told.clone();
+        Arc::new(move || {
+            told.fetch_add(1, Ordering::Relaxed);
+        })
+    };
+    let options = SledOptions { on_quiet: Some(on_quiet), ..SledOptions::default() };
+    let store = SledStore::open(dir.path(), options).unwrap();
+    let pause = || tokio::time::sleep(Duration::from_millis(1500));
+    store.commit(put("k", "little")).await.unwrap();
+    pause().await;
+    assert_eq!(told.load(Ordering::Relaxed), 0);
+    let much: Vec<_> = (0..1000).map(|n| store.commit(put(format!("k{n}"), "v"))).collect();
+    for commit in much {
+        commit.await.unwrap();
+    }
+    let heard = async {
+        while told.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), heard).await.unwrap();
+    store.commit(put("k", "little")).await.unwrap();
+    pause().await;
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+    store.shut().await;
+}
+
+#[tokio::test]
 async fn a_failed_sync_fails_the_store_for_good() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open::open(dir.path(), &SledOptions::default()).unwrap();

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -23,6 +23,11 @@ use crate::store::{CommitError, Work};
 const GROUP_WORKS: usize = 256;
 /// Bytes after which a group takes no further work.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// Works after which a pause is quiet after much.
+const MUCH: usize = 1000;
+/// A pause that is quiet.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A work and who waits for it.
 pub(super) struct Job {
@@ -69,6 +74,19 @@ impl Queue {
         self.places.close();
         self.lock().open = false;
         self.arrived.notify_all();
+    }
+
+    /// The next job, when there is one within `pause`; no answer is no job yet, `None` that there will be none.
+    fn next_within(&self, pause: Duration) -> Option<Option<Job>> {
+        let jobs = self.lock();
+        let none = |jobs: &mut Jobs| jobs.waiting.is_empty() && jobs.open;
+        let waited = self.arrived.wait_timeout_while(jobs, pause, none);
+        let (mut jobs, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match jobs.waiting.pop_front() {
+            Some(job) => Some(Some(job)),
+            None if jobs.open => None,
+            None => Some(None),
+        }
     }
 
     /// The next job; waits for it, `None` when there will be none.
@@ -128,26 +146,44 @@ impl Writer {
     /// Works until the queue is closed and empty.
     pub(super) fn run(self) {
         let ending = Ending { shared: &self.shared, ended: &self.ended };
-        while let Some(first) = self.shared.queue.next() {
+        let mut since_quiet = 0;
+        while let Some(first) = self.next(&mut since_quiet) {
             self.shared.pulse.begin();
-            self.group(first);
+            since_quiet += self.group(first);
             self.shared.pulse.end();
         }
         drop(ending);
     }
 
-    fn group(&self, first: Job) {
+    /// The next job; after much, a pause is told of, once.
+    fn next(&self, since_quiet: &mut usize) -> Option<Job> {
+        if let Some(hook) = self.shared.options.on_quiet.as_ref().filter(|_| *since_quiet >= MUCH) {
+            if let Some(next) = self.shared.queue.next_within(PAUSE) {
+                return next;
+            }
+            *since_quiet = 0;
+            // The hook is not ours; a panic of its must not end the store.
+            catch_unwind(AssertUnwindSafe(|| hook())).ok();
+        }
+        self.shared.queue.next()
+    }
+
+    /// Does a group; how many works there were.
+    fn group(&self, first: Job) -> usize {
         let started = Instant::now();
         let (writes, answers) = self.run_works(first);
+        let works = answers.0.len();
         if answers.0.iter().all(|(_, answer)| answer.is_err()) || writes.is_empty() {
-            return answers.send();
+            answers.send();
+            return works;
         }
         let yes = answers.0.iter().filter(|(_, answer)| answer.is_ok()).count();
         #[cfg(debug_assertions)]
         failpoint::pass(&writes, failpoint::Side::Before);
         if let Err(why) = self.make_durable(&writes) {
             self.shared.fail(&why);
-            return answers.fail(&why);
+            answers.fail(&why);
+            return works;
         }
         #[cfg(debug_assertions)]
         failpoint::pass(&writes, failpoint::Side::After);
@@ -157,6 +193,7 @@ impl Writer {
             // The hook is not ours; a panic of its must not end the store.
             catch_unwind(AssertUnwindSafe(|| hook(took, yes))).ok();
         }
+        works
     }
 
     /// Runs what waits, up to the bounds of a group.

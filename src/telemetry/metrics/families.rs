@@ -39,6 +39,7 @@ label_sets! {
     KindLabels { kind: &'static str }
     HttpLabels { route: Arc<str>, method: &'static str, code: Code }
     RouteLabels { route: Arc<str> }
+    EscalationLabels { notifier: Arc<str>, outcome: &'static str }
     AuthLabels { reason: &'static str }
     BreakerLabels { breaker: String }
     BreakersLabels { runbook: Arc<str>, state: &'static str }
@@ -98,6 +99,7 @@ pub(super) struct Families {
     pub(super) http_requests: Family<HttpLabels, Counter>,
     pub(super) http_duration: Histograms<RouteLabels>,
     pub(super) auth_failures: Family<AuthLabels, Counter>,
+    pub(super) escalations: Family<EscalationLabels, Counter>,
     pub(super) reload_successful: Gauge,
     pub(super) reload_success_time: Seconds,
     pub(super) build_info: Family<BuildLabels, Gauge>,
@@ -125,6 +127,7 @@ impl Families {
             http_requests: Family::default(),
             http_duration: Family::new_with_constructor(|| Histogram::new(REQUEST)),
             auth_failures: Family::default(),
+            escalations: Family::default(),
             reload_successful: Gauge::default(),
             reload_success_time: Seconds::default(),
             build_info: Family::default(),
@@ -206,6 +209,11 @@ impl Families {
             &self.step_retries,
         );
         add.one("rollbacks", "Executions that ended after undoing, by how they ended", &self.rollbacks);
+        add.one(
+            "escalations",
+            "Tries to tell people, by notifier and what became of them; (unknown) is what no notifier of the config stands for",
+            &self.escalations,
+        );
         add.one(
             "journal_commit_duration_seconds",
             "Time to make one batch of the store durable",
@@ -325,6 +333,11 @@ fn guard_gauges(registry: &mut Registry, now: &Gauges, runbook_label: impl Fn(&R
         "quarantined_targets",
         "Targets that automation leaves alone until a person clears them",
         Maybe(now.quarantined_targets),
+    );
+    registry.register(
+        "storm_active",
+        "Whether so many episodes begin that nothing is started (1) or not (0)",
+        Maybe(now.storm_active.map(u64::from)),
     );
 }
 

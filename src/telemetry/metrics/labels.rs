@@ -61,6 +61,22 @@ label_words! {
 }
 
 label_words! {
+    /// What became of a message to people.
+    Escalated {
+        /// The channel accepted it.
+        Sent = "sent",
+        /// This try failed, another one follows.
+        Retried = "retried",
+        /// Refused for good, or given up.
+        Failed = "failed",
+        /// It was taken back at the far side.
+        Resolved = "resolved",
+        /// Too many were waiting: nobody is told.
+        Dropped = "dropped",
+    }
+}
+
+label_words! {
     /// Why a request was refused for who sent it.
     AuthFailure {
         /// It carried no credential.

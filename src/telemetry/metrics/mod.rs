@@ -11,12 +11,12 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-pub use labels::{AuthFailure, StepKind};
+pub use labels::{AuthFailure, Escalated, StepKind};
 
 use crate::model::{AlertStatus, ExecutionStatus, Reason, RunbookId, StepStatus, Timestamp, Verdict};
 use families::{
-    AuthLabels, CodeLabels, DecisionLabels, ExecutionLabels, Families, HttpLabels, INVALID, KindLabels,
-    RouteLabels, RunbookLabels, StatusLabels, StepLabels,
+    AuthLabels, CodeLabels, DecisionLabels, EscalationLabels, ExecutionLabels, Families, HttpLabels, INVALID,
+    KindLabels, RouteLabels, RunbookLabels, StatusLabels, StepLabels,
 };
 use labels::{Code, Known, method_word};
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub struct Gauges {
     pub kill_switch: Vec<(&'static str, u64)>,
     /// Quarantined targets; `None` when they cannot be counted.
     pub quarantined_targets: Option<u64>,
+    /// Whether so many episodes begin that nothing is started; `None` when that cannot be read.
+    pub storm_active: Option<bool>,
 }
 
 /// The daemon's metrics; cheap to clone, safe to write from anywhere.
@@ -64,12 +66,15 @@ struct Inner {
     registry: prometheus_client::registry::Registry,
     runbooks: Known,
     routes: Known,
+    notifiers: Known,
 }
 
 /// More runbooks than a directory of files holds; beyond it they share one label value.
 const MAX_RUNBOOKS: usize = 10_000;
 /// More routes than the route table has.
 const MAX_ROUTES: usize = 500;
+/// More notifiers than a config has.
+const MAX_NOTIFIERS: usize = 500;
 
 impl Metrics {
     /// All families, each exposed from now on; label sets that are known in advance start at zero.
@@ -81,7 +86,10 @@ impl Metrics {
         // A value in parentheses can be neither a runbook's id nor a route.
         let runbooks = Known::new("(unloaded)", MAX_RUNBOOKS);
         let routes = Known::new("(unmatched)", MAX_ROUTES);
-        Self(Arc::new(Inner { families, registry, runbooks, routes }))
+        let notifiers = Known::new("(unknown)", MAX_NOTIFIERS);
+        let metrics = Self(Arc::new(Inner { families, registry, runbooks, routes, notifiers }));
+        metrics.fill_notifier("");
+        metrics
     }
 
     /// Makes a loaded runbook's id a label value and creates its series at zero; again is harmless.
@@ -119,6 +127,34 @@ impl Metrics {
             let labels = RouteLabels { route: self.0.routes.get(route) };
             drop(self.0.families.http_duration.get_or_create(&labels));
         }
+    }
+
+    /// Makes the name of a notifier a label value and creates its series at zero; again is harmless.
+    pub fn register_notifier(&self, notifier: &str) {
+        if self.0.notifiers.add(notifier) {
+            self.fill_notifier(notifier);
+        }
+    }
+
+    fn fill_notifier(&self, notifier: &str) {
+        for outcome in Escalated::ALL {
+            drop(self.0.families.escalations.get_or_create(&self.escalation_labels(notifier, *outcome)));
+        }
+    }
+
+    /// A message through `notifier` fared so; names that were never registered are counted as `(unknown)`.
+    pub fn escalated(&self, notifier: &str, outcome: Escalated) {
+        self.0.families.escalations.get_or_create(&self.escalation_labels(notifier, outcome)).inc();
+    }
+
+    /// So many escalations were dropped, because too many were waiting.
+    pub fn escalations_dropped(&self, count: u64) {
+        let labels = self.escalation_labels("", Escalated::Dropped);
+        self.0.families.escalations.get_or_create(&labels).inc_by(count);
+    }
+
+    fn escalation_labels(&self, notifier: &str, outcome: Escalated) -> EscalationLabels {
+        EscalationLabels { notifier: self.0.notifiers.get(notifier), outcome: outcome.as_str() }
     }
 
     /// A webhook request was answered with `code`, `took` after its first byte, at `at`.

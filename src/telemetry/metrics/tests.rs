@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// CONTRACT's names of this milestone.
-const FAMILIES: [(&str, &str); 38] = [
+const FAMILIES: [(&str, &str); 40] = [
     ("runbookd_webhook_requests_total", "counter"),
     ("runbookd_webhook_duration_seconds", "histogram"),
     ("runbookd_alerts_received_total", "counter"),
@@ -20,6 +20,7 @@ const FAMILIES: [(&str, &str); 38] = [
     ("runbookd_step_retries_total", "counter"),
     ("runbookd_rollbacks_total", "counter"),
     ("runbookd_approvals_pending", "gauge"),
+    ("runbookd_escalations_total", "counter"),
     ("runbookd_step_duration_seconds", "histogram"),
     ("runbookd_queue_length", "gauge"),
     ("runbookd_queue_oldest_age_seconds", "gauge"),
@@ -30,6 +31,7 @@ const FAMILIES: [(&str, &str); 38] = [
     ("runbookd_breakers", "gauge"),
     ("runbookd_kill_switch_active", "gauge"),
     ("runbookd_quarantined_targets", "gauge"),
+    ("runbookd_storm_active", "gauge"),
     ("runbookd_http_requests_total", "counter"),
     ("runbookd_http_request_duration_seconds", "histogram"),
     ("runbookd_auth_failures_total", "counter"),
@@ -381,6 +383,7 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
         ],
         kill_switch: vec![("global", 1), ("matchers", 2)],
         quarantined_targets: Some(7),
+        storm_active: Some(true),
     };
     let (_, text) = metrics.encode(None, &gauges);
     let families = parse(&text);
@@ -401,6 +404,7 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
     assert_eq!(of("runbookd_kill_switch_active", &[("scope", "runbook")]), 0.0);
     assert_eq!(of("runbookd_kill_switch_active", &[("scope", "matchers")]), 2.0);
     assert_eq!(of("runbookd_quarantined_targets", &[]), 7.0);
+    assert_eq!(of("runbookd_storm_active", &[]), 1.0);
     let later = parse(&text_of(&metrics));
     assert_eq!(value(&later, "runbookd_queue_length", "runbookd_queue_length", &[]), 0.0);
 }

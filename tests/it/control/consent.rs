@@ -120,8 +120,12 @@ fn two_people_with_the_role_must_consent_to_the_plan_that_was_shown() {
     let plan = asked["plan"].as_str().unwrap();
     assert!(plan.starts_with("Restart a?\nact: ") && plan.contains("ledger plain"), "{plan}");
     assert_eq!(millis(&asked["until"]) - millis(&asked["asked_at"]), 30 * 60 * 1000);
-    let status = site.ask("GET", "/api/sre/runbooks/integration-status", &site.viewer, &Value::Null).json();
-    assert_eq!((&status["awaiting_approval"], &status["active_executions"]), (&1.into(), &0.into()));
+    // What is durable is counted a moment later.
+    eventually("one that waits being counted", LIMIT, || {
+        let path = "/api/sre/runbooks/integration-status";
+        let status = site.ask("GET", path, &site.viewer, &Value::Null).json();
+        (status["awaiting_approval"] == 1 && status["active_executions"] == 0).then_some(())
+    });
     assert_eq!(site.daemon.metric("runbookd_approvals_pending"), 1.0);
 
     let consent = approve(&asked["hash"]);
@@ -146,7 +150,9 @@ fn two_people_with_the_role_must_consent_to_the_plan_that_was_shown() {
     site.check(&id, &carol, &consent, 202, "succeeded");
     site.check(&id, &ada, &consent, 409, "final is final");
     assert_eq!(site.ledger(), "act plain\n");
-    assert_eq!(site.daemon.metric("runbookd_approvals_pending"), 0.0);
+    eventually("nothing waiting", LIMIT, || {
+        (site.daemon.metric("runbookd_approvals_pending") == 0.0).then_some(())
+    });
     let given: Vec<_> = site.journal(&id).into_iter().filter(|(kind, _)| kind == "approved").collect();
     let who: Vec<_> = given
         .iter()

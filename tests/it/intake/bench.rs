@@ -2,7 +2,7 @@
 //!
 //! May import: the library. Must never: decide what is right.
 
-use runbookd::guard::Profiles;
+use runbookd::guard::{Profiles, Settings};
 use runbookd::intake::{Announcement, Intake, IntakeError, Options};
 use runbookd::model::{Clock, Decision, Labels, ManualClock, RunbookId, Timestamp};
 use runbookd::routing::{Library, Listed, Rules, Source};
@@ -100,7 +100,7 @@ pub(super) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// The options the program has by default.
+/// The options the program has by default, with the guards off that count.
 pub(super) fn options() -> Options {
     Options {
         rules: Rules {
@@ -111,6 +111,10 @@ pub(super) fn options() -> Options {
         queue_deadline: Duration::from_secs(600),
         queue_limit: 10_000,
         breakers: Profiles::default(),
+        guard: Settings::off(),
+        storm: None,
+        freezes: Vec::new(),
+        has_alertmanager: false,
         instance: "test".to_owned(),
     }
 }
@@ -132,7 +136,8 @@ pub(super) fn library(dir: &Path) -> Library {
     Library::new(runbooks)
 }
 
-fn listed(id: &str, text: &str) -> (RunbookId, Listed) {
+/// A runbook with this text.
+pub(super) fn listed(id: &str, text: &str) -> (RunbookId, Listed) {
     let id = RunbookId::new(id).unwrap();
     let file_name = format!("{id}.toml");
     let parsed = runbook::parse(&id, &file_name, text);

@@ -5,6 +5,7 @@
 
 use super::bench::{Bench, at, corpus, files, firing, library, options, read};
 use runbookd::admit::GATES;
+use runbookd::config::{Overrides, load};
 use runbookd::guard::{Admission, BreakerKey, BreakerRecord, BreakerState, Outcome, Profiles, Quarantine};
 use runbookd::intake::Options;
 use runbookd::model::{Clock as _, Decision, GateVerdict, Matcher, Reason, RunbookId, Target, Verdict};
@@ -13,6 +14,7 @@ use runbookd::store::records::{Person, breaker, quarantine, transact};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +32,8 @@ struct Fixture {
 #[derive(Deserialize, Default, Clone)]
 #[serde(deny_unknown_fields, default)]
 struct Given {
+    /// A config: its guards, storm and freezes.
+    config: String,
     quarantine: Vec<Quarantine>,
     /// How often each breaker's key failed, in a row.
     failed: BTreeMap<String, u32>,
@@ -41,7 +45,7 @@ struct Given {
 
 impl Given {
     async fn put(self, bench: &Bench) {
-        let Self { quarantine, failed, probe, opened } = self;
+        let Self { quarantine, failed, probe, opened, .. } = self;
         let (now, profile) = (bench.clock.now(), Profiles::default().or_default("default").clone());
         if !probe.is_empty() {
             bench.clock.advance(30_000);
@@ -91,9 +95,18 @@ struct Expect {
     detail: BTreeMap<String, Map<String, Value>>,
 }
 
+/// The options the program has with this config.
+fn guarded(text: &str) -> Options {
+    let flags = Overrides::default();
+    let loaded = load("config", Path::new("config.toml"), text, &BTreeMap::new(), &flags);
+    let config = loaded.config.unwrap_or_else(|| panic!("{:#?}", loaded.problems));
+    let (guard, storm) = (config.automation.guard, config.automation.storm);
+    Options { guard, storm, freezes: config.freezes, ..options() }
+}
+
 async fn check(name: &str, fixture: &Fixture) {
     let about = format!("{name}: {}", fixture.about);
-    let bench = Bench::new(library(&corpus("gates/library")), options());
+    let bench = Bench::new(library(&corpus("gates/library")), guarded(&fixture.given.config));
     fixture.given.clone().put(&bench).await;
     for element in &fixture.before {
         bench.one(element).await;

@@ -1,6 +1,6 @@
 //! Intake from its outside: what becomes of bodies, of deliveries in any order, and of hostile text.
 //!
-//! `bench` is an intake without a network; `corpus`, `gates`, `episodes` and `concurrency` use it. `wire` and
+//! `bench` is an intake without a network; `corpus`, `gates`, `guards`, `episodes` and `concurrency` use it. `wire` and
 //! `hostile` use the real binary.
 
 mod bench;
@@ -8,5 +8,6 @@ mod concurrency;
 mod corpus;
 mod episodes;
 mod gates;
+mod guards;
 mod hostile;
 mod wire;

@@ -20,12 +20,17 @@ impl Alertmanager {
     /// Starts one that posts to the daemon at `receiver`, grouped by `group_by` (YAML, such as `['...']`),
     /// and again every four seconds while an alert fires.
     pub(crate) fn start(receiver: &str, group_by: &str) -> Self {
+        Self::start_with(receiver, group_by, "")
+    }
+
+    /// The same, with more lines in its config.
+    pub(crate) fn start_with(receiver: &str, group_by: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = free_address();
         let config = format!(
             "route: {{ receiver: runbookd, group_by: {group_by}, group_wait: 1s, group_interval: 1s, repeat_interval: 4s }}\n\
              receivers:\n\
-             - name: runbookd\n  webhook_configs:\n  - url: http://{receiver}/api/sre/alerts/webhook\n    send_resolved: true\n"
+             - name: runbookd\n  webhook_configs:\n  - url: http://{receiver}/api/sre/alerts/webhook\n    send_resolved: true\n{more}"
         );
         fs::write(dir.path().join("alertmanager.yml"), config).unwrap();
         let mut command = Command::new(program("prometheus-alertmanager", "prometheus-alertmanager"));

@@ -2,7 +2,7 @@
 //!
 //! May import: its neighbours here. Must never: look into the storage.
 
-use super::daemon::BINARY;
+use super::daemon::{BINARY, without_guards};
 use super::http;
 use super::process::{Process, free_address};
 use serde_json::Value;
@@ -10,7 +10,8 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const START: Duration = Duration::from_secs(30);
@@ -29,7 +30,7 @@ impl Lives {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().to_str().unwrap();
         fs::create_dir(dir.path().join("runbooks")).unwrap();
-        fs::write(dir.path().join("runbookd.toml"), config).unwrap();
+        fs::write(dir.path().join("runbookd.toml"), without_guards(config)).unwrap();
         for (id, text) in runbooks {
             let path = dir.path().join("runbooks").join(format!("{id}.toml"));
             fs::write(path, text.replace("@dir@", root)).unwrap();
@@ -78,6 +79,24 @@ impl Lives {
         let process = self.process.as_mut().expect("no life has begun");
         process
             .wait_until(START, || http::get(&address, "/-/ready").is_ok_and(|answer| answer.status == 200));
+    }
+
+    /// Waits until the life is ready, or has killed itself before: whether it is ready.
+    pub(crate) fn wait_ready_or_killed(&mut self) -> bool {
+        let end = Instant::now() + START;
+        loop {
+            let process = self.process.as_mut().expect("no life has begun");
+            if let Some(status) = process.ended() {
+                assert_eq!(status.signal(), Some(9), "it ended in another way:\n{}", self.log());
+                self.process = None;
+                return false;
+            }
+            if http::get(&self.address, "/-/ready").is_ok_and(|answer| answer.status == 200) {
+                return true;
+            }
+            assert!(Instant::now() < end, "it is not ready after {START:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// SIGKILL.

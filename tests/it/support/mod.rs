@@ -11,4 +11,5 @@ pub(crate) mod lives;
 pub(crate) mod powercut;
 pub(crate) mod process;
 pub(crate) mod prometheus;
+pub(crate) mod receiver;
 pub(crate) mod sshd;

@@ -478,6 +478,31 @@ fn a_child_execution_outlives_a_crash() {
 }
 
 #[test]
+fn a_child_is_told_of_a_stop_again_after_a_crash() {
+    let text = |more| format!("[[steps]]\nid = \"c\"\nrunbook = {{ id = \"other\" }}\n{more}");
+    let child = ExecutionId::new("other_01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
+    let begun = |more| {
+        let mut bench = bench(&text(more));
+        bench.state.steps[0].open[0].child = Some(child.clone());
+        bench
+    };
+    let doomed = |bench: &Bench| doomed(&bench.runbook, &bench.state);
+    let mut proper = begun("");
+    assert!(doomed(&proper).is_empty());
+    proper.say(stop(false));
+    assert_eq!(doomed(&proper), std::slice::from_ref(&child));
+    let mut late = begun("timeout = \"1h\"\n");
+    late.advance(600);
+    assert_eq!(doomed(&late), std::slice::from_ref(&child));
+    // What tidies up goes on, until it is stopped too.
+    let mut tidy = begun("finally = true\n");
+    tidy.state.stop = proper.state.stop.clone();
+    assert!(doomed(&tidy).is_empty());
+    tidy.say(stop(false));
+    assert_eq!(doomed(&tidy), [child]);
+}
+
+#[test]
 fn a_rollback_of_a_finished_execution_undoes_what_that_one_began() {
     let text = format!("{HEAD}{}{}", with_undo("a", ""), with_undo("b", ""));
     let mut first = Bench::new(&text);
@@ -499,4 +524,63 @@ fn a_rollback_of_a_finished_execution_undoes_what_that_one_began() {
     second.undo("b", AttemptOutcome::Succeeded);
     second.undo("a", AttemptOutcome::Succeeded);
     second.check_end(ExecutionStatus::RolledBack, None, &["succeeded", "succeeded"]);
+}
+
+#[test]
+fn a_finally_step_may_ask_for_consent_after_a_rollback() {
+    let ask = "[[steps]]\nid = \"c\"\napprove = { message = \"Page the owner?\" }\nfinally = true\n";
+    let mut bench = bench(&format!("{}{}{ask}", with_undo("a", ""), command("b", "")));
+    bench.succeed("a");
+    bench.fail("b");
+    bench.undo("a", AttemptOutcome::Succeeded);
+    assert_eq!(bench.state.status, ExecutionStatus::RollingBack);
+    let hash = bench.state.steps[2].approval.as_ref().expect("it asks").hash.clone();
+    let (step, actor, reason) = (StepId::new("c").unwrap(), "me".into(), "yes".into());
+    bench.say(Event::Approved { step, actor, reason, hash });
+    bench.check_end(
+        ExecutionStatus::RolledBack,
+        Some(Reason::StepFailed),
+        &["succeeded", "failed", "succeeded"],
+    );
+}
+
+#[test]
+fn a_child_that_has_not_begun_waits_for_no_time() {
+    let mut bench = Bench::new(&format!("{HEAD}{}", command("a", "")));
+    let created = &mut bench.state.created;
+    created.queue_deadline = bench.now;
+    let (id, root) = (created.id.clone(), created.id.clone());
+    created.parent =
+        Some(crate::journal::Parent { id, index: 0, part: Part::MAIN, attempt: 1, depth: 1, root });
+    // A time that has passed would have it looked at again at once, and again.
+    assert_eq!(bench.settle(), Next::Idle { wake: None });
+}
+
+#[test]
+fn a_step_waits_for_what_comes_before_a_step_that_a_person_skipped() {
+    let mut bench = bench(&format!("{}{}{}", command("a", ""), command("b", ""), command("c", "")));
+    bench.say(pause());
+    let (step, actor) = (StepId::new("b").unwrap(), Some("me".into()));
+    bench.say(Event::StepSkipped { step, why: Skip::Person, actor, reason: None });
+    bench.say(resumed());
+    assert_eq!(bench.open(), ["a"]);
+    bench.succeed("a");
+    assert_eq!(bench.open(), ["c"]);
+}
+
+#[test]
+fn what_waits_for_a_slot_holds_up_neither_timers_nor_people() {
+    let ask = "[[steps]]\nid = \"c\"\napprove = { message = \"May I?\", expires = \"1h\" }\nafter = []\n";
+    let mut bench = Bench::new(&format!("{HEAD}{}{ask}", command("a", "")));
+    let deadline = after(bench.now, Duration::from_secs(600));
+    bench.record(Event::Started { deadline }).unwrap();
+    assert!(matches!(next(&bench.runbook, &bench.state, bench.now), Next::Begin { index: 0, .. }));
+    assert_eq!(next_beside(&bench.runbook, &bench.state, bench.now), Next::Ask { index: 1 });
+    let (step, until) = (StepId::new("c").unwrap(), after(bench.now, Duration::from_secs(3600)));
+    let (plan, hash) = (String::new(), String::new());
+    bench.record(Event::ApprovalRequested { step, plan, hash, until }).unwrap();
+    // The time people take is not the runbook's: its own deadline is no reason to look again.
+    bench.now = after(bench.now, Duration::from_secs(700));
+    let idle = next_beside(&bench.runbook, &bench.state, bench.now);
+    assert_eq!(idle, Next::Idle { wake: Some(until) });
 }

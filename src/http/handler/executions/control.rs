@@ -3,11 +3,12 @@
 use super::{Services, header, not_found};
 use crate::engine::VerbError;
 use crate::engine::verb::{Actor, Ask, Verb};
+use crate::http::handler::escalations::acknowledge_of;
 use crate::http::handler::{claims_allow, refuse, unreadable};
 use crate::http::{ApiError, FieldError, Reply, Request};
 use crate::model::StepId;
 use crate::runbook::{self, Runbook};
-use crate::store::records::Header;
+use crate::store::records::{Header, Person};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -123,7 +124,20 @@ async fn carry_out(
     let header = header(&services, &request).await?;
     check_claims(&services, &request, &header).await?;
     let ask = read(&request)?;
+    // Of an execution that is over, what is left to acknowledge is what people were told of it; of one that asks for
+    // nothing, too.
+    let acknowledges = ask.verb == Verb::Acknowledge && ask.step.is_none();
+    let person = Person { user: ask.actor.subject.clone(), reason: ask.reason.clone() };
+    let is_over = header.status.is_final();
+    if acknowledges && is_over && acknowledge_of(&services, &header.id, person.clone()).await? {
+        return Ok(Reply::json(&json!({ "id": header.id, "status": header.status })).status(202));
+    }
     let done = services.engine.control(&header.id, ask).await;
+    if let (true, Err(VerbError::Conflict { status, .. })) = (acknowledges, &done)
+        && acknowledge_of(&services, &header.id, person).await?
+    {
+        return Ok(Reply::json(&json!({ "id": header.id, "status": status })).status(202));
+    }
     let done = done.map_err(|error| refusal(&services, &request, error))?;
     Ok(Reply::json(&json!({ "id": done.id, "status": done.status })).status(202))
 }

@@ -1,0 +1,48 @@
+//! `/api/escalations`: what people were told, and who took it.
+
+use super::{Services, decisions::cursor, guard::person, not_durable, unreadable};
+use crate::api;
+use crate::http::{ApiError, Reply, Request};
+use crate::model::ExecutionId;
+use crate::report::EscalationId;
+use crate::store::records::{EscalationFilter, Person};
+use serde_json::Value;
+use std::sync::Arc;
+
+pub(super) async fn list(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
+    let query = &request.query;
+    query.only(&["state", "runbook", "limit", "cursor"])?;
+    let filter = EscalationFilter { standing: query.filter("state")?, runbook: query.filter("runbook")? };
+    let (cursor, limit) = (cursor(&request)?, query.limit()?);
+    let page =
+        services.records.escalations(&filter, cursor, limit).await.map_err(|error| unreadable(&error))?;
+    let items: Vec<Value> = page.items.iter().map(api::escalation).collect();
+    Ok(Reply::json(&api::page("escalations", &items, page.next_cursor.as_deref())))
+}
+
+pub(super) async fn acknowledge(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
+    let none = || ApiError::not_found("escalation");
+    let id = EscalationId::parse(request.param("id")).ok_or_else(none)?;
+    let person = person(&request, false)?;
+    let (user, reason) = (person.user.clone(), person.reason.clone());
+    let taken = services.records.acknowledge_escalation(&id, person, services.clock.now()).await;
+    let taken = taken.map_err(|error| not_durable(&error))?.ok_or_else(none)?;
+    tracing::warn!(escalation = %id, runbook = %taken.runbook, user, reason, "escalation acknowledged");
+    Ok(Reply::json(&api::escalation(&taken)))
+}
+
+/// Whether a person took an escalation of `execution`, now or before.
+pub(super) async fn acknowledge_of(
+    services: &Services,
+    execution: &ExecutionId,
+    person: Person,
+) -> Result<bool, ApiError> {
+    let (user, reason) = (person.user.clone(), person.reason.clone());
+    let now = services.clock.now();
+    let taken = services.records.acknowledge_escalations_of(execution, person, now).await;
+    let (count, taken) = taken.map_err(|error| not_durable(&error))?;
+    if count > 0 {
+        tracing::warn!(execution_id = %execution, user, reason, "escalation acknowledged");
+    }
+    Ok(taken)
+}

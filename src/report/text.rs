@@ -1,0 +1,185 @@
+//! What is said, as plain text; each channel escapes it for itself.
+
+use super::entry::{Cause, Escalation};
+use crate::model::{ExecutionId, ExecutionStatus, Timestamp};
+use std::fmt::Write as _;
+
+/// How long a subject is at most, in characters.
+const SUBJECT_MAX: usize = 150;
+/// How long a body is at most, in bytes: every channel takes that much.
+const BODY_MAX: usize = 2800;
+
+/// One message, before a channel makes it its own. Plain text: nothing in it is markup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The same for every try through every channel.
+    pub id: String,
+    /// When it happened.
+    pub at: Timestamp,
+    /// One short line.
+    pub subject: String,
+    /// What happened, what was done, and what now.
+    pub body: String,
+    /// Where more is to be seen.
+    pub link: Option<String>,
+    /// The alert's own link, if it is one.
+    pub source_link: Option<String>,
+    /// Facts for programs, by name; none is empty.
+    pub facts: Vec<(&'static str, String)>,
+    /// Whether it is about damage, not about a question.
+    pub is_critical: bool,
+}
+
+/// The letter of `escalation`; `external_url` is where people reach this program.
+pub fn letter(escalation: &Escalation, external_url: &str) -> Letter {
+    let Escalation { cause, status, reason, target, totals, .. } = escalation;
+    let mut subject = format!("{}: {}", escalation.runbook, headline(escalation));
+    if let Some(target) = target.as_ref().filter(|_| totals.is_none()) {
+        let _infallible = write!(subject, " on {target}");
+    }
+    let facts = [
+        ("cause", Some(cause.to_string())),
+        ("runbook", Some(escalation.runbook.to_string())),
+        ("execution", escalation.execution.as_ref().map(ToString::to_string)),
+        ("step", escalation.step.as_ref().map(ToString::to_string)),
+        ("status", status.map(|status| status.to_string())),
+        ("reason", reason.map(|reason| reason.to_string())),
+        ("target", target.clone()),
+        ("alertname", escalation.alertname.clone()),
+        ("denials", totals.as_ref().map(|totals| totals.count.to_string())),
+    ];
+    Letter {
+        id: escalation.id.to_string(),
+        at: escalation.at,
+        subject: one_line(&subject, SUBJECT_MAX),
+        body: cut(&body(escalation), BODY_MAX),
+        link: link(escalation.execution.as_ref(), external_url),
+        source_link: web_link(&escalation.source_url),
+        facts: facts
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.filter(|value| !value.trim().is_empty())?)))
+            .collect(),
+        is_critical: !matches!(cause, Cause::Approval | Cause::Instruction),
+    }
+}
+
+/// The letter of a step that says `message`; `key` is the same for all its tries.
+pub fn note(message: &str, execution: &ExecutionId, key: &str, at: Timestamp, external_url: &str) -> Letter {
+    let first = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    Letter {
+        id: key.to_owned(),
+        at,
+        subject: one_line(first, SUBJECT_MAX),
+        body: cut(message.trim(), BODY_MAX),
+        link: link(Some(execution), external_url),
+        source_link: None,
+        facts: vec![
+            ("cause", "notify".to_owned()),
+            ("runbook", execution.runbook().to_owned()),
+            ("execution", execution.to_string()),
+        ],
+        is_critical: false,
+    }
+}
+
+fn link(execution: Option<&ExecutionId>, external_url: &str) -> Option<String> {
+    let url = format!("{}/api/executions/{}", external_url.trim_end_matches('/'), execution?);
+    web_link(&url)
+}
+
+fn headline(escalation: &Escalation) -> String {
+    let status = || escalation.status.map_or("failed", ExecutionStatus::as_str).replace('_', " ");
+    let code = escalation.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let step = escalation.step.as_ref().map(|step| format!(" by step {step}")).unwrap_or_default();
+    match escalation.cause {
+        Cause::Finished => format!("{}{code}", status()),
+        Cause::Approval => format!("consent is asked for{step}"),
+        Cause::Paused => format!("waits for a decision{code}"),
+        Cause::Instruction => format!("waits for a person{step}"),
+        Cause::UnknownOutcome => format!("outcome unknown{step}"),
+        Cause::Denied => {
+            let totals = escalation.totals.clone().unwrap_or_default();
+            let more = if totals.more_targets { "more than " } else { "" };
+            format!("not run {} times on {more}{} targets{code}", totals.count, totals.targets.len())
+        }
+    }
+}
+
+fn body(escalation: &Escalation) -> String {
+    let mut text = format!("{}\n", escalation.title.trim());
+    let mut line = |name: &str, value: Option<&str>| {
+        if let Some(value) = value.filter(|value| !value.trim().is_empty()) {
+            let _infallible = writeln!(text, "{name}: {}", value.trim());
+        }
+    };
+    line("Alert", escalation.alertname.as_deref());
+    line("Target", escalation.target.as_deref());
+    line("Status", escalation.status.map(ExecutionStatus::as_str));
+    line("Why", escalation.reason.map(crate::model::Reason::sentence));
+    line("Details", escalation.message.as_deref());
+    if let Some(totals) = &escalation.totals {
+        line("Times", Some(&totals.count.to_string()));
+        let more = if totals.more_targets { ", and more" } else { "" };
+        line("Targets", Some(&format!("{}{more}", totals.targets.join(", "))));
+    }
+    line("Since", Some(&escalation.at.to_string()));
+    if !escalation.done.is_empty() {
+        let _infallible = writeln!(text, "Done:\n- {}", escalation.done.join("\n- "));
+    }
+    let id = escalation.execution.as_ref().map_or_else(|| escalation.id.to_string(), ToString::to_string);
+    text.push_str(&match escalation.cause {
+        Cause::Approval => format!("To consent or refuse: runbookd executions show {id}"),
+        Cause::Instruction => format!("To do and acknowledge: runbookd executions show {id}"),
+        Cause::Paused => format!("To go on or end it: runbookd executions show {id}"),
+        Cause::Finished | Cause::UnknownOutcome => {
+            format!("To take it: runbookd executions acknowledge {id} --reason '...'")
+        }
+        Cause::Denied => {
+            format!("To take it: runbookd escalations acknowledge {} --reason '...'", escalation.id)
+        }
+    });
+    text
+}
+
+/// `text` in one line of at most `most` characters, without anything that could end the line or hide.
+pub fn one_line(text: &str, most: usize) -> String {
+    let plain = text.chars().map(|c| if c.is_control() || crate::model::is_unseen(c) { ' ' } else { c });
+    let line: String = plain.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= most {
+        return line;
+    }
+    line.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// `text` without control characters but line ends and tabs, in at most `most` bytes.
+pub fn cut(text: &str, most: usize) -> String {
+    let fine = |c: &char| matches!(c, '\n' | '\t') || !(c.is_control() || crate::model::is_unseen(*c));
+    let mut text: String = text.chars().filter(fine).collect();
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most.saturating_sub('…'.len_utf8())));
+        text.push('…');
+    }
+    text
+}
+
+/// `text` where it is a web address that can stand in a link of any channel.
+pub fn web_link(text: &str) -> Option<String> {
+    let is_web = text.starts_with("http://") || text.starts_with("https://");
+    let fits = |c: char| !c.is_control() && !c.is_whitespace() && !crate::model::is_unseen(c);
+    if !is_web || text.len() > 2000 || !text.chars().all(fits) {
+        return None;
+    }
+    let mut link = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => link.push_str("%3C"),
+            '>' => link.push_str("%3E"),
+            '|' => link.push_str("%7C"),
+            '"' => link.push_str("%22"),
+            '`' => link.push_str("%60"),
+            '\\' => link.push_str("%5C"),
+            c => link.push(c),
+        }
+    }
+    Some(link)
+}
