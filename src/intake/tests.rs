@@ -38,6 +38,10 @@ fn options(config: &[(&str, &str, &str)]) -> Options {
         queue_deadline: Duration::from_secs(600),
         queue_limit: 1,
         breakers: Profiles::default(),
+        guard: crate::guard::Settings::off(),
+        storm: None,
+        freezes: Vec::new(),
+        has_alertmanager: false,
         instance: "test".to_owned(),
     }
 }
