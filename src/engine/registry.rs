@@ -549,7 +549,7 @@ mod tests {
         assert_eq!(registry.send(&one.id, Input::Tick), Sent::Drive);
         assert_eq!(registry.send(&one.id, Input::Tick), Sent::Told);
         assert!(registry.take_slot(&one.id));
-        assert_eq!(registry.driven(), [one.id.clone()]);
+        assert_eq!(registry.driven(), std::slice::from_ref(&one.id));
         assert!(!registry.park(&one.id, None), "something has arrived");
         assert_eq!(registry.take_inputs(&one.id).len(), 2);
         assert!(registry.park(&one.id, None));

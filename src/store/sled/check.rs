@@ -104,7 +104,6 @@ pub(super) fn begin(dir: &Path, shared: &Arc<Shared>) -> std::io::Result<(JoinHa
 mod tests {
     use super::super::open::open;
     use super::super::{CommitError, OpenError, SledOptions, SledStore, Store};
-    use super::*;
     use crate::store::contract::{long, put, work};
     use crate::store::frame::record_key;
     use crate::store::overlay::Writes;
@@ -120,7 +119,10 @@ mod tests {
         let store = SledStore::open(dir.path(), SledOptions::default()).unwrap();
         let fill = work(|txn| {
             for n in 0..KEYS {
-                txn.put(format!("k{n:05}").into_bytes(), long(if n % 50 == 0 { 9000 } else { 100 }, n));
+                txn.put(
+                    format!("k{n:05}").into_bytes(),
+                    long(if n.is_multiple_of(50) { 9000 } else { 100 }, n),
+                );
             }
             Ok(())
         });
@@ -132,7 +134,9 @@ mod tests {
     /// Some twenty keys set, changed or removed, spread over all.
     fn changes(round: usize, seed: usize) -> Writes {
         let key = |n: usize| format!("k{:05}", (n * 7919 + round * 104_729 + seed) % (2 * KEYS)).into_bytes();
-        let value = |n: usize| (n % 3 > 0).then(|| long(if n % 5 == 0 { 9000 } else { 200 }, round + n));
+        let value = |n: usize| {
+            (!n.is_multiple_of(3)).then(|| long(if n.is_multiple_of(5) { 9000 } else { 200 }, round + n))
+        };
         (0..20).map(|n| (key(n), value(n))).collect()
     }
 

@@ -36,7 +36,7 @@ pub use self::open::OpenError;
 /// it made durable. It must not block.
 pub type OnCommit = Arc<dyn Fn(Duration, usize) + Send + Sync>;
 
-/// Called by the writer when nothing has come for a second after much has; what comes meanwhile waits for it.
+/// Called by the writer when nothing has come for half a second after much has; what comes meanwhile waits for it.
 pub type OnQuiet = Arc<dyn Fn() + Send + Sync>;
 
 /// How a store is run. The default suits a daemon.

@@ -201,7 +201,9 @@ async fn quiet_after_much_is_told_once() {
     let told = Arc::new(AtomicUsize::new(0));
     let on_quiet: OnQuiet = {
         let told = told.clone();
-        Arc::new(move || drop(told.fetch_add(1, Ordering::Relaxed)))
+        Arc::new(move || {
+            told.fetch_add(1, Ordering::Relaxed);
+        })
     };
     let options = SledOptions { on_quiet: Some(on_quiet), ..SledOptions::default() };
     let store = SledStore::open(dir.path(), options).unwrap();
