@@ -317,6 +317,20 @@ async fn a_store_that_failed_for_good_ends_the_daemon() {
 }
 
 #[tokio::test]
+async fn a_step_that_takes_no_time_asks_its_breaker_and_tells_it_how_it_ended() {
+    let text = "mode = \"auto\"\n[[steps]]\nid = \"s\"\ncheck = { expr = \"false\", must = true }\nbreaker = \"b\"\n";
+    let mut bench = Bench::playing(text, 1, None).await;
+    let records = Records::new(Arc::clone(&bench.store) as Arc<dyn Store>);
+    for (n, reason) in [Reason::StepFailed; 5].into_iter().chain([Reason::BreakerOpen]).enumerate() {
+        let id = bench.add(&format!("t{n}"), LONG).await;
+        bench.until(&id, ExecutionStatus::Failed).await;
+        assert_eq!(records.header(id.ulid()).await.unwrap().unwrap().reason, Some(reason), "after {n}");
+    }
+    let breaker = records.breaker("b").await.unwrap().unwrap().breaker;
+    assert_eq!((breaker.state(), breaker.failures()), (crate::guard::BreakerState::Open, 5));
+}
+
+#[tokio::test]
 async fn draining_begins_nothing_and_records_what_it_cut_as_unknown() {
     let mut bench = Bench::new(1, Some(Arc::new(Semaphore::new(0)))).await;
     let running = bench.add("a", LONG).await;

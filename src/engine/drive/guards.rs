@@ -11,20 +11,27 @@ use crate::journal::{Created, Event, State, TriggerKind};
 use crate::model::{Decision, DecisionId, GateReport, Part, Reason, Role, Target, Timestamp, Verdict};
 use crate::store::records::{breaker, guards as counts, late, quarantine};
 use crate::store::{CommitError, Txn};
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 /// What a commit must ask and tell.
 #[derive(Clone)]
 pub(super) struct Guards {
     profile: Profile,
-    start: Option<Start>,
-    admits: Vec<Admit>,
-    outcomes: Vec<(BreakerKey, String, Outcome)>,
+    /// In the order of the events: what takes no time begins and ends in one round.
+    asks: Vec<AskOrTell>,
     quarantine: Option<Quarantine>,
     /// Why it never begins, for those who ask why nothing was done.
     late: Option<Box<Decision>>,
     /// What is over, and whether it ever began.
     over: Option<(Box<Created>, bool)>,
+}
+
+#[derive(Clone)]
+enum AskOrTell {
+    Start(Start),
+    Admit(Admit),
+    Outcome(BreakerKey, String, Outcome),
 }
 
 #[derive(Clone)]
@@ -78,16 +85,24 @@ impl Drive {
         let limits = self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = limits.breakers.or_default(&self.runbook.breaker).clone();
         drop(limits);
-        let (admits, outcomes) = Default::default();
-        let mut guards =
-            Guards { profile, start: None, admits, outcomes, quarantine: None, late: None, over: None };
+        let (quarantine, late, over) = (None, None, None);
+        let mut guards = Guards { profile, asks: Vec::new(), quarantine, late, over };
+        let mut begun = BTreeMap::new();
         for event in &round.events {
-            self.guard(&mut guards, event, after, now);
+            self.guard(&mut guards, &mut begun, event, after, now);
         }
         guards
     }
 
-    fn guard(&self, guards: &mut Guards, event: &Event, after: &State, now: Timestamp) {
+    /// `begun` are the breakers of what begins in this round.
+    fn guard(
+        &self,
+        guards: &mut Guards,
+        begun: &mut BTreeMap<(usize, Part), String>,
+        event: &Event,
+        after: &State,
+        now: Timestamp,
+    ) {
         let created = &after.created;
         let of_runbook = || BreakerKey::of_runbook(&created.runbook, created.target.as_ref());
         // A child's outcome is its parent's step's; taking back says nothing of whether it helps.
@@ -98,19 +113,22 @@ impl Drive {
                 if matches!(created.trigger.kind, TriggerKind::Alert | TriggerKind::Schedule) =>
             {
                 let (holder, target) = (created.id.to_string(), created.target.clone());
-                guards.start = Some(Start { key: of_runbook(), holder, target });
+                guards.asks.push(AskOrTell::Start(Start { key: of_runbook(), holder, target }));
             }
             Event::StepIntended { step, part, breaker: Some(text), .. } => {
                 let Some((index, key)) = self.step_breaker(after, step, text) else { return };
-                guards.admits.push(Admit { index, part: *part, key, holder: holder(after, index, *part) });
+                begun.insert((index, *part), text.clone());
+                let holder = holder(after, index, *part);
+                guards.asks.push(AskOrTell::Admit(Admit { index, part: *part, key, holder }));
             }
             Event::AttemptFinished { step, part, result, .. } if part.role == Role::Main => {
-                let open = self.state.index_of(step).and_then(|index| self.state.steps[index].open_of(*part));
-                let Some(text) = open.and_then(|open| open.breaker.as_ref()) else { return };
+                let Some(index) = self.state.index_of(step) else { return };
+                let before = || self.state.steps[index].open_of(*part)?.breaker.clone();
+                let Some(text) = begun.remove(&(index, *part)).or_else(before) else { return };
                 if let (Some((index, key)), Some(outcome)) =
-                    (self.step_breaker(after, step, text), Outcome::of_attempt(result.outcome))
+                    (self.step_breaker(after, step, &text), Outcome::of_attempt(result.outcome))
                 {
-                    guards.outcomes.push((key, holder(after, index, *part), outcome));
+                    guards.asks.push(AskOrTell::Outcome(key, holder(after, index, *part), outcome));
                 }
             }
             Event::Finished { status, reason, .. } => {
@@ -118,7 +136,7 @@ impl Drive {
                 guards.over = Some((created.clone(), after.started_at.is_some()));
                 if counts {
                     let outcome = Outcome::of_execution(*status, *reason);
-                    guards.outcomes.push((of_runbook(), created.id.to_string(), outcome));
+                    guards.asks.push(AskOrTell::Outcome(of_runbook(), created.id.to_string(), outcome));
                 }
                 if let (crate::model::ExecutionStatus::RollbackFailed, Some(target)) =
                     (status, &created.target)
@@ -189,26 +207,31 @@ impl Guards {
         txn: &mut dyn Txn,
         now: Timestamp,
     ) -> Result<Result<Vec<(String, Change)>, Denied>, CommitError> {
-        // Outcomes first: the end of one attempt may be what lets or does not let the next one begin.
         let mut changes = Vec::new();
-        for (key, holder, outcome) in &self.outcomes {
-            let change = breaker::record(txn, key, &self.profile, holder, *outcome, now)?;
-            changes.extend(change.map(|change| (key.as_str().to_owned(), change)));
-        }
-        if let Some(Start { key, holder, target }) = &self.start {
-            if let Some(target) = target
-                && let Some(quarantined) = quarantine::get(txn, target)?
-            {
-                let why = format!("{target} is quarantined since {}", quarantined.at);
-                return Ok(Err(Denied::Start(Reason::Quarantined, why)));
-            }
-            if let Admission::No { retry_at } = breaker::admit(txn, key, &self.profile, holder, now)? {
-                return Ok(Err(Denied::Start(Reason::BreakerOpen, open(key, retry_at))));
-            }
-        }
-        for Admit { index, part, key, holder } in &self.admits {
-            if let Admission::No { retry_at } = breaker::admit(txn, key, &self.profile, holder, now)? {
-                return Ok(Err(Denied::Part(*index, *part, open(key, retry_at))));
+        for ask in &self.asks {
+            match ask {
+                AskOrTell::Outcome(key, holder, outcome) => {
+                    let change = breaker::record(txn, key, &self.profile, holder, *outcome, now)?;
+                    changes.extend(change.map(|change| (key.as_str().to_owned(), change)));
+                }
+                AskOrTell::Start(Start { key, holder, target }) => {
+                    if let Some(target) = target
+                        && let Some(quarantined) = quarantine::get(txn, target)?
+                    {
+                        let why = format!("{target} is quarantined since {}", quarantined.at);
+                        return Ok(Err(Denied::Start(Reason::Quarantined, why)));
+                    }
+                    if let Admission::No { retry_at } = breaker::admit(txn, key, &self.profile, holder, now)?
+                    {
+                        return Ok(Err(Denied::Start(Reason::BreakerOpen, open(key, retry_at))));
+                    }
+                }
+                AskOrTell::Admit(Admit { index, part, key, holder }) => {
+                    if let Admission::No { retry_at } = breaker::admit(txn, key, &self.profile, holder, now)?
+                    {
+                        return Ok(Err(Denied::Part(*index, *part, open(key, retry_at))));
+                    }
+                }
             }
         }
         if let Some(quarantined) = &self.quarantine {

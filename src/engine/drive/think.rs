@@ -129,11 +129,17 @@ impl Drive {
             let reason = Some(Reason::BreakerOpen);
             return Begin::Event(transition::refusal(state, index, part, reason, why));
         }
+        let breaker = match self.breaker_key(state, index) {
+            _ if part.role != Role::Main => None,
+            Ok(key) => key.map(|key| key.as_str().to_owned()),
+            Err(why) => return Begin::Event(transition::refusal(state, index, part, None, why)),
+        };
         if let (Kind::Runbook { .. }, Role::Main) = (&step.kind, part.role) {
             return match self.child(state, index, part, attempt, now) {
-                Ok(child) => {
-                    Begin::Child(self.intent_of_child(state, &child, index, part, attempt, now), child)
-                }
+                Ok(child) => Begin::Child(
+                    self.intent_of_child(state, &child, index, (part, attempt), breaker, now),
+                    child,
+                ),
                 Err(why) => Begin::Event(transition::refusal(state, index, part, None, why)),
             };
         }
@@ -149,11 +155,6 @@ impl Drive {
         {
             self.shared.budgets().first(&dependency, now);
         }
-        let breaker = match self.breaker_key(state, index) {
-            _ if part.role != Role::Main => None,
-            Ok(key) => key.map(|key| key.as_str().to_owned()),
-            Err(why) => return Begin::Event(transition::refusal(state, index, part, None, why)),
-        };
         let (deadline, total) = deadlines(step, state, index, part, now);
         let (id, child) = (step.id.clone(), None);
         Begin::Intend(
@@ -238,8 +239,8 @@ impl Drive {
         state: &State,
         child: &Created,
         index: usize,
-        part: Part,
-        attempt: u32,
+        (part, attempt): (Part, u32),
+        breaker: Option<String>,
         now: Timestamp,
     ) -> Event {
         Event::StepIntended {
@@ -249,7 +250,7 @@ impl Drive {
             deadline: after(now, Duration::from_millis(child.timeout_ms)),
             total: None,
             plan: format!("runbook {} as {}", child.runbook, child.id),
-            breaker: None,
+            breaker,
             child: Some(ExecutionId::clone(&child.id)),
         }
     }

@@ -93,14 +93,14 @@ pub(super) fn check(stage: &Stage) -> Findings {
         say(the_outcome_fits_the_steps(case));
         say(attempts::check(case, stage));
         say(timers::check(case, &delays));
-        say(people::check(case, stage, &delays));
+        say(people::check(case, &cases, stage, &delays));
         say(family::check(case, &cases, &delays));
     }
     wrong.extend(nothing_accepted_is_lost(stage, &cases));
     wrong.extend(one_lock_has_one_holder(&cases));
     wrong.extend(no_more_run_than_may(stage, &cases));
     wrong.extend(nothing_starts_on_a_quarantined_target(&cases));
-    wrong.extend(breakers::nothing_starts_behind_an_open_one(&cases));
+    wrong.extend(breakers::check(&cases, stage));
     let mut seen: BTreeSet<&'static str> =
         stage.memory.lock().unwrap().said.iter().map(|said| said.verb.as_str()).collect();
     for case in &cases {

@@ -119,7 +119,10 @@ mod tests {
         let store = SledStore::open(dir.path(), SledOptions::default()).unwrap();
         let fill = work(|txn| {
             for n in 0..KEYS {
-                txn.put(format!("k{n:05}").into_bytes(), long(if n % 50 == 0 { 9000 } else { 100 }, n));
+                txn.put(
+                    format!("k{n:05}").into_bytes(),
+                    long(if n.is_multiple_of(50) { 9000 } else { 100 }, n),
+                );
             }
             Ok(())
         });

@@ -36,7 +36,7 @@ pub use self::open::OpenError;
 /// it made durable. It must not block.
 pub type OnCommit = Arc<dyn Fn(Duration, usize) + Send + Sync>;
 
-/// Called by the writer when nothing has come for a second after much has; what comes meanwhile waits for it.
+/// Called by the writer when nothing has come for half a second after much has; what comes meanwhile waits for it.
 pub type OnQuiet = Arc<dyn Fn() + Send + Sync>;
 
 /// How a store is run. The default suits a daemon.
@@ -44,7 +44,7 @@ pub type OnQuiet = Arc<dyn Fn() + Send + Sync>;
 pub struct SledOptions {
     /// Bytes that must stay free on the disk; below, commits get [`CommitError::Full`]. 16 MiB.
     pub reserve: u64,
-    /// Bytes of pages that sled keeps in memory, as it counts them; it takes about twice as much. 8 MiB.
+    /// Bytes of pages that sled keeps in memory, as it counts them, in 256 parts: less makes its index pages come and go. 32 MiB.
     pub cache: u64,
     /// Works that may wait for the writer; further ones wait outside, in their futures. 1024.
     pub queue: usize,
@@ -65,7 +65,7 @@ impl Default for SledOptions {
     fn default() -> Self {
         Self {
             reserve: 16 << 20,
-            cache: 8 << 20,
+            cache: 32 << 20,
             queue: 1024,
             stuck_after: Duration::from_secs(10),
             on_commit: None,

@@ -24,10 +24,10 @@ const GROUP_WORKS: usize = 256;
 /// Bytes after which a group takes no further work.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// Works after which a pause is quiet after much.
+/// Writes after which a pause is quiet after much.
 const MUCH: usize = 1000;
 /// A pause that is quiet.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A work and who waits for it.
 pub(super) struct Job {
@@ -168,14 +168,14 @@ impl Writer {
         self.shared.queue.next()
     }
 
-    /// Does a group; how many works there were.
+    /// Does a group; how many writes there were.
     fn group(&self, first: Job) -> usize {
         let started = Instant::now();
         let (writes, answers) = self.run_works(first);
-        let works = answers.0.len();
+        let count = writes.len();
         if answers.0.iter().all(|(_, answer)| answer.is_err()) || writes.is_empty() {
             answers.send();
-            return works;
+            return count;
         }
         let yes = answers.0.iter().filter(|(_, answer)| answer.is_ok()).count();
         #[cfg(debug_assertions)]
@@ -183,7 +183,7 @@ impl Writer {
         if let Err(why) = self.make_durable(&writes) {
             self.shared.fail(&why);
             answers.fail(&why);
-            return works;
+            return count;
         }
         #[cfg(debug_assertions)]
         failpoint::pass(&writes, failpoint::Side::After);
@@ -193,7 +193,7 @@ impl Writer {
             // The hook is not ours; a panic of its must not end the store.
             catch_unwind(AssertUnwindSafe(|| hook(took, yes))).ok();
         }
-        works
+        count
     }
 
     /// Runs what waits, up to the bounds of a group.

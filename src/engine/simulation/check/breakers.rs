@@ -4,9 +4,11 @@
 //! May import: what `check` may. Must never: ask a breaker.
 
 use super::Case;
+use crate::engine::simulation::life::Stage;
 use crate::guard::{Outcome, Profiles};
 use crate::journal::{Event, TriggerKind};
-use crate::model::{Part, StepId, Timestamp, after};
+use crate::model::{Part, Role, StepId, Timestamp, after};
+use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -29,13 +31,37 @@ impl Story {
     }
 }
 
-pub(super) fn nothing_starts_behind_an_open_one(cases: &[Case<'_>]) -> Vec<String> {
+/// What is wrong with what breakers stand before.
+pub(super) fn check(cases: &[Case<'_>], stage: &Stage) -> Vec<String> {
     let mut stories: BTreeMap<String, Story> = BTreeMap::new();
     for case in cases {
         tell_of_steps(case, &mut stories);
         tell_of_runbook(case, &mut stories);
     }
-    stories.iter_mut().flat_map(|(key, story)| judge(key, story)).collect()
+    let mut wrong: Vec<String> = stories.iter_mut().flat_map(|(key, story)| judge(key, story)).collect();
+    wrong.extend(cases.iter().flat_map(none_is_passed_by));
+    wrong.extend(none_waits_for_ever(stage));
+    wrong
+}
+
+/// A step that names a breaker asks it, whatever kind it is of.
+fn none_is_passed_by(case: &Case<'_>) -> Vec<String> {
+    let passed_by = |event: &Event| match event {
+        Event::StepIntended { step, part, breaker: None, .. } => {
+            (part.role == Role::Main && case.step(step).breaker.is_some()).then(|| step.clone())
+        }
+        _ => None,
+    };
+    let steps = case.journal.iter().filter_map(|entry| passed_by(&entry.event));
+    steps.map(|step| format!("{}: {step} asked no breaker and names one", case.id)).collect()
+}
+
+/// Whoever was let through has told how it ended: nothing is in progress any more.
+fn none_waits_for_ever(stage: &Stage) -> Vec<String> {
+    let records = stage.records();
+    let page = records.breakers(None, None, 1000).now_or_never().unwrap().unwrap();
+    let waits = page.items.iter().filter_map(|record| Some((&record.key, record.breaker.probe()?)));
+    waits.map(|(key, holder)| format!("the breaker {key} waits for {holder}, which is over")).collect()
 }
 
 fn tell_of_steps(case: &Case<'_>, stories: &mut BTreeMap<String, Story>) {

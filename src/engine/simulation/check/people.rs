@@ -15,9 +15,9 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is wrong with what people were told of `case`.
-pub(super) fn check(case: &Case<'_>, stage: &Stage, delays: &Delays) -> Vec<String> {
+pub(super) fn check(case: &Case<'_>, cases: &[Case<'_>], stage: &Stage, delays: &Delays) -> Vec<String> {
     let mut wrong = consent_is_given_to_what_was_shown(case);
-    wrong.extend(a_word_is_heard_soon(case, stage, delays));
+    wrong.extend(a_word_is_heard_soon(case, cases, stage, delays));
     let memory = stage.memory.lock().unwrap();
     for said in memory.said.iter().filter(|said| said.to == case.id && !is_borne_out(case, said)) {
         wrong.push(format!("{said:?} was acknowledged, and is not in the journal"));
@@ -145,7 +145,7 @@ fn is_borne_out(case: &Case<'_>, said: &Said) -> bool {
 }
 
 /// What people were told is heard: a resolved alert is in the journal, and a stop is the end.
-fn a_word_is_heard_soon(case: &Case<'_>, stage: &Stage, delays: &Delays) -> Vec<String> {
+fn a_word_is_heard_soon(case: &Case<'_>, cases: &[Case<'_>], stage: &Stage, delays: &Delays) -> Vec<String> {
     let mut wrong = Vec::new();
     let memory = stage.memory.lock().unwrap();
     let over = case.state.finished_at.map_or(Moment::MAX, moment_of);
@@ -155,11 +155,12 @@ fn a_word_is_heard_soon(case: &Case<'_>, stage: &Stage, delays: &Delays) -> Vec<
             wrong.push(format!("its alert resolved at {told}, that was heard at {heard}"));
         }
     }
-    // What tidies up at the end takes its time, and so does what takes back.
+    // What tidies up at the end takes its time, and so does what takes back, also in a child.
     let tidies =
         stage.plan.library.iter().any(|book| book.pinned.runbook.steps.iter().any(|step| step.is_finally));
     let undoes = |event: &Event| matches!(event, Event::Ending { rollback: true, .. });
-    if tidies || case.journal.iter().any(|entry| undoes(&entry.event)) {
+    let mut kin = cases.iter().filter(|other| other.root() == case.root()).flat_map(|other| &other.journal);
+    if tidies || kin.any(|entry| undoes(&entry.event)) {
         return wrong;
     }
     for said in memory.said.iter().filter(|said| said.to == case.id && said.is_stop()) {
