@@ -58,6 +58,8 @@ pub struct Confirmation {
     pub silenced_by: Vec<String>,
     /// The alerts that inhibit it, by fingerprint.
     pub inhibited_by: Vec<String>,
+    /// Who is told of it.
+    pub receivers: Vec<String>,
     /// How many of them did not answer.
     pub unanswered: usize,
 }

@@ -53,9 +53,9 @@ impl World for RealWorld {
         async move {
             let alertmanager = alertmanager.ok_or("no [alertmanager] urls are configured")?;
             let standing = alertmanager.standing(&labels, SystemClock.now()).await;
-            let AlertStanding { known, silenced_by, inhibited_by, unanswered } =
+            let AlertStanding { known, silenced_by, inhibited_by, receivers, unanswered } =
                 standing.map_err(|error| error.to_string())?;
-            Ok(Confirmation { known, silenced_by, inhibited_by, unanswered })
+            Ok(Confirmation { known, silenced_by, inhibited_by, receivers, unanswered })
         }
         .boxed()
     }

@@ -3,10 +3,12 @@
 //! May import: `model` (ids), `telemetry` (the log format). Must never: read the process environment; what a variable
 //! may set is said in the help and resolved by the verb.
 
+mod decisions;
 mod guard;
 mod runbooks;
 mod token;
 
+pub(super) use decisions::{DecisionFilter, DecisionsVerb, Explain, Simulate};
 pub(super) use guard::{
     AuditFilter, AuditVerb, Breaker, BreakersVerb, EscalationsVerb, QuarantineVerb, Switch,
 };
@@ -85,6 +87,20 @@ pub(super) enum Verb {
         server: Server,
         #[command(subcommand)]
         verb: DecisionsVerb,
+    },
+    /// Show what would be decided on an alert with these labels now, gate by gate; exit code 1 where nothing starts
+    Explain {
+        #[command(flatten)]
+        server: Server,
+        #[command(flatten)]
+        asked: Explain,
+    },
+    /// Show what would be decided on a webhook's body; nothing is started or kept
+    Simulate {
+        #[command(flatten)]
+        server: Server,
+        #[command(flatten)]
+        asked: Simulate,
     },
     /// Hold everything: nothing starts, and what is in progress stops at the end of its step
     Halt {
@@ -358,39 +374,6 @@ pub(super) struct Page {
     /// Go on where an earlier list ended
     #[arg(long)]
     pub(super) cursor: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum DecisionsVerb {
-    /// List decisions, the newest first
-    List(DecisionFilter),
-    /// Show one decision with every gate's answer
-    Show {
-        /// Its id
-        #[arg(value_parser = DecisionId::new)]
-        id: DecisionId,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DecisionFilter {
-    /// Only with this reason code, such as cooldown
-    #[arg(long, value_name = "CODE")]
-    pub(super) reason: Option<String>,
-    /// Only with this verdict: execute, approve or skip
-    #[arg(long)]
-    pub(super) verdict: Option<String>,
-    /// Only for this alert
-    #[arg(long, value_name = "NAME")]
-    pub(super) alertname: Option<String>,
-    /// Only of this runbook
-    #[arg(long, value_name = "ID")]
-    pub(super) runbook: Option<String>,
-    /// Only from then on: a time (2026-08-01T10:00:00Z) or a duration back from now (1h)
-    #[arg(long, value_name = "WHEN")]
-    pub(super) since: Option<String>,
-    #[command(flatten)]
-    pub(super) page: Page,
 }
 
 /// The config file; the same for every verb that reads one.

@@ -103,6 +103,18 @@ impl Client {
         self.tell(Method::POST, path, body).await
     }
 
+    /// POSTs a JSON body with parameters; empty ones are left out.
+    pub(super) async fn post_with(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Answer, Quit> {
+        let query: Vec<_> = query.iter().filter(|(_, value)| !value.is_empty()).collect();
+        let request = self.request(Method::POST, path).query(&query).timeout(ANSWER).body(body.to_string());
+        self.answer(request.header(ACCEPT, "application/json").header(CONTENT_TYPE, "application/json")).await
+    }
+
     /// PUTs a JSON body.
     pub(super) async fn put(&self, path: &[&str], body: &Value) -> Result<Answer, Quit> {
         self.tell(Method::PUT, path, body).await

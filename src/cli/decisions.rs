@@ -76,7 +76,7 @@ fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     executions::print_page(&table, value, "no decisions match", screen)
 }
 
-fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
+pub(super) fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     let text = |key| field::text(value, key);
     let verdict = screen.paint(&text("verdict"));
     screen.line(&format!("Decision    {}", text("id")))?;

@@ -34,6 +34,7 @@ mod table;
 mod tell;
 mod timeline;
 mod token;
+mod trial;
 mod validate;
 mod when;
 
@@ -158,6 +159,12 @@ fn carry_out(
         Verb::Executions { server, verb } => ask(&server, env, screen, async |client, screen| {
             executions::run(client, &verb, env, screen).await
         }),
+        Verb::Explain { server, asked } => {
+            ask(&server, env, screen, async |client, screen| trial::explain(client, &asked, screen).await)
+        }
+        Verb::Simulate { server, asked } => {
+            ask(&server, env, screen, async |client, screen| trial::simulate(client, &asked, screen).await)
+        }
         Verb::Halt { server, order } => switch(&server, "halted", &order, env, screen),
         Verb::Drain { server, order } => switch(&server, "draining", &order, env, screen),
         Verb::Abort { server, order } => switch(&server, "aborted", &order, env, screen),

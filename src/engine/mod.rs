@@ -15,11 +15,13 @@ mod registry;
 mod retry;
 mod tell;
 pub mod transition;
+mod upstream;
 pub mod verb;
 
 pub use crate::plan::preview;
 pub use begin::{BeginError, Wish};
 pub use registry::Counts;
+pub use upstream::Upstream;
 
 use crate::admit::late::Confirmation;
 use crate::guard::{Board, Freeze, Order, Profiles, Settings};

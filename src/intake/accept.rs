@@ -5,7 +5,7 @@ use super::decode::{self, Element, MalformedBody};
 use super::mappings::{InForce, SetMapping};
 use super::ruling::{Ground, rule};
 use super::timetable::Timetable;
-use crate::guard::{Board, Freeze, Profiles, Settings, StormLimit};
+use crate::guard::{Board, Freeze, KillSwitch, Profiles, Settings, StormLimit};
 use crate::model::{Clock, ExecutionId, RunbookId, Timestamp};
 use crate::routing::{Library, Rules};
 use crate::store::Ids;
@@ -61,6 +61,33 @@ pub struct Options {
     pub has_alertmanager: bool,
     /// This instance's name.
     pub instance: String,
+}
+
+impl Options {
+    /// What decisions at `now` rest on.
+    pub(super) fn ground<'g>(
+        &'g self,
+        library: &'g Library,
+        switch: &'g KillSwitch,
+        ids: &'g Ids,
+        now: Timestamp,
+    ) -> Ground<'g> {
+        Ground {
+            rules: &self.rules,
+            library,
+            breakers: &self.breakers,
+            switch,
+            guard: &self.guard,
+            storm: self.storm,
+            freezes: &self.freezes,
+            has_alertmanager: self.has_alertmanager,
+            ids,
+            now,
+            episode_ttl: self.episode_ttl,
+            queue_deadline: self.queue_deadline,
+            instance: &self.instance,
+        }
+    }
 }
 
 /// A request that is durable.
@@ -190,23 +217,9 @@ impl Intake {
         let result = transact(&*self.store, move |txn| {
             // Called again after a conflict, the work gives back what it had reserved.
             queue.remove(reserved.swap(0, Ordering::SeqCst));
-            let ground = Ground {
-                rules: &options.rules,
-                library: &library,
-                breakers: &options.breakers,
-                switch: &switch,
-                guard: &options.guard,
-                storm: options.storm,
-                freezes: &options.freezes,
-                has_alertmanager: options.has_alertmanager,
-                ids: &ids,
-                now,
-                episode_ttl: options.episode_ttl,
-                queue_deadline: options.queue_deadline,
-                instance: &options.instance,
-            };
+            let ground = options.ground(&library, &switch, &ids, now);
             let decisions: Vec<Announcement> =
-                alerts.iter().map(|element| rule(txn, &ground, element)).collect::<Result<_, _>>()?;
+                alerts.iter().map(|element| Ok(rule(txn, &ground, element)?.0)).collect::<Result<_, _>>()?;
             let wanted = decisions.iter().filter(|decision| decision.started().is_some()).count();
             let limit = options.queue_limit;
             if let Err(queued) = queue.try_add(wanted, limit) {

@@ -12,6 +12,7 @@ mod occasion;
 mod ruling;
 mod standing;
 mod timetable;
+mod trial;
 
 #[cfg(test)]
 mod tests;

@@ -36,21 +36,7 @@ impl Intake {
         let room = self.queue.try_add(1, limit);
         let has_room = room.is_ok();
         let occurred = transact(&*self.store, move |txn| {
-            let ground = Ground {
-                rules: &options.rules,
-                library: &library,
-                breakers: &options.breakers,
-                switch: &switch,
-                guard: &options.guard,
-                storm: options.storm,
-                freezes: &options.freezes,
-                has_alertmanager: options.has_alertmanager,
-                ids: &ids,
-                now,
-                episode_ttl: options.episode_ttl,
-                queue_deadline: options.queue_deadline,
-                instance: &options.instance,
-            };
+            let ground = options.ground(&library, &switch, &ids, now);
             occur(txn, &ground, &of, due, has_room)
         })
         .await;

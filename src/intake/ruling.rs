@@ -34,12 +34,13 @@ pub(super) struct Ground<'g> {
     pub(super) instance: &'g str,
 }
 
-/// Decides one element and writes what follows from it.
+/// Decides one element and writes what follows from it; gives the decision as it is now, also where an earlier one
+/// stands.
 pub(super) fn rule(
     txn: &mut dyn Txn,
     ground: &Ground<'_>,
     element: &Element,
-) -> Result<Announcement, CommitError> {
+) -> Result<(Announcement, Decision), CommitError> {
     match element {
         Element::Alert(alert) => rule_alert(txn, ground, alert),
         Element::Invalid { why, raw, labels } => {
@@ -67,12 +68,16 @@ pub(super) fn rule(
             };
             note(txn, &fresh, &decision, seen)?;
             txn.put(key, to_bytes(&Rejected { decision, seen })?);
-            Ok(Announcement::of(&fresh, None))
+            Ok((Announcement::of(&fresh, None), fresh))
         }
     }
 }
 
-fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<Announcement, CommitError> {
+fn rule_alert(
+    txn: &mut dyn Txn,
+    ground: &Ground<'_>,
+    alert: &Alert,
+) -> Result<(Announcement, Decision), CommitError> {
     let key = key::episode(&EpisodeKey::of(alert));
     let before: Option<Episode> = read(txn, &key)?;
     let route = routing::route(alert, ground.rules, ground.library);
@@ -130,7 +135,7 @@ fn rule_alert(txn: &mut dyn Txn, ground: &Ground<'_>, alert: &Alert) -> Result<A
     tell_denied(txn, alert, &route, plan.as_ref(), &fresh, seen)?;
     txn.put(key, to_bytes(&after)?);
     start(txn, ground, &route, started, &standing.settings)?;
-    Ok(Announcement::of(&fresh, Some(alert)))
+    Ok((Announcement::of(&fresh, Some(alert)), fresh))
 }
 
 /// The strictest order of the kill switch that covers what the alert selects.

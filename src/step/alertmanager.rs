@@ -130,6 +130,8 @@ pub struct AlertStanding {
     pub silenced_by: Vec<String>,
     /// The alerts that inhibit it.
     pub inhibited_by: Vec<String>,
+    /// Who is told of it.
+    pub receivers: Vec<String>,
     /// How many members did not answer.
     pub unanswered: usize,
 }
@@ -138,6 +140,13 @@ pub struct AlertStanding {
 struct WireAlert {
     labels: Labels,
     status: WireAlertStatus,
+    #[serde(default)]
+    receivers: Vec<WireReceiver>,
+}
+
+#[derive(Deserialize)]
+struct WireReceiver {
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -290,14 +299,15 @@ impl AlertmanagerClient {
             match answer {
                 Err(error) => errors.push(error),
                 Ok(None) => {}
-                Ok(Some(status)) => {
+                Ok(Some(WireAlert { status, receivers, .. })) => {
                     standing.known = true;
+                    standing.receivers.extend(receivers.into_iter().map(|receiver| receiver.name));
                     standing.silenced_by.extend(status.silenced_by);
                     standing.inhibited_by.extend(status.inhibited_by);
                 }
             }
         }
-        for by in [&mut standing.silenced_by, &mut standing.inhibited_by] {
+        for by in [&mut standing.silenced_by, &mut standing.inhibited_by, &mut standing.receivers] {
             by.sort();
             by.dedup();
         }
@@ -316,7 +326,7 @@ impl AlertmanagerClient {
         member: &Url,
         labels: &Labels,
         now: Timestamp,
-    ) -> Result<Option<WireAlertStatus>, AlertmanagerError> {
+    ) -> Result<Option<WireAlert>, AlertmanagerError> {
         let mut query = reqwest::Url::parse("http://query.invalid/")
             .map_err(|cause| AlertmanagerError::Unusable(cause.to_string()))?;
         {
@@ -342,7 +352,7 @@ impl AlertmanagerClient {
         let body = self.ask(Method::GET, member, &path, None, now).await?;
         let all: Vec<WireAlert> = serde_json::from_slice(&body)
             .map_err(|cause| AlertmanagerError::Unusable(format!("the list of alerts: {cause}")))?;
-        Ok(all.into_iter().find(|alert| alert.labels == *labels).map(|alert| alert.status))
+        Ok(all.into_iter().find(|alert| alert.labels == *labels))
     }
 
     async fn silences_of(

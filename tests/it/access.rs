@@ -53,6 +53,8 @@ const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("PUT", "/api/mappings/a", "/api/mappings/{name}", Door::Edit),
     ("DELETE", "/api/mappings/a", "/api/mappings/{name}", Door::Edit),
     ("GET", "/api/schedules", "/api/schedules", Door::Read),
+    ("POST", "/api/explain", "/api/explain", Door::Read),
+    ("POST", "/api/simulate", "/api/simulate", Door::Read),
     ("GET", "/api/escalations", "/api/escalations", Door::Read),
     ("POST", "/api/escalations/x/acknowledge", "/api/escalations/{id}/acknowledge", Door::Execute),
     ("GET", "/api/breakers", "/api/breakers", Door::Read),

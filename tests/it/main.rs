@@ -10,6 +10,7 @@ mod demo;
 mod docs;
 mod e2e;
 mod escalate;
+mod explain;
 mod first;
 mod guard;
 mod guards;

@@ -14,6 +14,7 @@ mod mappings;
 mod operations;
 mod runbooks;
 mod schedules;
+mod trial;
 mod webhook;
 
 use super::route::{Access, BodyLimit, Handler, Method, Route, handler};
@@ -94,6 +95,9 @@ const CONTROL_BODY: BodyLimit = BodyLimit::Json(64 << 10);
 /// What is sent with an execution: annotations can be long.
 const EXECUTE_BODY: BodyLimit = BodyLimit::Json(1 << 20);
 
+/// What is simulated: a webhook's body.
+const SIMULATE_BODY: BodyLimit = BodyLimit::Json(32 << 20);
+
 /// The routes of the program.
 #[expect(clippy::too_many_lines, reason = "a table, read line by line")]
 pub fn routes(services: &Arc<Services>) -> Vec<Route> {
@@ -154,6 +158,8 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
             with(services, mappings::delete),
         ),
         get("/api/schedules", READ, with(services, schedules::list)),
+        route(&[Method::Post], "/api/explain", READ, CONTROL_BODY, with(services, trial::explain)),
+        route(&[Method::Post], "/api/simulate", READ, SIMULATE_BODY, with(services, trial::simulate)),
         get("/api/escalations", READ, with(services, escalations::list)),
         post("/api/escalations/{id}/acknowledge", with(services, escalations::acknowledge)),
         get("/api/breakers", READ, with(services, guard::breakers)),

@@ -1,0 +1,67 @@
+//! What would be decided, with nothing left of it: the very function that decides, on the very records, in a unit of
+//! work that is refused at its end.
+//!
+//! May import: what intake may. Must never: keep, count or start anything.
+
+use super::accept::{Intake, IntakeError};
+use super::decode::{self, Element};
+use super::ruling::rule;
+use crate::model::{Alert, AlertStatus, Decision, Fingerprint, Labels, Timestamp};
+use crate::store::CommitError;
+use crate::store::records::transact;
+use std::sync::{Arc, Mutex, PoisonError};
+
+impl Intake {
+    /// What would be decided on the elements of `body`, one after the other, at `at`; now, where absent.
+    ///
+    /// # Errors
+    /// [`IntakeError`], as for the body itself.
+    pub async fn simulate(&self, body: &[u8], at: Option<Timestamp>) -> Result<Vec<Decision>, IntakeError> {
+        let now = at.unwrap_or_else(|| self.clock.now());
+        self.try_out(decode::decode(body, now)?.alerts, now).await
+    }
+
+    /// What would be decided on an alert with these labels that fires now. One that is known goes on firing.
+    ///
+    /// # Errors
+    /// [`IntakeError`] when the store cannot be read.
+    pub async fn explain(
+        &self,
+        labels: Labels,
+        annotations: Labels,
+    ) -> Result<Option<Decision>, IntakeError> {
+        let now = self.clock.now();
+        let alert = Alert {
+            status: AlertStatus::Firing,
+            fingerprint: Fingerprint::of(&labels),
+            labels,
+            annotations,
+            starts_at: now,
+            ends_at: None,
+            generator_url: String::new(),
+        };
+        Ok(self.try_out(vec![Element::Alert(Box::new(alert))], now).await?.pop())
+    }
+
+    async fn try_out(&self, alerts: Vec<Element>, now: Timestamp) -> Result<Vec<Decision>, IntakeError> {
+        let options = self.options();
+        let library = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
+        let (switch, ids) = (self.board.read(), Arc::clone(&self.ids));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let out = Arc::clone(&told);
+        let tried: Result<(), CommitError> = transact(&*self.store, move |txn| {
+            let ground = options.ground(&library, &switch, &ids, now);
+            let ruled = alerts.iter().map(|element| Ok(rule(txn, &ground, element)?.1));
+            let decisions: Vec<Decision> = ruled.collect::<Result<_, CommitError>>()?;
+            *out.lock().unwrap_or_else(PoisonError::into_inner) = decisions;
+            Err(CommitError::Refused("nothing is to be left of it".to_owned()))
+        })
+        .await;
+        match tried {
+            Ok(()) | Err(CommitError::Refused(_)) => {
+                Ok(std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner)))
+            }
+            Err(cause) => Err(IntakeError::Store(cause)),
+        }
+    }
+}
