@@ -151,7 +151,7 @@ fn every_gate_answers_in_order_and_the_first_denial_decides() {
     let resolved = alert(AlertStatus::Resolved, 10, "*");
     let ruling = ruled(&resolved, Some(&episode(10, None, true)), &selected("shadow"), 100);
     let asked: Vec<Reason> = ruling.gates.iter().map(|report| report.gate).collect();
-    assert_eq!(asked, GATES.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    assert_eq!(asked, GATES.iter().map(|(name, _)| *name).chain(late::LATE).collect::<Vec<_>>());
     let denied: Vec<Reason> = ruling.gates.iter().filter_map(|report| report.reason).collect();
     assert_eq!(denied, [Reason::Resolved, Reason::Repeat, Reason::InvalidTarget, Reason::Shadow]);
     assert_eq!((ruling.verdict, ruling.reason), (Verdict::Skip, Reason::Resolved));
@@ -165,7 +165,7 @@ fn without_a_runbook_the_gates_about_one_do_not_apply() {
     let verdicts: Vec<GateVerdict> = ruling.gates.iter().map(|report| report.verdict).collect();
     use GateVerdict::{Deny, Off, Pass};
     let off = |count| std::iter::repeat_n(Off, count);
-    let expected = [Pass, Pass, Pass, Deny].into_iter().chain(off(3)).chain([Pass]).chain(off(10));
+    let expected = [Pass, Pass, Pass, Deny].into_iter().chain(off(3)).chain([Pass; 4]).chain(off(15));
     assert_eq!(verdicts, expected.collect::<Vec<_>>());
     assert_eq!(ruling.reason, Reason::NoRunbook);
 }
