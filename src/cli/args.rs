@@ -8,7 +8,7 @@ mod guard;
 mod runbooks;
 mod token;
 
-pub(super) use decisions::{DecisionFilter, DecisionsVerb, Explain, Simulate};
+pub(super) use decisions::{DecisionsVerb, Explain, Simulate};
 pub(super) use guard::{
     AuditFilter, AuditVerb, Breaker, BreakersVerb, EscalationsVerb, QuarantineVerb, Switch,
 };
@@ -16,7 +16,7 @@ pub(super) use runbooks::{Begin, MappingsVerb, RunbooksVerb, SchedulesVerb};
 pub(super) use token::Token;
 
 use super::options::{CheckOptions, ExecuteOptions, ServeOptions, Settings};
-use crate::model::{DecisionId, ExecutionId, RunbookId, StepId};
+use crate::model::{ExecutionId, RunbookId, StepId};
 use crate::telemetry::logging::Format;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};

@@ -218,8 +218,9 @@ impl Intake {
             // Called again after a conflict, the work gives back what it had reserved.
             queue.remove(reserved.swap(0, Ordering::SeqCst));
             let ground = options.ground(&library, &switch, &ids, now);
-            let decisions: Vec<Announcement> =
-                alerts.iter().map(|element| Ok(rule(txn, &ground, element)?.0)).collect::<Result<_, _>>()?;
+            let ruled =
+                alerts.iter().map(|element| rule(txn, &ground, element).map(|(announced, _)| announced));
+            let decisions: Vec<Announcement> = ruled.collect::<Result<_, _>>()?;
             let wanted = decisions.iter().filter(|decision| decision.started().is_some()).count();
             let limit = options.queue_limit;
             if let Err(queued) = queue.try_add(wanted, limit) {

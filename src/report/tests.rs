@@ -203,13 +203,8 @@ fn every_end_but_success_speaks_unless_it_was_asked_for() {
     use ExecutionStatus as S;
     for status in ExecutionStatus::ALL.iter().copied() {
         for reason in Reason::ALL.iter().copied().map(Some).chain([None]) {
-            let asked = [
-                Reason::Resolved,
-                Reason::Stopped,
-                Reason::Rejected,
-                Reason::NotFiring,
-                Reason::Silenced,
-            ];
+            let asked =
+                [Reason::Resolved, Reason::Stopped, Reason::Rejected, Reason::NotFiring, Reason::Silenced];
             let asked = reason.is_some_and(|reason| asked.contains(&reason));
             let expected = match status {
                 S::RollbackFailed | S::Failed | S::NotVerified => true,

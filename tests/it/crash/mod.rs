@@ -66,6 +66,12 @@ fn open_gate(daemon: &Daemon) {
     fs::write(daemon.dir().join("gate"), "").unwrap();
 }
 
+/// What people are told of it goes on after its end.
+fn but_for_people(mut execution: serde_json::Value) -> serde_json::Value {
+    execution.as_object_mut().unwrap().remove("escalations");
+    execution
+}
+
 fn crash(daemon: &mut Daemon) {
     daemon.kill();
     daemon.start_again();
@@ -105,7 +111,7 @@ fn an_at_most_once_step_that_a_crash_cut_is_unknown_and_never_runs_again() {
     assert_eq!(steps(&execution), ["unknown", "skipped"]);
     // Once more, so that a second start does not change its mind; and the target is free again.
     crash(&mut daemon);
-    assert_eq!(finished(&daemon, &id), execution);
+    assert_eq!(but_for_people(finished(&daemon, &id)), but_for_people(execution));
     resolve(&daemon, "Gated", "a");
     let starts_anew = body("Gated", "firing", &["a"]).replace("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
     let again = daemon.webhook(&starts_anew).json()["execution_ids"][0].as_str().unwrap().to_owned();
@@ -273,7 +279,13 @@ fn a_resolved_alert_is_heard_whether_it_was_delivered_before_or_after_the_crash(
         });
         open_gate(&daemon);
         let execution = finished(&daemon, &id);
-        assert_eq!(steps(&execution), ["succeeded", "skipped"], "delivered before: {before}");
+        let [first, second] = &steps(&execution)[..] else { panic!("{execution:#}") };
+        // Heard before the crash, it is not begun once more; heard after, it has been.
+        assert!(
+            first == "succeeded" || (before && first == "stopped"),
+            "delivered before: {before}: {execution:#}"
+        );
+        assert_eq!(second, "skipped");
         assert_eq!(execution["steps"][1]["reason"], "resolved");
         only(&journal(&daemon, &id), "alert_resolved");
     }

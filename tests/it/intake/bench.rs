@@ -2,7 +2,7 @@
 //!
 //! May import: the library. Must never: decide what is right.
 
-use runbookd::guard::{Profiles, Settings};
+use runbookd::guard::{Board, Profiles, Settings};
 use runbookd::intake::{Announcement, Intake, IntakeError, Options};
 use runbookd::model::{Clock, Decision, Labels, ManualClock, RunbookId, Timestamp};
 use runbookd::routing::{Library, Listed, Rules, Source};
@@ -24,6 +24,7 @@ pub(super) struct Bench {
     pub(super) intake: Arc<Intake>,
     pub(super) records: Records,
     pub(super) queue: Arc<QueueCount>,
+    pub(super) board: Arc<Board>,
 }
 
 impl Bench {
@@ -35,7 +36,7 @@ impl Bench {
     /// With these runbooks, over this store.
     pub(super) fn over(store: Arc<dyn Store>, library: Library, options: Options) -> Self {
         let clock = Arc::new(ManualClock::new(at("2026-11-21T12:00:00Z")));
-        let queue = Arc::new(QueueCount::default());
+        let (queue, board) = (Arc::new(QueueCount::default()), Arc::new(Board::default()));
         let intake = Intake::new(
             Arc::clone(&store),
             Arc::clone(&clock) as Arc<dyn Clock>,
@@ -45,9 +46,9 @@ impl Bench {
             Arc::clone(&queue),
             Arc::default(),
             Metrics::new(&Build { version: "0", revision: "test" }, clock.now()),
-            Arc::default(),
+            Arc::clone(&board),
         );
-        Self { clock, intake: Arc::new(intake), records: Records::new(store), queue }
+        Self { clock, intake: Arc::new(intake), records: Records::new(store), queue, board }
     }
 
     /// Sets the clock.
