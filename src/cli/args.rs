@@ -8,7 +8,7 @@ mod guard;
 mod runbooks;
 mod token;
 
-pub(super) use decisions::{DecisionsVerb, Explain, Simulate};
+pub(super) use decisions::{DecisionsVerb, WhichAlert, WhichBody};
 pub(super) use guard::{
     AuditFilter, AuditVerb, Breaker, BreakersVerb, EscalationsVerb, QuarantineVerb, Switch,
 };
@@ -93,14 +93,14 @@ pub(super) enum Verb {
         #[command(flatten)]
         server: Server,
         #[command(flatten)]
-        asked: Explain,
+        asked: WhichAlert,
     },
     /// Show what would be decided on a webhook's body; nothing is started or kept
     Simulate {
         #[command(flatten)]
         server: Server,
         #[command(flatten)]
-        asked: Simulate,
+        asked: WhichBody,
     },
     /// Hold everything: nothing starts, and what is in progress stops at the end of its step
     Halt {

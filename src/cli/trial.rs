@@ -2,7 +2,7 @@
 //!
 //! May import: nothing of this crate outside this room. Must never: decide by itself; the server does, as it always does.
 
-use super::args::{Explain, Shape, Simulate, once};
+use super::args::{Shape, WhichAlert, WhichBody, once};
 use super::client::Client;
 use super::quit::{NO, Quit, YES};
 use super::screen::Screen;
@@ -15,7 +15,11 @@ use std::io::Read as _;
 const MAX_FILE: u64 = 32 << 20;
 
 /// Explains one label set; exit code 1 where nothing would start.
-pub(super) async fn explain(client: &Client, asked: &Explain, screen: &mut Screen<'_>) -> Result<i32, Quit> {
+pub(super) async fn explain(
+    client: &Client,
+    asked: &WhichAlert,
+    screen: &mut Screen<'_>,
+) -> Result<i32, Quit> {
     let labels = once(asked.labels.clone(), "label").map_err(Quit::Usage)?;
     let annotations = once(asked.annotations.clone(), "--annotation").map_err(Quit::Usage)?;
     let body = json!({ "labels": labels, "annotations": annotations });
@@ -58,7 +62,7 @@ fn upstream(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
 /// Simulates a webhook body from a file, or from stdin.
 pub(super) async fn simulate(
     client: &Client,
-    asked: &Simulate,
+    asked: &WhichBody,
     screen: &mut Screen<'_>,
 ) -> Result<i32, Quit> {
     let mut text = String::new();

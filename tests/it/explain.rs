@@ -47,7 +47,7 @@ fn gates(decision: &Value) -> Vec<(String, String)> {
 #[test]
 fn a_thousand_simulated_decisions_are_what_is_then_decided() {
     let guard = "[automation.guard]\ncooldown = false\nmax_runs = [{ count = 2, within = \"1h\" }]\n\
-                 max_concurrent = false\nmax_targets = { count = 4, within = \"1h\" }\nflapping = { changes = 5, within = \"1h\" }\n\
+                 max_concurrent = false\nmax_targets = { count = 4, within = \"1h\" }\nflapping = { changes = 2, within = \"1h\" }\n\
                  [[mappings]]\nname = \"m\"\nmatchers = ['team=\"db\"']\nrunbook = \"auto\"\n";
     let modes = ["auto", "shadow", "approve", "disabled"];
     let texts = modes.map(|mode| runbook(mode, mode));
@@ -127,7 +127,7 @@ fn nothing_is_left_of_a_simulation() {
         ("/api/simulate", "no", 400),
         ("/api/simulate", "{\"decision_id\":\"01ARZ3NDEKTSV4RRFFQ69G5FAV\"}", 404),
         ("/api/simulate?at=soon", "{\"alerts\":[]}", 422),
-        ("/api/explain", "{}", 400),
+        ("/api/explain", "{}", 422),
         ("/api/explain", "{\"labels\":{\"a\":\"b\"}}", 422),
     ] {
         let answer = http::post(daemon.address(), path, wrong).unwrap();

@@ -42,7 +42,7 @@ pub(in crate::cli) struct DecisionFilter {
 
 /// Which alert, as it would fire now.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Explain {
+pub(in crate::cli) struct WhichAlert {
     /// Its labels, alertname among them
     #[arg(value_name = "K=V", required = true, value_parser = pair)]
     pub(in crate::cli) labels: Vec<(String, String)>,
@@ -53,7 +53,7 @@ pub(in crate::cli) struct Explain {
 
 /// Which body, and when.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Simulate {
+pub(in crate::cli) struct WhichBody {
     /// A webhook's body as a file, or - for stdin; or {"decision_id": "..."}
     #[arg(value_name = "FILE")]
     pub(in crate::cli) file: PathBuf,
