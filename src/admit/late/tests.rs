@@ -1,3 +1,5 @@
+//! The judging of what others answered: boundaries, and everything that is no answer.
+
 use super::*;
 
 fn share(limit: Unhealthy) -> Questions {
