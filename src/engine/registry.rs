@@ -4,6 +4,8 @@
 //! progress; a lock is the right to change a target. Both are granted here and nowhere else.
 //! May import: `model`, the shape of `store`'s records. Must never: block, do I/O, or be held across an await.
 
+mod hold;
+
 use super::VerbError;
 use super::verb::{Ask, Verb};
 use crate::journal::AttemptResult;
@@ -381,41 +383,6 @@ impl Registry {
         if let Some(count) = self.begun.get_mut(&runbook) {
             *count = count.saturating_sub(1);
         }
-    }
-
-    /// Back into the queue, where it stays until [`Registry::requeue_held`]; without its slot, its lock and its driver.
-    /// False when something has arrived for it meanwhile.
-    pub(super) fn hold(&mut self, id: &ExecutionId, since: Timestamp) -> bool {
-        let key = Key::of(id);
-        let Some(live) = self.live.get_mut(&key) else { return true };
-        if let Some(busy) = &mut live.busy {
-            if !busy.inbox.is_empty() {
-                return false;
-            }
-            busy.driver = None;
-        }
-        let (lock, runbook) = (live.lock, live.runbook);
-        self.driven.remove(&key);
-        self.give_back_slot(key);
-        if let Some(lock) = lock
-            && self.locks.get(&lock) == Some(&key)
-        {
-            self.locks.remove(&lock);
-        }
-        self.one_fewer_begun(runbook);
-        self.held.insert(key, Queued { lock, since });
-        true
-    }
-
-    /// Those that were held take their places in the queue again.
-    pub(super) fn requeue_held(&mut self) {
-        self.queue.append(&mut self.held);
-    }
-
-    /// Those without a driver whose status is one of these.
-    pub(super) fn parked(&self, wanted: impl Fn(ExecutionStatus) -> bool) -> Vec<ExecutionId> {
-        let parked = self.live.iter().filter(|(key, live)| !self.driven.contains(key) && wanted(live.status));
-        parked.filter_map(|(key, _)| self.id_of(*key)).collect()
     }
 
     /// Nobody drives `id` any more although it is not over; what it holds alone stays held.
