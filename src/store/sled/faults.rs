@@ -218,7 +218,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
     let (dir, records) = filled().await;
     let key = b"\0format";
     let set = |format: u32| {
-        let db = ::sled::open(dir.path()).unwrap();
+        let db = super::tests::bare(dir.path());
         db.insert(key, crate::store::frame::encode(key, &format.to_le_bytes()).0).unwrap();
         db.flush().unwrap();
     };
@@ -232,7 +232,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
 #[test]
 fn somebody_elses_database_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let db = ::sled::open(dir.path()).unwrap();
+    let db = super::tests::bare(dir.path());
     db.insert("theirs", "value").unwrap();
     drop(db);
     let error = open(dir.path()).err().unwrap();
