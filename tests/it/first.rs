@@ -5,7 +5,7 @@
 
 use crate::support::alertmanager::Alertmanager;
 use crate::support::alerts::{LIMIT, body, config, finished, fire, wait_for_status};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, ledger};
 use crate::support::http;
 use crate::support::process::{eventually, free_address};
 use crate::support::prometheus::Prometheus;
@@ -20,11 +20,6 @@ target = "{{ labels.target }}"
 id = "act"
 script = { text = 'echo "act $T" >> "$DIR/ledger"', env = { DIR = "@dir@", T = "{{ labels.target }}" } }
 "#;
-
-fn ledger(daemon: &Daemon) -> Vec<String> {
-    let text = fs::read_to_string(daemon.dir().join("ledger")).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
-}
 
 /// Tells Alertmanager of a firing alert, and waits until it knows it.
 fn tell(alertmanager: &Alertmanager, labels: &Value) {

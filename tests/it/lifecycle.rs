@@ -6,9 +6,10 @@ use crate::support::alerts::{
     LIMIT, WEBHOOK, body, config, finished, fire, journal, only, outcomes, steps, wait_for_status,
     wait_for_step,
 };
-use crate::support::daemon::{BINARY, Daemon};
+use crate::support::daemon::{BINARY, Daemon, ledger};
 use crate::support::http;
 use crate::support::process::eventually;
+use crate::support::small::Small;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::TcpListener;
@@ -43,11 +44,6 @@ env = { DIR = "@dir@" }
 "#;
 
 const GOOD: &str = "metric runbookd_config_last_reload_successful";
-
-fn ledger(daemon: &Daemon) -> Vec<String> {
-    let text = fs::read_to_string(daemon.dir().join("ledger")).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
-}
 
 fn wait_for_lines(daemon: &Daemon, count: usize) {
     eventually(&format!("{count} lines in the ledger"), LIMIT, || {
@@ -312,29 +308,6 @@ fn a_broken_runbook_keeps_its_last_good_version_and_a_running_execution_its_own(
     let third = fire(&daemon, "Gated", "c");
     assert_eq!(finished(&daemon, &third)["version"], 2);
     assert!(ledger(&daemon).contains(&"changed".to_owned()));
-}
-
-/// A small file system of its own over a directory; unmounted at the end.
-struct Small(PathBuf);
-
-impl Small {
-    fn over(dir: &Path) -> Self {
-        let done =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]).arg(dir).output().unwrap();
-        assert!(
-            done.status.success(),
-            "this test mounts a small file system and must be root: {}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-        Self(dir.to_owned())
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        // Lazily: the daemon may still be there when a test has failed.
-        drop(Command::new("umount").arg("-l").arg(&self.0).output());
-    }
 }
 
 #[test]

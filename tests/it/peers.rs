@@ -8,7 +8,7 @@
 use crate::support::alerts::{
     LIMIT, config, finished, fire, journal, only, steps, wait_for_status, wait_for_step,
 };
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, ledger};
 use crate::support::http::{self, Answer};
 use crate::support::process::{eventually, free_address};
 use serde_json::json;
@@ -79,11 +79,6 @@ fn act(daemon: &Daemon, id: &str, action: &str) -> Answer {
 fn crash(daemon: &mut Daemon) {
     daemon.kill();
     daemon.start_again();
-}
-
-fn ledger(daemon: &Daemon) -> Vec<String> {
-    let text = fs::read_to_string(daemon.dir().join("ledger")).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
 }
 
 fn begun(daemon: &Daemon, count: usize) {

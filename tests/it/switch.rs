@@ -3,12 +3,13 @@
 //! May import: `support`. Must never: end a process itself.
 
 use crate::support::alerts::{LIMIT, body, config, finished, fire, resolve, wait_for_status, wait_for_step};
-use crate::support::daemon::{BINARY, Daemon};
+use crate::support::daemon::{BINARY, Daemon, ledger, touch};
 use crate::support::http;
 use crate::support::process::{eventually, free_address};
+use crate::support::small::Small;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Two steps behind a gate, each with an undo.
@@ -54,17 +55,8 @@ fn set(daemon: &Daemon, state: &str) -> Value {
     answer.json()
 }
 
-fn ledger(daemon: &Daemon) -> Vec<String> {
-    let text = fs::read_to_string(daemon.dir().join("ledger")).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
-}
-
 fn wait_for_ledger(daemon: &Daemon, lines: &[&str]) {
     eventually(&format!("{lines:?} in the ledger"), LIMIT, || (ledger(daemon) == lines).then_some(()));
-}
-
-fn touch(daemon: &Daemon, name: &str) {
-    fs::write(daemon.dir().join(name), "").unwrap();
 }
 
 /// The decision on one more firing alert, which must start nothing.
@@ -276,24 +268,12 @@ fn the_command_line_throws_it() {
     assert_eq!(run(&["unhalt", "--matcher", "team=\"db\""]), "automation is running\n");
 }
 
-/// A small file system of its own over a directory; unmounted at the end.
-struct Small(PathBuf);
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg("-l").arg(&self.0).output());
-    }
-}
-
 #[test]
 fn with_a_full_disk_it_counts_at_once_and_is_not_lost() {
     let mut daemon = start("");
     assert_eq!(daemon.terminate().code(), Some(0));
     let data = daemon.dir().join("data");
-    let done =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]).arg(&data).output().unwrap();
-    assert!(done.status.success(), "this test mounts a small file system and must be root: {done:?}");
-    let _small = Small(data.clone());
+    let _small = Small::over(&data);
     daemon.start_again();
     let id = fire(&daemon, "Gated", "a");
     wait_for_ledger(&daemon, &["one"]);

@@ -8,10 +8,9 @@ mod hold;
 mod undo;
 mod words;
 
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, ledger, touch};
 use crate::support::http::{self, Answer};
 use serde_json::{Value, json};
-use std::fs;
 
 /// Sends a control.
 fn act(daemon: &Daemon, id: &str, body: &Value) -> Answer {
@@ -44,14 +43,4 @@ fn refused(daemon: &Daemon, id: &str, body: &Value, status: u16, code: &str) -> 
 
 fn conflict(daemon: &Daemon, id: &str, action: &str) -> String {
     refused(daemon, id, &json!({ "action": action }), 409, "wrong_state")
-}
-
-/// The lines that steps wrote.
-fn ledger(daemon: &Daemon) -> Vec<String> {
-    let text = fs::read_to_string(daemon.dir().join("ledger")).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
-}
-
-fn touch(daemon: &Daemon, name: &str) {
-    fs::write(daemon.dir().join(name), "").unwrap();
 }

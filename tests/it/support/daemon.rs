@@ -138,6 +138,17 @@ impl Daemon {
     }
 }
 
+/// The lines that steps wrote into `ledger` in the daemon's directory.
+pub(crate) fn ledger(daemon: &Daemon) -> Vec<String> {
+    let text = fs::read_to_string(daemon.dir().join("ledger")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Puts an empty file into the daemon's directory, for which steps wait.
+pub(crate) fn touch(daemon: &Daemon, name: &str) {
+    fs::write(daemon.dir().join(name), "").unwrap();
+}
+
 /// Whether an execution's status is one that nothing follows.
 pub(crate) fn is_final(execution: &Value) -> bool {
     let status = execution["status"].as_str().unwrap();

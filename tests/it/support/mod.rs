@@ -12,4 +12,5 @@ pub(crate) mod powercut;
 pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod receiver;
+pub(crate) mod small;
 pub(crate) mod sshd;
