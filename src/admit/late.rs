@@ -74,11 +74,10 @@ impl Questions {
         confirm: Option<bool>,
         has_alertmanager: bool,
     ) -> Option<Self> {
-        let by_alert = created.trigger.kind == TriggerKind::Alert;
-        let automatic = by_alert || created.trigger.kind == TriggerKind::Schedule;
-        if !automatic || created.parent.is_some() {
+        if !created.is_automatic() {
             return None;
         }
+        let by_alert = created.trigger.kind == TriggerKind::Alert;
         let mut questions = Self::default();
         // What no alert asked for has none that could be known.
         if by_alert && confirms(runbook, confirm, has_alertmanager) {

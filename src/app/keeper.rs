@@ -114,12 +114,12 @@ impl Keeper {
             Found::Somebodys(why) if !stands => {
                 let by = format!("the file {}", self.file.display());
                 tracing::error!(file = %self.file.display(), why, "halted by a file, until it is removed");
-                self.engine.hang_out(halt(Scope::File, &by, &why, now));
+                self.engine.enforce(halt(Scope::File, &by, &why, now));
             }
             Found::Nothing | Found::Ours if stands => {
                 tracing::warn!(file = %self.file.display(), "the file that halted is gone");
                 let state = SwitchState::Running;
-                self.engine.hang_out(Order { state, ..halt(Scope::File, "", "", now) });
+                self.engine.enforce(Order { state, ..halt(Scope::File, "", "", now) });
             }
             _ => {}
         }
@@ -128,7 +128,7 @@ impl Keeper {
     /// Writes into bytes that are there already: a full disk has none to give.
     fn put_aside(&self, order: &Order) {
         let mut text = format!("{OURS}\n{}", order.sentence());
-        text.truncate((0..=RESERVED).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+        text.truncate(text.floor_char_boundary(RESERVED));
         // Nothing of an earlier order may show behind it.
         let text = format!("{text:RESERVED$}");
         let written =

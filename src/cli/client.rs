@@ -111,8 +111,7 @@ impl Client {
         body: &Value,
     ) -> Result<Answer, Quit> {
         let query: Vec<_> = query.iter().filter(|(_, value)| !value.is_empty()).collect();
-        let request = self.request(Method::POST, path).query(&query).timeout(ANSWER).body(body.to_string());
-        self.answer(request.header(ACCEPT, "application/json").header(CONTENT_TYPE, "application/json")).await
+        self.send_body(self.request(Method::POST, path).query(&query), body).await
     }
 
     /// PUTs a JSON body.
@@ -126,7 +125,11 @@ impl Client {
     }
 
     async fn tell(&self, method: Method, path: &[&str], body: &Value) -> Result<Answer, Quit> {
-        let request = self.request(method, path).timeout(ANSWER).body(body.to_string());
+        self.send_body(self.request(method, path), body).await
+    }
+
+    async fn send_body(&self, request: RequestBuilder, body: &Value) -> Result<Answer, Quit> {
+        let request = request.timeout(ANSWER).body(body.to_string());
         self.answer(request.header(ACCEPT, "application/json").header(CONTENT_TYPE, "application/json")).await
     }
 

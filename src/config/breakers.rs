@@ -5,6 +5,7 @@
 use super::source::{Source, Sources};
 use crate::document::{Table, Value};
 use crate::guard::{BUILT_IN_PROFILES, MAX_WAIT, Profile, Profiles};
+use crate::model::is_word;
 use std::time::Duration;
 
 /// Reads `[breakers]`.
@@ -19,11 +20,9 @@ pub(super) fn read<'d>(sources: &Sources<'d>, root: &mut Table<'d>) -> Profiles 
         let wrong = |message: String, help: &str| {
             sources.problems.error(name.span.clone(), value.path(), message, help);
         };
-        let fits = (1..=64).contains(&name.value.len())
-            && name.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if BUILT_IN_PROFILES.contains(&name.value.as_str()) {
             wrong(format!("{:?} is a built-in profile", name.value), "choose another name");
-        } else if !fits {
+        } else if !is_word(&name.value) {
             wrong(format!("{:?} is not a name for a profile", name.value), "use 1 to 64 of A-Z a-z 0-9 _ -");
         }
         own.extend(value.table().map(|table| profile(sources, &name.value, table)));

@@ -8,7 +8,7 @@ use super::server::server_url;
 use super::source::{Source, Sources, show_list};
 use super::webhook::{Basic, read_basic};
 use crate::document::{Place, Severity, Sited, Table, Value, nearest};
-use crate::model::Secret;
+use crate::model::{Secret, is_word};
 use lettre::message::Mailbox;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -153,8 +153,7 @@ fn check_name(sources: &Sources<'_>, name: &Sited<String>, value: &Value<'_>, kn
     let wrong = |message: String, help: &str| {
         sources.problems.error(name.span.clone(), value.path(), message, help);
     };
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    if !(1..=64).contains(&name.value.len()) || !name.value.bytes().all(fits) {
+    if !is_word(&name.value) {
         wrong(format!("{:?} is not a name", name.value), "use 1 to 64 of A-Z a-z 0-9 _ -");
     } else if known.contains(&name.value) {
         wrong(format!("a notifier is called {:?} too", name.value), "choose another name");

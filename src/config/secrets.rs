@@ -6,7 +6,7 @@
 
 use super::source::{Source, Sources};
 use crate::document::{Table, Value, nearest};
-use crate::model::Secret;
+use crate::model::{Secret, is_word};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -29,9 +29,7 @@ pub(super) fn read_named<'d>(sources: &Sources<'d>, root: &mut Table<'d>) -> Nam
         return named;
     };
     for (name, value) in section.take_all() {
-        let fits = (1..=64).contains(&name.value.len())
-            && name.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if !fits {
+        if !is_word(&name.value) {
             sources.problems.error(
                 name.span,
                 value.path(),

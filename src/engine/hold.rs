@@ -53,14 +53,15 @@ impl Shared {
     /// where the kill switch is thrown.
     pub(super) fn at_once(&self, now: Timestamp) -> impl Fn(&RunbookId) -> u32 {
         let switch = self.board.read();
-        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner).guard.clone();
+        let default = self.limits.lock().unwrap_or_else(PoisonError::into_inner).guard.max_concurrent;
         move |runbook| {
             if !switch.is_empty() && switch.strictest(&[runbook], None, now).is_some() {
                 return 0;
             }
             let pinned = self.runbooks.current(runbook);
-            let own = pinned.map(|pinned| pinned.runbook.guard.settings.over(&limits).max_concurrent);
-            own.unwrap_or(limits.max_concurrent).unwrap_or(u32::MAX)
+            let limit =
+                pinned.map_or(default, |pinned| pinned.runbook.guard.settings.max_concurrent_over(default));
+            limit.unwrap_or(u32::MAX)
         }
     }
 }
@@ -170,7 +171,8 @@ impl Engine {
         }
     }
 
-    fn enforce(&self, order: Order) {
+    /// Puts an order in force, or takes it back; whether it is durable is seen to elsewhere.
+    pub fn enforce(&self, order: Order) {
         self.shared.board.change(|switch| match order.state {
             SwitchState::Running => drop(switch.clear(&order.scope)),
             SwitchState::Draining | SwitchState::Halted | SwitchState::Aborted => switch.set(order),
@@ -181,11 +183,6 @@ impl Engine {
     /// The orders in force that are not durable yet.
     pub fn unsaved_orders(&self) -> Vec<Order> {
         self.shared.unsaved().values().cloned().collect()
-    }
-
-    /// Puts an order in force whose durability somebody else sees to, or takes it back.
-    pub fn hang_out(&self, order: Order) {
-        self.enforce(order);
     }
 
     /// Rings, so that what was posted on the board counts at once.

@@ -370,13 +370,18 @@ impl Registry {
             if !waited && live.root(key) == key {
                 self.one_fewer_begun(live.runbook);
             }
-            if let Some(lock) = live.lock
-                && self.locks.get(&lock) == Some(&key)
-            {
-                self.locks.remove(&lock);
-            }
+            self.free(live.lock, key);
         }
         waited
+    }
+
+    /// What `key` holds alone, if it does, is free.
+    fn free(&mut self, lock: Option<Lock>, key: Key) {
+        if let Some(lock) = lock
+            && self.locks.get(&lock) == Some(&key)
+        {
+            self.locks.remove(&lock);
+        }
     }
 
     fn one_fewer_begun(&mut self, runbook: u32) {

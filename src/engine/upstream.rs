@@ -4,7 +4,7 @@
 
 use super::Engine;
 use crate::admit::late::Confirmation;
-use crate::model::Labels;
+use crate::model::{Labels, quoted};
 
 /// What both say; an error is a sentence.
 #[derive(Debug, Clone)]
@@ -36,10 +36,4 @@ impl Engine {
         });
         Upstream { alertmanager, prometheus }
     }
-}
-
-/// A value as PromQL quotes it.
-fn quoted(value: &str) -> String {
-    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    format!("\"{escaped}\"")
 }

@@ -92,12 +92,17 @@ pub struct Overrides {
 }
 
 impl Overrides {
+    /// How many executions at once, where `default` is what the config says.
+    pub fn max_concurrent_over(&self, default: Option<u32>) -> Option<u32> {
+        self.max_concurrent.unwrap_or(default)
+    }
+
     /// `defaults`, with what this says in their place.
     pub fn over(&self, defaults: &Settings) -> Settings {
         Settings {
             cooldown: self.cooldown.unwrap_or(defaults.cooldown),
             max_runs: self.max_runs.clone().unwrap_or_else(|| defaults.max_runs.clone()),
-            max_concurrent: self.max_concurrent.unwrap_or(defaults.max_concurrent),
+            max_concurrent: self.max_concurrent_over(defaults.max_concurrent),
             max_targets: self.max_targets.unwrap_or(defaults.max_targets),
             flapping: self.flapping.unwrap_or(defaults.flapping),
             confirm: self.confirm.or(defaults.confirm),

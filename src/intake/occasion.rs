@@ -1,12 +1,12 @@
 //! One due time of a schedule, from what is known of it to its decision, in one unit of work.
 
 use super::accept::{Intake, IntakeError};
-use super::ruling::{Ground, decision_of, note, start, to_start};
+use super::ruling::{Ground, decision_of, note, planned, start, to_start};
 use super::standing::Standing;
-use crate::admit::{self, Case, Denial, Occasion, Request};
-use crate::journal::{Created, Trigger, TriggerKind};
+use crate::admit::{self, Case, Occasion};
+use crate::journal::{Trigger, TriggerKind};
 use crate::model::{Alert, AlertStatus, Decision, ExecutionId, Fingerprint, Labels, Reason, Verdict};
-use crate::routing::{self, Route};
+use crate::routing;
 use crate::schedule::{Due, Schedule};
 use crate::store::records::schedule::{self, LastRun, ScheduleRecord};
 use crate::store::records::{key, read, transact};
@@ -83,7 +83,8 @@ fn occur(
     let alert = stand_in(schedule, due);
     let by = format!("the schedule {:?}", schedule.name);
     let route = routing::named(ground.library, schedule.runbook.as_str(), by);
-    let plan = planned(ground, schedule, &alert, &route);
+    let trigger = trigger(schedule, due, &alert.labels);
+    let plan = planned(ground, &route, trigger, &schedule.inputs);
     let standing = Standing::of_schedule(txn, ground, &route, plan.as_ref())?;
     let occasion =
         Occasion { schedule: &schedule.name, due: due.at, overdue: due.overdue, live: live.as_ref() };
@@ -159,37 +160,18 @@ fn stand_in(schedule: &Schedule, due: Due) -> Alert {
     }
 }
 
-fn planned(
-    ground: &Ground<'_>,
-    schedule: &Schedule,
-    alert: &Alert,
-    route: &Route,
-) -> Option<Result<Created, Denial>> {
-    let pinned = route.pinned()?;
-    let ulid = ground.ids.next(ground.now);
-    let trigger = Trigger {
+/// That a due time asks for it.
+fn trigger(schedule: &Schedule, due: Due, labels: &Labels) -> Trigger {
+    Trigger {
         kind: TriggerKind::Schedule,
         alertname: None,
         fingerprint: None,
-        starts_at: Some(alert.starts_at),
+        starts_at: Some(due.at),
         generator_url: String::new(),
-        labels: alert.labels.clone(),
+        labels: labels.clone(),
         annotations: Labels::new(),
         by: format!("schedule:{}", schedule.name),
         reason: None,
         of: None,
-    };
-    Some(admit::plan(Request {
-        pinned,
-        trigger,
-        given: schedule.inputs.clone(),
-        env: Default::default(),
-        range: None,
-        id: ExecutionId::of(&pinned.runbook.id, ulid),
-        queue_deadline: ground.queue_deadline,
-        // The low half of the ULID's random bits.
-        seed: (ulid.random() & u128::from(u64::MAX)) as u64,
-        instance: ground.instance,
-        now: ground.now,
-    }))
+    }
 }

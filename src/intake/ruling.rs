@@ -1,5 +1,7 @@
 //! One element of a body, from episode to decision, within the request's unit of work.
 
+use std::collections::BTreeMap;
+
 use super::announcement::Announcement;
 use super::decode::Element;
 use super::standing::Standing;
@@ -81,7 +83,7 @@ fn rule_alert(
     let key = key::episode(&EpisodeKey::of(alert));
     let before: Option<Episode> = read(txn, &key)?;
     let route = routing::route(alert, ground.rules, ground.library);
-    let plan = planned(ground, alert, &route);
+    let plan = planned(ground, &route, trigger(alert), &BTreeMap::new());
     let standing = Standing::of(txn, ground, alert, before.as_ref(), &route, plan.as_ref())?;
     let case = Case {
         alert,
@@ -235,13 +237,18 @@ pub(super) fn decision_of(
 }
 
 /// The execution it would become, or why it cannot; nothing where no runbook was named.
-fn planned(ground: &Ground<'_>, alert: &Alert, route: &Route) -> Option<Result<Created, Denial>> {
+pub(super) fn planned(
+    ground: &Ground<'_>,
+    route: &Route,
+    trigger: Trigger,
+    given: &BTreeMap<String, String>,
+) -> Option<Result<Created, Denial>> {
     let pinned = route.pinned()?;
     let ulid = ground.ids.next(ground.now);
     Some(admit::plan(Request {
         pinned,
-        trigger: trigger(alert),
-        given: Default::default(),
+        trigger,
+        given: given.clone(),
         env: Default::default(),
         range: None,
         id: ExecutionId::of(&pinned.runbook.id, ulid),

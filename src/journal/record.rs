@@ -49,6 +49,13 @@ pub struct Created {
     pub instance: String,
 }
 
+impl Created {
+    /// Whether no person and no other execution asked for it: what guards, gates and freezes are about.
+    pub fn is_automatic(&self) -> bool {
+        matches!(self.trigger.kind, TriggerKind::Alert | TriggerKind::Schedule) && self.parent.is_none()
+    }
+}
+
 /// The execution whose step another one is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {

@@ -18,7 +18,8 @@ impl IdError {
     }
 }
 
-fn is_word(text: &str) -> bool {
+/// Whether `text` is 1 to 64 of `A-Z a-z 0-9 _ -`: what everything is called that people name in files.
+pub fn is_word(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }

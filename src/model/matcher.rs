@@ -117,6 +117,12 @@ impl fmt::Display for Matcher {
     }
 }
 
+/// A label's value as Alertmanager's matchers and PromQL quote it.
+pub fn quoted(value: &str) -> String {
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("\"{escaped}\"")
+}
+
 /// Compiles `pattern` to match a whole text, in bounded memory.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! Must never: read an unbounded body, make a silence twice, or put a credential into a sentence.
 
 use super::http::{HttpClient, describe, retry_after};
-use crate::model::{Labels, Secret, Timestamp};
+use crate::model::{Labels, Secret, Timestamp, quoted};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
@@ -415,12 +415,6 @@ impl AlertmanagerClient {
         let words = String::from_utf8_lossy(&bytes).trim().chars().take(WORDS_MAX).collect();
         Err(AlertmanagerError::Refused { status: status.as_u16(), retry_after, words })
     }
-}
-
-/// A label's value as Alertmanager's matchers quote it.
-fn quoted(value: &str) -> String {
-    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    format!("\"{escaped}\"")
 }
 
 /// By what a silence of ours is known: the end of its comment, which no text before it can imitate.

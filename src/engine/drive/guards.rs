@@ -109,9 +109,7 @@ impl Drive {
         let counts = created.parent.is_none() && created.trigger.kind != TriggerKind::Rollback;
         match event {
             // A person who starts something has looked; automation has not.
-            Event::Started { .. }
-                if matches!(created.trigger.kind, TriggerKind::Alert | TriggerKind::Schedule) =>
-            {
+            Event::Started { .. } if created.is_automatic() => {
                 let (holder, target) = (created.id.to_string(), created.target.clone());
                 guards.asks.push(AskOrTell::Start(Start { key: of_runbook(), holder, target }));
             }
@@ -160,9 +158,7 @@ impl Drive {
         let (created, reason) = (&after.created, reason?);
         let denies = gates::LATE.contains(&reason)
             || matches!(reason, Reason::QueueExpired | Reason::BreakerOpen | Reason::Quarantined);
-        let asked = matches!(created.trigger.kind, TriggerKind::Alert | TriggerKind::Schedule)
-            && created.parent.is_none();
-        if after.started_at.is_some() || !asked || !denies {
+        if after.started_at.is_some() || !created.is_automatic() || !denies {
             return None;
         }
         let message = after.message.clone().unwrap_or_else(|| reason.sentence().to_owned());

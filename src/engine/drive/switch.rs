@@ -4,7 +4,7 @@
 
 use super::Drive;
 use crate::guard::SwitchState;
-use crate::journal::{Event, State, TriggerKind};
+use crate::journal::{Event, State};
 use crate::model::{Reason, Timestamp};
 
 /// Who acts where no person does.
@@ -48,9 +48,7 @@ impl Drive {
     /// Whether it must stay in the queue although a slot and its lock are its own: what was accepted before a freeze
     /// does not start in it either.
     pub(super) fn is_held_back(&self, state: &State, now: Timestamp) -> bool {
-        let kind = state.created.trigger.kind;
-        let automatic =
-            matches!(kind, TriggerKind::Alert | TriggerKind::Schedule) && state.created.parent.is_none();
-        self.shared.order(state, now).is_some() || (automatic && self.shared.is_frozen(now))
+        self.shared.order(state, now).is_some()
+            || (state.created.is_automatic() && self.shared.is_frozen(now))
     }
 }

@@ -20,11 +20,7 @@ impl Registry {
         let (lock, runbook) = (live.lock, live.runbook);
         self.driven.remove(&key);
         self.give_back_slot(key);
-        if let Some(lock) = lock
-            && self.locks.get(&lock) == Some(&key)
-        {
-            self.locks.remove(&lock);
-        }
+        self.free(lock, key);
         self.one_fewer_begun(runbook);
         self.held.insert(key, Queued { lock, since });
         true

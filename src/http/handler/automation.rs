@@ -1,6 +1,6 @@
 //! `/api/automation`: the kill switch.
 
-use super::Services;
+use super::{Services, bounded};
 use crate::api;
 use crate::engine::{OrderError, Posted};
 use crate::guard::{Order, Scope, SwitchState};
@@ -10,8 +10,6 @@ use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest reason kept, in characters.
-const MAX_REASON: usize = 1000;
 /// The most matchers of a scope.
 const MAX_MATCHERS: usize = 20;
 /// The longest of them, in bytes.
@@ -75,7 +73,7 @@ fn read(request: &Request, now: Timestamp) -> Result<Order, ApiError> {
     let invalid = |path: &str, message: &str| ApiError::invalid_field(path, message);
     let state = SwitchState::parse(&state)
         .ok_or_else(|| invalid("state", "must be one of: running, draining, halted, aborted"))?;
-    let reason: String = reason.trim().chars().take(MAX_REASON).collect();
+    let reason = bounded(reason.trim());
     if reason.is_empty() {
         return Err(invalid("reason", "say why, for those who find it so at night"));
     }

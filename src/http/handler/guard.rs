@@ -1,6 +1,6 @@
 //! `/api/breakers` and `/api/quarantine`: what automation keeps away from, and the people who decide otherwise.
 
-use super::{Services, not_durable, unreadable};
+use super::{Services, bounded, not_durable, unreadable};
 use crate::api;
 use crate::guard::{BreakerKey, BreakerRecord};
 use crate::http::{ApiError, Reply, Request};
@@ -10,9 +10,6 @@ use crate::store::records::Person;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
-
-/// The longest reason kept, in characters.
-const MAX_REASON: usize = 1000;
 
 pub(super) async fn breakers(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
     let query = &request.query;
@@ -116,7 +113,7 @@ struct Body {
 /// Who asks, and why.
 pub(super) fn person(request: &Request, needs_reason: bool) -> Result<Person, ApiError> {
     let body: Body = if request.body.is_empty() { Body::default() } else { request.json()? };
-    let reason: String = body.reason.trim().chars().take(MAX_REASON).collect();
+    let reason = bounded(body.reason.trim());
     if needs_reason && reason.is_empty() {
         return Err(ApiError::invalid_field("reason", "say why, for the audit log"));
     }

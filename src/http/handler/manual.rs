@@ -1,6 +1,6 @@
 //! `POST /api/runbooks/{id}/execute`: a runbook by hand. No guard of automation is asked, only the kill switch.
 
-use super::{Services, claims_allow, not_durable, runbooks, unreadable};
+use super::{Services, bounded, claims_allow, not_durable, runbooks, unreadable};
 use crate::admit::Denial;
 use crate::api;
 use crate::engine::{BeginError, Wish, preview};
@@ -19,8 +19,6 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::broadcast::error::RecvError;
 
-/// How much of a reason is kept, in characters.
-const MAX_REASON: usize = 1000;
 /// The most labels, annotations, inputs and variables of each sort.
 const MAX_PAIRS: usize = 256;
 /// The most bytes of each stream that an answer holds.
@@ -141,7 +139,7 @@ fn read(services: &Services, request: &Request, pinned: &Arc<Pinned>, body: Body
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
-    let reason: String = body.reason.trim().chars().take(MAX_REASON).collect();
+    let reason = bounded(body.reason.trim());
     let trigger = Trigger {
         kind: TriggerKind::Manual,
         alertname: body.labels.get("alertname").cloned(),

@@ -1,16 +1,15 @@
 //! `/api/mappings`: which alert starts which runbook, by its labels.
 
-use super::{Services, not_durable};
+use super::guard::person;
+use super::{Services, bounded, not_durable};
 use crate::api;
 use crate::http::{ApiError, FieldError, Reply, Request};
 use crate::intake::{MappingError, NewMapping, SetMapping};
 use crate::model::{Matcher, RunbookId};
+use crate::store::records::Person;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
-
-/// The longest reason kept, in characters.
-const MAX_REASON: usize = 1000;
 
 pub(super) async fn list(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
     request.query.only(&["limit", "cursor"])?;
@@ -61,27 +60,11 @@ fn shown(services: &Services, set: &SetMapping) -> Value {
     api::set_mapping(&set.record, place.map_or(0, |at| at + 1))
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Farewell {
-    #[serde(default)]
-    reason: String,
-}
-
 pub(super) async fn delete(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
-    let Farewell { reason } = if request.body.is_empty() { Farewell::default() } else { request.json()? };
-    let (name, reason) = (request.param("name"), given_reason(&reason)?);
-    let old = services.intake.delete_mapping(name, request.user(), &reason).await.map_err(refusal)?;
-    tracing::warn!(mapping = name, user = request.user(), reason, "mapping deleted");
+    let (name, Person { user, reason }) = (request.param("name"), person(&request, true)?);
+    let old = services.intake.delete_mapping(name, &user, &reason).await.map_err(refusal)?;
+    tracing::warn!(mapping = name, user, reason, "mapping deleted");
     Ok(Reply::json(&api::set_mapping(&old.record, 0)))
-}
-
-fn given_reason(text: &str) -> Result<String, ApiError> {
-    let reason: String = text.trim().chars().take(MAX_REASON).collect();
-    match reason.is_empty() {
-        true => Err(ApiError::invalid_field("reason", "say why, for the audit log")),
-        false => Ok(reason),
-    }
 }
 
 /// What is wanted, with everything wrong in it named at once.
@@ -107,7 +90,7 @@ fn read(request: &Request) -> Result<NewMapping, ApiError> {
     }
     let runbook =
         RunbookId::new(&body.runbook).map_err(|error| wrong("runbook".to_owned(), error.to_string()));
-    let reason: String = body.reason.trim().chars().take(MAX_REASON).collect();
+    let reason = bounded(body.reason.trim());
     if reason.is_empty() {
         wrong("reason".to_owned(), "say why, for the audit log".to_owned());
     }

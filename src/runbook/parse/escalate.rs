@@ -4,6 +4,7 @@
 
 use super::templates;
 use crate::document::{Table, Value};
+use crate::model::is_word;
 use crate::runbook::definition::{Kind, Notify};
 use crate::runbook::template::Scope;
 
@@ -48,8 +49,7 @@ fn names(value: Value<'_>) -> Option<Vec<String>> {
     let mut names: Vec<String> = Vec::new();
     for item in items {
         let Some(name) = templates::literal(&item, HELP) else { continue };
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if !(1..=64).contains(&name.value.len()) || !name.value.bytes().all(fits) {
+        if !is_word(&name.value) {
             item.error("this is not the name of a notifier or a policy", HELP);
         } else if names.contains(&name.value) {
             item.error(format!("{:?} stands here twice", name.value), "name each once");

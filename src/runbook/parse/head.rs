@@ -2,7 +2,7 @@
 
 use super::{DAY, MINUTE, templates};
 use crate::document::{Sited, Table, Value};
-use crate::model::{Matcher, RunbookId, Target};
+use crate::model::{Matcher, RunbookId, Target, is_word};
 use crate::runbook::definition::{Mode, OnResolved};
 use crate::runbook::template::{Scope, Template};
 use std::collections::BTreeMap;
@@ -64,8 +64,7 @@ pub(super) fn one_line(value: &Value<'_>) -> Option<String> {
 fn breaker(value: &Value<'_>) -> Option<Sited<String>> {
     let help = "write default, aggressive, tolerant or the name of a section [breakers.NAME] of the config";
     let name = templates::literal(value, help)?;
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    if name.value.is_empty() || name.value.len() > 64 || !name.value.bytes().all(fits) {
+    if !is_word(&name.value) {
         value.error("this is not the name of a breaker profile", help);
         return None;
     }

@@ -2,7 +2,7 @@
 
 use super::{Around, DAY, inputs, kinds, query, templates};
 use crate::document::{Table, Value};
-use crate::model::{Labels, Matcher, RunbookId};
+use crate::model::{Labels, Matcher, RunbookId, is_word};
 use crate::runbook::definition::{Kind, Silence, Ssh};
 use crate::runbook::template::{Scope, Template};
 use std::collections::BTreeMap;
@@ -136,8 +136,7 @@ fn word(value: &Value<'_>, scope: &Scope, what: &str) -> Option<Template> {
 fn secret(value: &Value<'_>) -> Option<String> {
     let help = "name a secret of the config: letters, digits, _ and -";
     let name = templates::literal(value, help)?.value;
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(fits) {
+    if !is_word(&name) {
         value.error("this is not the name of a secret", help);
         return None;
     }

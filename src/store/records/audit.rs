@@ -27,10 +27,7 @@ pub fn append(txn: &mut dyn Txn, entry: AuditEntry) -> Result<AuditRecord, Commi
 }
 
 fn cut(mut text: String) -> String {
-    if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(end);
-    }
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
     text
 }
 

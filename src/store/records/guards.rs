@@ -5,7 +5,6 @@
 
 use super::{Created, Records, key, read, to_bytes};
 use crate::guard::{Runs, Settings, Storm, Tally, Targets};
-use crate::journal::TriggerKind;
 use crate::model::{Reason, RunbookId, Target, Timestamp};
 use crate::store::{CommitError, ReadError, Txn};
 
@@ -29,8 +28,7 @@ impl Book {
 
 /// The book an execution stands in; `None` for one that a person wanted, or another execution: those do not count.
 fn book_of(created: &Created) -> Option<Book> {
-    let automatic = matches!(created.trigger.kind, TriggerKind::Alert | TriggerKind::Schedule);
-    (automatic && created.parent.is_none()).then_some(Book::Real)
+    created.is_automatic().then_some(Book::Real)
 }
 
 fn runs_key(book: Book, runbook: &RunbookId, target: Option<&Target>) -> Vec<u8> {

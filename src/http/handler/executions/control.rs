@@ -1,5 +1,6 @@
 //! What a person may do to an execution: reads the request, asks the engine, says what came of it.
 
+use super::super::bounded;
 use super::{Services, header, not_found};
 use crate::engine::VerbError;
 use crate::engine::verb::{Actor, Ask, Verb};
@@ -15,8 +16,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How much of a reason is kept, in characters.
-const MAX_REASON: usize = 1000;
 /// When one that found no room may come again.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -63,10 +62,6 @@ pub(in crate::http::handler) async fn stop(
 fn actor(request: &Request) -> Actor {
     let roles = request.principal.as_ref().map(|who| who.roles.iter().cloned().collect());
     Actor { subject: request.user().to_owned(), roles: roles.unwrap_or_default() }
-}
-
-fn bounded(reason: &str) -> String {
-    reason.chars().take(MAX_REASON).collect()
 }
 
 /// What is asked, with everything wrong in it named at once.
