@@ -40,8 +40,32 @@ id = "act"
 script = { text = 'echo act >> "$DIR/ledger"', env = { DIR = "@dir@" } }
 "#;
 
+const CALLING: &str = r#"
+mode = "auto"
+alerts = ["Calling"]
+target = "{{ labels.target }}"
+[[steps]]
+id = "wait"
+effect = "idempotent"
+script = { text = 'echo wait >> "$DIR/ledger"; while [ ! -e "$DIR/gate" ]; do sleep 0.02; done', env = { DIR = "@dir@" } }
+[[steps]]
+id = "call"
+runbook = { id = "called", inputs = { target = "{{ labels.target }}" } }
+"#;
+
+const CALLED: &str = r#"
+mode = "auto"
+target = "{{ inputs.target }}"
+[inputs.target]
+required = true
+[[steps]]
+id = "act"
+script = { text = 'echo called >> "$DIR/ledger"', env = { DIR = "@dir@" } }
+"#;
+
 fn start(more: &str) -> Daemon {
-    Daemon::start_at(&free_address(), &config(more), &[("gated", GATED), ("asking", ASKING)], &[])
+    let runbooks = [("gated", GATED), ("asking", ASKING), ("calling", CALLING), ("called", CALLED)];
+    Daemon::start_at(&free_address(), &config(more), &runbooks, &[])
 }
 
 fn put(daemon: &Daemon, body: &Value) -> http::Answer {
@@ -123,6 +147,27 @@ fn draining_lets_what_has_begun_go_on_and_an_order_ends_at_its_time() {
     assert_eq!(put(&daemon, &order).status, 200);
     assert_eq!(finished(&daemon, &queued)["status"], "succeeded");
     assert_eq!(status(&daemon), "enabled");
+}
+
+#[test]
+fn draining_lets_a_runbook_go_on_that_calls_another_and_halted_holds_what_it_called() {
+    let daemon = start("");
+    let id = fire(&daemon, "Calling", "a");
+    wait_for_ledger(&daemon, &["wait"]);
+    set(&daemon, "draining");
+    touch(&daemon, "gate");
+    assert_eq!(finished(&daemon, &id)["status"], "succeeded", "a child is no new start");
+    set(&daemon, "running");
+    fs::remove_file(daemon.dir().join("gate")).unwrap();
+    let id = fire(&daemon, "Calling", "b");
+    wait_for_ledger(&daemon, &["wait", "called", "wait"]);
+    set(&daemon, "halted");
+    touch(&daemon, "gate");
+    wait_for_status(&daemon, &id, "paused");
+    assert_eq!(ledger(&daemon), ["wait", "called", "wait"]);
+    set(&daemon, "running");
+    assert_eq!(finished(&daemon, &id)["status"], "succeeded");
+    assert_eq!(ledger(&daemon), ["wait", "called", "wait", "called"]);
 }
 
 #[test]
