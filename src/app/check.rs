@@ -2,7 +2,7 @@
 
 use super::needs::Given;
 use super::{Environment, load_config};
-use crate::config::Overrides;
+use crate::config::{Config, Overrides};
 use crate::document::{Problem, Problems, Severity};
 use crate::guard::Profiles;
 use crate::model::RunbookId;
@@ -35,36 +35,35 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> i32 {
             None
         }
     };
-    let mut failed = config.is_none();
-    if let Some(config) = config {
-        let mut known = Vec::new();
-        let files = match runbook_files(&config.runbooks.dir) {
-            Ok(files) => files,
-            Err(error) => {
-                text.push_str(&format!("{}: {error}\n", config.runbooks.dir.display()));
-                failed = true;
-                Vec::new()
-            }
-        };
-        let mut read = Vec::new();
-        for (id, path) in files {
-            known.push(id.clone());
-            read.push(read_one(&id, &path, &Given::of(&config), &config.breakers));
-        }
-        note_calls(&known, &mut read);
-        for file in &read {
-            text.push_str(&file.rendered());
-            failed |= !file.is_good();
-        }
-        let unknown = config.check_runbooks(|id| known.contains(id));
-        failed |= !unknown.is_empty();
-        text.extend(unknown.iter().map(|problem| format!("{problem}\n")));
-        if !failed {
-            text.push_str(&format!("{}: good, and {} runbooks are good\n", options.config_file, known.len()));
-        }
+    let good = config.and_then(|config| examine(&config, &mut text));
+    if let Some(good) = &good {
+        text.push_str(&format!("{}: good, and {} runbooks are good\n", options.config_file, good.len()));
     }
     say(out, &text);
-    i32::from(failed)
+    i32::from(good.is_none())
+}
+
+/// Every runbook of `config`, where each of them is good and the config fits them; what is to be said of them is
+/// added to `text`.
+pub(super) fn examine(config: &Config, text: &mut String) -> Option<Vec<(RunbookId, Parsed)>> {
+    let files = match runbook_files(&config.runbooks.dir) {
+        Ok(files) => files,
+        Err(error) => {
+            text.push_str(&format!("{}: {error}\n", config.runbooks.dir.display()));
+            return None;
+        }
+    };
+    let (known, paths): (Vec<RunbookId>, Vec<_>) = files.into_iter().unzip();
+    let given = Given::of(config);
+    let each = known.iter().zip(&paths);
+    let mut read: Vec<Read> = each.map(|(id, path)| read_one(id, path, &given, &config.breakers)).collect();
+    note_calls(&known, &mut read);
+    text.extend(read.iter().map(Read::rendered));
+    let unfit = config.check_runbooks(|id| known.contains(id));
+    text.extend(unfit.iter().map(|problem| format!("{problem}\n")));
+    let good = unfit.is_empty() && read.iter().all(Read::is_good);
+    let parsed = read.into_iter().filter_map(|file| file.parsed.ok());
+    good.then(|| known.into_iter().zip(parsed).collect())
 }
 
 /// One runbook, or why it cannot be read.

@@ -2,8 +2,8 @@
 
 use super::build::{self, EdgeMetrics};
 use super::keeper::{self, Keeper};
+use super::{candidate, scheduler};
 use super::library::Shelf;
-use super::scheduler;
 use super::world::{RealWorld, Shelved};
 use super::{Environment, SystemClock, load_config};
 use crate::auth::install_crypto;
@@ -276,6 +276,7 @@ impl Daemon {
             metrics: metrics.clone(),
             config: RwLock::new(build::config_items(config)),
             clock: Arc::clone(&clock),
+            candidate: candidate::reader(options, &instance),
             instance,
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),

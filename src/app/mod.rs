@@ -3,10 +3,11 @@
 //! May import everything but `cli`. Must never: decide anything a room should decide. `lifecycle` is the
 //! story of a process from start to end; `build` turns the config into rooms; `library` keeps the runbooks
 //! live; `oneshot` is one execution without a server; `check` is what can be known before starting,
-//! `audit` what can be checked of a stopped one.
+//! `candidate` what a reload would put in force, `audit` what can be checked of a stopped one.
 
 mod audit;
 mod build;
+mod candidate;
 mod check;
 mod clock;
 mod keeper;

@@ -74,7 +74,8 @@ pub(super) async fn simulate(
     let body: Value = serde_json::from_str(&text)
         .map_err(|error| Quit::no(format!("{}: this is no JSON: {error}", asked.file.display())))?;
     let at = asked.at.as_deref().unwrap_or_default();
-    let answer = client.post_with(&["api", "simulate"], &[("at", at)], &body).await?;
+    let config = if asked.candidate { "candidate" } else { "" };
+    let answer = client.post_with(&["api", "simulate"], &[("at", at), ("config", config)], &body).await?;
     match client.shape {
         Shape::Json => screen.line(&answer.pretty())?,
         Shape::Table => {

@@ -78,6 +78,11 @@ impl InForce {
         *self = Self::of(options).with(Arc::clone(&self.set));
     }
 
+    /// The options that would be in force if these were the config's.
+    pub(super) fn instead(self, options: Options) -> Arc<Options> {
+        Self::of(options).with(self.set).options
+    }
+
     /// Exchanges what people set.
     pub(super) fn put(&mut self, set: Vec<SetMapping>) {
         let mut options = Options::clone(&self.options);

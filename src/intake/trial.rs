@@ -3,22 +3,47 @@
 //!
 //! May import: what intake may. Must never: keep, count or start anything.
 
-use super::accept::{Intake, IntakeError};
+use super::accept::{Intake, IntakeError, Options};
 use super::decode::{self, Element};
 use super::ruling::rule;
+use crate::routing::Library;
 use crate::model::{Alert, AlertStatus, Decision, Fingerprint, Labels, Timestamp};
 use crate::store::CommitError;
 use crate::store::records::transact;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// What decisions would rest on if it were in force.
+#[derive(Debug)]
+pub struct Candidate {
+    /// With the mappings of the config only.
+    pub options: Options,
+    /// The runbooks.
+    pub library: Arc<Library>,
+}
+
 impl Intake {
-    /// What would be decided on the elements of `body`, one after the other, at `at`; now, where absent.
+    /// What would be decided on the elements of `body`, one after the other, at `at`; now, where absent. By `candidate`,
+    /// where there is one, together with the mappings that people set; else by what is in force.
     ///
     /// # Errors
     /// [`IntakeError`], as for the body itself.
-    pub async fn simulate(&self, body: &[u8], at: Option<Timestamp>) -> Result<Vec<Decision>, IntakeError> {
+    pub async fn simulate(
+        &self,
+        body: &[u8],
+        at: Option<Timestamp>,
+        candidate: Option<Candidate>,
+    ) -> Result<Vec<Decision>, IntakeError> {
         let now = at.unwrap_or_else(|| self.clock.now());
-        self.try_out(decode::decode(body, now)?.alerts, now).await
+        let (options, library) = match candidate {
+            Some(Candidate { options, library }) => (self.in_force().instead(options), library),
+            None => self.current(),
+        };
+        self.try_out(decode::decode(body, now)?.alerts, now, options, library).await
+    }
+
+    fn current(&self) -> (Arc<Options>, Arc<Library>) {
+        let library = self.library.read().unwrap_or_else(PoisonError::into_inner);
+        (self.options(), Arc::clone(&library))
     }
 
     /// What would be decided on an alert with these labels that fires now. One that is known goes on firing.
@@ -40,12 +65,17 @@ impl Intake {
             ends_at: None,
             generator_url: String::new(),
         };
-        Ok(self.try_out(vec![Element::Alert(Box::new(alert))], now).await?.pop())
+        let (options, library) = self.current();
+        Ok(self.try_out(vec![Element::Alert(Box::new(alert))], now, options, library).await?.pop())
     }
 
-    async fn try_out(&self, alerts: Vec<Element>, now: Timestamp) -> Result<Vec<Decision>, IntakeError> {
-        let options = self.options();
-        let library = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
+    async fn try_out(
+        &self,
+        alerts: Vec<Element>,
+        now: Timestamp,
+        options: Arc<Options>,
+        library: Arc<Library>,
+    ) -> Result<Vec<Decision>, IntakeError> {
         let (switch, ids) = (self.board.read(), Arc::clone(&self.ids));
         let told = Arc::new(Mutex::new(Vec::new()));
         let out = Arc::clone(&told);

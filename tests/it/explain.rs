@@ -133,6 +133,40 @@ fn nothing_is_left_of_a_simulation() {
     }
 }
 
+#[test]
+fn a_config_and_runbooks_can_be_tried_on_the_disk_before_a_reload() {
+    let daemon = Daemon::start(&config(""), &[("act", &runbook("Act", "auto"))], &[]);
+    let alerts = body("Act", "firing", &["a"]);
+    let candidate = |body: &str| http::post(daemon.address(), "/api/simulate?config=candidate", body).unwrap();
+    let reason = |answer: &http::Answer| {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["decisions"][0]["reason"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(reason(&candidate(&alerts)), "matched", "nothing has changed");
+    let file = daemon.dir().join("runbookd.toml");
+    let before = fs::read_to_string(&file).unwrap();
+    let freeze = "[[freezes]]\nname = \"now\"\nfrom = \"2020-01-01T00:00:00Z\"\nuntil = \"2100-01-01T00:00:00Z\"\n";
+    fs::write(&file, format!("{before}\n{freeze}")).unwrap();
+    assert_eq!(reason(&candidate(&alerts)), "frozen");
+    assert_eq!(simulated(&daemon, &alerts)[0]["reason"], "matched", "nothing of it is in force");
+    let path = daemon.dir().join("body.json");
+    fs::write(&path, &alerts).unwrap();
+    let output = run(&daemon, &["simulate", path.to_str().unwrap(), "--candidate"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("frozen"), "{output:?}");
+    fs::write(&file, &before).unwrap();
+    let runbooks = daemon.dir().join("runbooks");
+    fs::write(runbooks.join("new.toml"), runbook("New", "auto")).unwrap();
+    // Whether the watch was quicker or not.
+    assert_eq!(reason(&candidate(&body("New", "firing", &["a"]))), "matched");
+    fs::write(&file, format!("{before}\n[[freezes]]\n")).unwrap();
+    let answer = candidate(&alerts);
+    assert_eq!((answer.status, answer.json()["errors"][0]["path"].as_str()), (422, Some("config")));
+    assert!(answer.text().contains("runbookd check"), "{}", answer.text());
+    let answer = http::post(daemon.address(), "/api/simulate?config=other", &alerts).unwrap();
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert_eq!(finished(&daemon, &fire(&daemon, "Act", "a"))["status"], "succeeded");
+}
+
 fn run(daemon: &Daemon, args: &[&str]) -> Output {
     let url = format!("http://{}", daemon.address());
     Command::new(BINARY).args(args).args(["--url", &url]).output().unwrap()

@@ -60,4 +60,7 @@ pub(in crate::cli) struct WhichBody {
     /// As if it were this time (2026-08-01T10:00:00Z)
     #[arg(long, value_name = "TIME")]
     pub(in crate::cli) at: Option<String>,
+    /// By the config file and the runbooks as they lie on the server's disk, before a reload
+    #[arg(long)]
+    pub(in crate::cli) candidate: bool,
 }

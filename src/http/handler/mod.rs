@@ -22,7 +22,7 @@ use super::{ApiError, Reply, Request};
 use crate::auth::{Permission, Principal};
 use crate::document::Problem;
 use crate::engine::Engine;
-use crate::intake::Intake;
+use crate::intake::{Candidate, Intake};
 use crate::model::{Clock, RunbookId};
 use crate::routing::Library;
 use crate::runbook::Runbook;
@@ -38,6 +38,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::Notify;
+
+/// Reads files, so it blocks.
+pub type ReadCandidate = Box<dyn Fn(&Library) -> Result<Candidate, String> + Send + Sync>;
 
 /// Everything the handlers ask.
 pub struct Services {
@@ -71,6 +74,8 @@ pub struct Services {
     pub draining: AtomicBool,
     /// Rung to reload, where `--web.enable-lifecycle` allows it.
     pub reload: Option<Arc<Notify>>,
+    /// Reads what a reload would put in force, from the disk; the runbooks in force are given.
+    pub candidate: ReadCandidate,
     /// When the last webhook was accepted, in milliseconds since 1970; 0 for never.
     pub last_webhook: std::sync::atomic::AtomicI64,
 }

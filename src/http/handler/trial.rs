@@ -4,6 +4,7 @@ use super::webhook::refusal;
 use super::{Services, unreadable};
 use crate::engine::Upstream;
 use crate::http::{ApiError, Reply, Request};
+use crate::intake::Candidate;
 use crate::model::{Decision, DecisionId, Labels, Timestamp};
 use crate::routing::ANNOTATION;
 use serde::Deserialize;
@@ -56,14 +57,26 @@ struct Past {
 }
 
 pub(super) async fn simulate(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
-    request.query.only(&["at"])?;
+    request.query.only(&["at", "config"])?;
     let at: Option<Timestamp> = request.query.filter("at")?;
+    let candidate = match request.query.get("config") {
+        None | Some("" | "current") => None,
+        Some("candidate") => Some(candidate(&services).await?),
+        Some(_) => return Err(ApiError::invalid_field("config", "write current or candidate")),
+    };
     let body = match serde_json::from_slice::<Past>(&request.body) {
         Ok(past) => again(&services, &past.decision_id).await?,
         Err(_) => request.body.to_vec(),
     };
-    let decisions = services.intake.simulate(&body, at).await.map_err(refusal)?;
+    let decisions = services.intake.simulate(&body, at, candidate).await.map_err(refusal)?;
     Ok(Reply::json(&json!({ "decisions": decisions })))
+}
+
+/// What a reload would put in force.
+async fn candidate(services: &Arc<Services>) -> Result<Candidate, ApiError> {
+    let (services, current) = (Arc::clone(services), services.library());
+    let read = tokio::task::spawn_blocking(move || (services.candidate)(&current)).await;
+    read.map_err(|_| ApiError::internal())?.map_err(|why| ApiError::invalid_field("config", why))
 }
 
 /// The body that would bring about the alert of a past decision. What annotations it had is not kept, but for the one
