@@ -85,6 +85,7 @@ pub(super) fn engine_limits(config: &Config) -> crate::engine::Limits {
         breakers: config.breakers.clone(),
         guard: config.automation.guard.clone(),
         freezes: config.freezes.clone(),
+        storm: config.automation.storm,
     }
 }
 

@@ -172,6 +172,7 @@ async fn run(
             breakers: Profiles::default(),
             guard: crate::guard::Settings::off(),
             freezes: Vec::new(),
+            storm: None,
         },
     });
     let news = engine.news();

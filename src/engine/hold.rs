@@ -10,6 +10,7 @@ use crate::journal::State;
 use crate::model::{ExecutionId, ExecutionStatus, RunbookId, Timestamp};
 use crate::store::records::switch::MAX_ORDERS;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,10 +37,12 @@ impl Shared {
         switch.strictest(&runbooks, Some(&created.trigger.labels), now).cloned()
     }
 
-    /// Whether automation starts nothing now.
-    pub(super) fn is_frozen(&self, now: Timestamp) -> bool {
+    /// Whether automation starts nothing now, also of what it has accepted: in a freeze and in a storm.
+    pub(super) fn starts_nothing(&self, now: Timestamp) -> bool {
         let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        in_force(&limits.freezes, now).next().is_some()
+        let storms =
+            limits.storm.is_some() && now.as_millisecond() < self.storm_until.load(Ordering::Relaxed);
+        storms || in_force(&limits.freezes, now).next().is_some()
     }
 
     /// The freeze that keeps people from starting something now, and its end.
@@ -93,17 +96,30 @@ pub enum OrderError {
 #[derive(Default)]
 pub(super) struct Unaware {
     version: u64,
-    /// Whether a freeze was in force.
+    /// Whether there was a freeze or a storm.
     frozen: bool,
     left: VecDeque<ExecutionId>,
 }
 
 impl Engine {
+    /// Learns whether there is a storm: the record of it is written with the decisions that ring the engine.
+    pub(super) async fn look_at_the_storm(&self) {
+        let shared = &self.shared;
+        let limit = shared.limits.lock().unwrap_or_else(PoisonError::into_inner).storm;
+        let Some(limit) = limit else { return };
+        let now = shared.clock.now();
+        // While the store cannot be read, what was known of it counts.
+        if let Ok(storm) = shared.records.storm(now).await {
+            let until = storm.raging(limit, now).map_or(i64::MIN, |raging| raging.until.as_millisecond());
+            shared.storm_until.store(until, Ordering::Relaxed);
+        }
+    }
+
     /// Lets those look at the switch that it may concern, the ones in the middle of something first. True when
     /// some are left for the next time.
     pub(super) fn heed_switch(&self, unaware: &mut Unaware, expired: bool, now: Timestamp) -> bool {
         let version = self.shared.board.version();
-        let frozen = self.shared.is_frozen(now);
+        let frozen = self.shared.starts_nothing(now);
         let thawed = std::mem::replace(&mut unaware.frozen, frozen) && !frozen;
         if version != unaware.version || expired || thawed {
             unaware.version = version;

@@ -24,7 +24,7 @@ pub use registry::Counts;
 pub use upstream::Upstream;
 
 use crate::admit::late::Confirmation;
-use crate::guard::{Board, Freeze, Order, Profiles, Settings};
+use crate::guard::{Board, Freeze, Order, Profiles, Settings, StormLimit};
 use crate::journal::{Entry, Event, State};
 use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, Reason, RunbookId, Timestamp, between};
 use crate::plan as call;
@@ -41,6 +41,7 @@ use registry::{Input, Registry, Sent};
 use retry::Budgets;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, broadcast};
@@ -89,6 +90,8 @@ pub struct Limits {
     pub guard: Settings,
     /// When automation starts nothing.
     pub freezes: Vec<Freeze>,
+    /// What makes a storm; `None` where that guard is off.
+    pub storm: Option<StormLimit>,
 }
 
 /// What the engine is made of.
@@ -138,6 +141,8 @@ struct Shared {
     ids: Arc<Ids>,
     limits: Mutex<Limits>,
     board: Arc<Board>,
+    /// When the storm that was last seen is over, in milliseconds since 1970.
+    storm_until: AtomicI64,
     /// Orders of the kill switch that the store has not taken yet, by scope.
     unsaved: Mutex<BTreeMap<String, Order>>,
     /// Executions with new events.
@@ -172,6 +177,7 @@ impl Engine {
             ids,
             limits: Mutex::new(limits),
             board: Arc::default(),
+            storm_until: AtomicI64::new(i64::MIN),
             unsaved: Mutex::default(),
             news: broadcast::channel(1024).0,
             fatal: tokio::sync::watch::channel(None).0,
@@ -232,6 +238,7 @@ impl Engine {
             if let Err(error) = self.look(&mut cursor).await {
                 tracing::error!(%error, "the engine cannot read the store");
             }
+            self.look_at_the_storm().await;
             let now = self.shared.clock.now();
             let due = self.shared.registry().due(now);
             for id in due {

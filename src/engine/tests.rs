@@ -121,6 +121,7 @@ fn parts(
             breakers: Profiles::default(),
             guard: Settings::off(),
             freezes: Vec::new(),
+            storm: None,
         },
     }
 }

@@ -1,8 +1,8 @@
 //! The guards that count and look at the clock, on the real program: what they deny, that a crash resets nothing, and
 //! what people see of it. Breakers and quarantine are in `guard`.
 
-use crate::support::alerts::{body, finished, fire, resolve};
-use crate::support::daemon::{BINARY, Daemon};
+use crate::support::alerts::{LIMIT, body, finished, fire, resolve};
+use crate::support::daemon::{BINARY, Daemon, ledger, touch};
 use crate::support::process::eventually;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -206,6 +206,37 @@ fn a_storm_is_entered_shown_kept_over_a_crash_and_left() {
     });
     assert_eq!(status(&daemon)["storm"], Value::Null);
     assert_eq!(decided(&daemon, "f", "")["reason"], "matched");
+}
+
+#[test]
+fn what_is_queued_when_a_storm_begins_stays_queued_until_its_deadline() {
+    let text = r#"
+mode = "auto"
+alerts = ["Gated"]
+target = "{{ labels.target }}"
+[[steps]]
+id = "wait"
+script = { text = 'echo begin >> "$DIR/ledger"; while [ ! -e "$DIR/gate" ]; do sleep 0.02; done', env = { DIR = "@dir@" } }
+"#;
+    let more = "[automation]\nmax_running = 1\nqueue_deadline = \"4s\"\nstorm = { episodes_per_minute = 3, cooldown = \"10m\" }\n";
+    let daemon = Daemon::start(&config("cooldown = false", more), &[("gated", text)], &[]);
+    let first = fire(&daemon, "Gated", "a");
+    eventually("the first has begun", LIMIT, || (ledger(&daemon).len() == 1).then_some(()));
+    let queued = fire(&daemon, "Gated", "b");
+    let answer = daemon.webhook(&body("Gated", "firing", &["c", "d", "e"])).json();
+    assert_eq!(answer["decisions"][2]["reason"], "storm", "{answer:#}");
+    touch(&daemon, "gate");
+    assert_eq!(finished(&daemon, &first)["status"], "succeeded", "what has begun goes on");
+    let expired = finished(&daemon, &queued);
+    assert_eq!((&expired["status"], &expired["reason"]), (&json!("expired"), &json!("queue_expired")));
+    assert_eq!(ledger(&daemon), ["begin"]);
+    // That is a decision on its alert, and a later delivery is decided anew.
+    let decisions = daemon.json("/api/decisions?reason=queue_expired");
+    let of =
+        decisions["decisions"].as_array().unwrap().iter().find(|one| one["execution_id"] == json!(queued));
+    assert_eq!(of.unwrap()["verdict"], "skip");
+    let again = daemon.webhook(&body("Gated", "firing", &["b"])).json();
+    assert_eq!(again["decisions"][0]["reason"], "storm");
 }
 
 #[test]

@@ -46,11 +46,11 @@ impl Drive {
     }
 
     /// Whether it must stay in the queue although a slot and its lock are its own: what was accepted before a freeze
-    /// does not start in it either. A child is a step of something that has begun, so it stays in no queue; where the
+    /// or a storm does not start in it either. A child is a step of something that has begun, so it stays in no queue; where the
     /// switch also holds what has begun, it is held at its first step.
     pub(super) fn is_held_back(&self, state: &State, now: Timestamp) -> bool {
         state.created.parent.is_none()
             && (self.shared.order(state, now).is_some()
-                || (state.created.is_automatic() && self.shared.is_frozen(now)))
+                || (state.created.is_automatic() && self.shared.starts_nothing(now)))
     }
 }

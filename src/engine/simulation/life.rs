@@ -218,6 +218,7 @@ impl Stage {
                 breakers: Profiles::default(),
                 guard: crate::guard::Settings::off(),
                 freezes: Vec::new(),
+                storm: None,
             },
         });
         let (cursor, _) = engine.recover().await.unwrap();
