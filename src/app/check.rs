@@ -5,9 +5,11 @@ use super::{Environment, load_config};
 use crate::config::{Config, Overrides};
 use crate::document::{Problem, Problems, Severity};
 use crate::guard::Profiles;
-use crate::model::RunbookId;
+use crate::model::{Labels, RunbookId};
 use crate::runbook::links::{self, Calls};
-use crate::runbook::{self, Links, Parsed, Runbook};
+use crate::runbook::{self, Links, Parsed, Runbook, inputs};
+use crate::schedule::Schedule;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -59,7 +61,8 @@ pub(super) fn examine(config: &Config, text: &mut String) -> Option<Vec<(Runbook
     let mut read: Vec<Read> = each.map(|(id, path)| read_one(id, path, &given, &config.breakers)).collect();
     note_calls(&known, &mut read);
     text.extend(read.iter().map(Read::rendered));
-    let unfit = config.check_runbooks(|id| known.contains(id));
+    let mut unfit = config.check_runbooks(|id| known.contains(id));
+    unfit.extend(config.check_schedules(|schedule| refusal(schedule, &known, &read)));
     text.extend(unfit.iter().map(|problem| format!("{problem}\n")));
     let good = unfit.is_empty() && read.iter().all(Read::is_good);
     let parsed = read.into_iter().filter_map(|file| file.parsed.ok());
@@ -105,6 +108,16 @@ fn read_one(id: &RunbookId, path: &Path, given: &Given<'_>, profiles: &Profiles)
             Read { parsed, text: String::new(), lacking }
         }
     }
+}
+
+/// Why a schedule's runbook would not take its inputs; nothing where the runbook cannot be read.
+fn refusal(schedule: &Schedule, known: &[RunbookId], read: &[Read]) -> Option<String> {
+    let at = known.iter().position(|id| *id == schedule.runbook)?;
+    let runbook = read[at].parsed.as_ref().ok()?.runbook.as_ref()?;
+    let labels: Labels = [("schedule".to_owned(), schedule.name.clone())].into();
+    let (none, nothing) = (Labels::new(), BTreeMap::new());
+    let problems = inputs::resolve(runbook, &labels, &none, &nothing, &schedule.inputs).err()?;
+    Some(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
 /// Adds what is wrong with the calls among all the runbooks, each to the one that calls.

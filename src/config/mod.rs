@@ -41,6 +41,7 @@ pub use webhook::{Basic, Webhook};
 use crate::document::{Place, Problem, Problems, Severity, Table, parse};
 use crate::guard::{Freeze, Profiles};
 use crate::model::{RunbookId, Secret};
+use crate::schedule::Schedule;
 use source::{Setting, Sources};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -225,6 +226,11 @@ impl Config {
         let mappings = self.mappings.iter().filter(|mapping| !known(&mapping.runbook));
         let schedules = self.schedules.iter().filter(|entry| !known(&entry.schedule.runbook));
         mappings.map(Mapping::unknown_runbook).chain(schedules.map(ScheduleEntry::unknown_runbook)).collect()
+    }
+
+    /// The problems of schedules whose runbook would refuse what they give it; `why` says so.
+    pub fn check_schedules(&self, why: impl Fn(&Schedule) -> Option<String>) -> Vec<Problem> {
+        self.schedules.iter().filter_map(|entry| Some(entry.unfit(&why(&entry.schedule)?))).collect()
     }
 
     /// The problems of entries of `outgoing.allow` that `check` refuses, saying why.

@@ -30,6 +30,14 @@ impl ScheduleEntry {
         self.place.problem(Severity::Error, message, help)
     }
 
+    /// That its runbook cannot begin with what it gives it.
+    pub(super) fn unfit(&self, why: &str) -> Problem {
+        let Schedule { name, runbook, .. } = &self.schedule;
+        let message = format!("the schedule {name:?} cannot start the runbook {:?}: {why}", runbook.as_str());
+        let help = "correct the inputs of the schedule; labels of an alert are not there";
+        self.place.problem(Severity::Error, message, help)
+    }
+
     fn show(&self) -> String {
         let Schedule { name, cron, zone, runbook, .. } = &self.schedule;
         format!("{name}: {cron} {} -> {runbook}", zone.name())

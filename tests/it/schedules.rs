@@ -175,6 +175,13 @@ fn a_reload_puts_other_schedules_in_force_and_one_to_no_runbook_is_refused() {
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     assert_eq!(check(EVERY_SECOND).0, Some(0));
+    let (code, told) = check(&EVERY_SECOND.replace("word =", "colour ="));
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("cannot start the runbook \"tick\": ")
+            && told.contains("input `colour`: the runbook has no such input"),
+        "{told}"
+    );
     let (code, told) = check(&wrong);
     assert_eq!(code, Some(1));
     assert!(told.contains("other.toml:7:11: the schedule \"tick\" starts the runbook \"gone\""), "{told}");
