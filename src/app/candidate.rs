@@ -26,20 +26,33 @@ pub(super) fn reader(options: &ServeOptions, instance: &str) -> ReadCandidate {
 /// What to do, where a reload would refuse it.
 fn read(options: &ServeOptions, instance: &str, current: &Library) -> Result<Candidate, String> {
     let not_good = |_| "the files on the server's disk are not good; run `runbookd check` there".to_owned();
-    let (config, _) = load_config(&options.config_file, &options.env, &options.overrides).map_err(not_good)?;
+    let (config, _) =
+        load_config(&options.config_file, &options.env, &options.overrides).map_err(not_good)?;
     let mut said = String::new();
     let runbooks = examine(&config, &mut said).ok_or(said).map_err(not_good)?;
-    let listed: BTreeMap<RunbookId, Listed> =
-        runbooks.into_iter().filter_map(|(id, parsed)| Some((id.clone(), pinned(&id, parsed, current)?))).collect();
-    Ok(Candidate { options: build::intake_options(&config, instance), library: Arc::new(Library::new(listed)) })
+    let listed: BTreeMap<RunbookId, Listed> = runbooks
+        .into_iter()
+        .filter_map(|(id, parsed)| Some((id.clone(), pinned(&id, parsed, current)?)))
+        .collect();
+    Ok(Candidate {
+        options: build::intake_options(&config, instance),
+        library: Arc::new(Library::new(listed)),
+    })
 }
 
 fn pinned(id: &RunbookId, parsed: Parsed, current: &Library) -> Option<Listed> {
     let before = match current.get(id) {
-        Some(Listed::Good(pinned)) if pinned.hash == parsed.hash => return Some(Listed::Good(Arc::clone(pinned))),
+        Some(Listed::Good(pinned)) if pinned.hash == parsed.hash => {
+            return Some(Listed::Good(Arc::clone(pinned)));
+        }
         Some(Listed::Good(pinned)) => pinned.version,
         Some(Listed::Broken) | None => 0,
     };
     let (runbook, hash) = (parsed.runbook?, parsed.hash);
-    Some(Listed::Good(Arc::new(Pinned { runbook, version: before + 1, hash, file_name: format!("{id}.toml") })))
+    Some(Listed::Good(Arc::new(Pinned {
+        runbook,
+        version: before + 1,
+        hash,
+        file_name: format!("{id}.toml"),
+    })))
 }

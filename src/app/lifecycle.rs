@@ -2,10 +2,10 @@
 
 use super::build::{self, EdgeMetrics};
 use super::keeper::{self, Keeper};
-use super::{candidate, scheduler};
 use super::library::Shelf;
 use super::world::{RealWorld, Shelved};
 use super::{Environment, SystemClock, load_config};
+use super::{candidate, scheduler};
 use crate::auth::install_crypto;
 use crate::catalogue::{Pace, Watch};
 use crate::config::{Config, Overrides};
@@ -263,7 +263,7 @@ impl Daemon {
             metrics.clone(),
             Arc::clone(engine.board()),
         );
-        let reload = Arc::new(Notify::new());
+        let (reload, config_in_force) = (Arc::new(Notify::new()), AtomicBool::new(true));
         let services = Arc::new(Services {
             intake,
             engine,
@@ -284,7 +284,6 @@ impl Daemon {
             last_webhook: AtomicI64::new(0),
         });
         let edge = Arc::new(edge(config, &services)?);
-        let config_in_force = AtomicBool::new(true);
         Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people })
     }
 

@@ -6,8 +6,8 @@
 use super::accept::{Intake, IntakeError, Options};
 use super::decode::{self, Element};
 use super::ruling::rule;
-use crate::routing::Library;
 use crate::model::{Alert, AlertStatus, Decision, Fingerprint, Labels, Timestamp};
+use crate::routing::Library;
 use crate::store::CommitError;
 use crate::store::records::transact;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -137,7 +137,8 @@ fn nothing_is_left_of_a_simulation() {
 fn a_config_and_runbooks_can_be_tried_on_the_disk_before_a_reload() {
     let daemon = Daemon::start(&config(""), &[("act", &runbook("Act", "auto"))], &[]);
     let alerts = body("Act", "firing", &["a"]);
-    let candidate = |body: &str| http::post(daemon.address(), "/api/simulate?config=candidate", body).unwrap();
+    let candidate =
+        |body: &str| http::post(daemon.address(), "/api/simulate?config=candidate", body).unwrap();
     let reason = |answer: &http::Answer| {
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()["decisions"][0]["reason"].as_str().unwrap().to_owned()
@@ -145,7 +146,8 @@ fn a_config_and_runbooks_can_be_tried_on_the_disk_before_a_reload() {
     assert_eq!(reason(&candidate(&alerts)), "matched", "nothing has changed");
     let file = daemon.dir().join("runbookd.toml");
     let before = fs::read_to_string(&file).unwrap();
-    let freeze = "[[freezes]]\nname = \"now\"\nfrom = \"2020-01-01T00:00:00Z\"\nuntil = \"2100-01-01T00:00:00Z\"\n";
+    let freeze =
+        "[[freezes]]\nname = \"now\"\nfrom = \"2020-01-01T00:00:00Z\"\nuntil = \"2100-01-01T00:00:00Z\"\n";
     fs::write(&file, format!("{before}\n{freeze}")).unwrap();
     assert_eq!(reason(&candidate(&alerts)), "frozen");
     assert_eq!(simulated(&daemon, &alerts)[0]["reason"], "matched", "nothing of it is in force");

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 /// Two steps behind a gate, each with an undo.
 const GATED: &str = r#"
@@ -289,6 +292,55 @@ fn a_file_and_a_signal_halt_without_the_api() {
 fn unhalt(daemon: &Daemon) -> std::process::Output {
     let url = format!("http://{}", daemon.address());
     Command::new(BINARY).args(["unhalt", "--url", &url, "--reason", "found it"]).output().unwrap()
+}
+
+/// Threads that leave no processor idle, until dropped.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn all_processors() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let count = thread::available_parallelism().map_or(2, usize::from) * 4;
+        for _ in 0..count {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || while !stop.load(Ordering::Relaxed) {});
+        }
+        Self(stop)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn with_no_processor_idle_it_holds_from_the_moment_it_is_answered() {
+    let steps: String = (0..300)
+        .map(|n| {
+            format!("[[steps]]\nid = \"s{n}\"\nscript = {{ text = 'echo {n} >> \"$DIR/ledger\"', env = {{ DIR = \"@dir@\" }} }}\n")
+        })
+        .collect();
+    let long = format!("mode = \"auto\"\nalerts = [\"Long\"]\ntarget = \"{{{{ labels.target }}}}\"\n{steps}");
+    let daemon = Daemon::start_at(&free_address(), &config(""), &[("long", &long)], &[]);
+    let _busy = Busy::all_processors();
+    let id = fire(&daemon, "Long", "a");
+    eventually("some steps", LIMIT, || (ledger(&daemon).len() >= 3).then_some(()));
+    set(&daemon, "halted");
+    let at_the_answer = ledger(&daemon).len();
+    wait_for_status(&daemon, &id, "paused");
+    // The step in progress ends.
+    let held_at = ledger(&daemon).len();
+    assert!(held_at <= at_the_answer + 1, "{held_at} steps, {at_the_answer} when it was answered");
+    set(&daemon, "running");
+    eventually("more steps", LIMIT, || (ledger(&daemon).len() > held_at).then_some(()));
+    set(&daemon, "aborted");
+    let stopped = finished(&daemon, &id);
+    assert_eq!((&stopped["status"], &stopped["reason"]), (&"stopped".into(), &"aborted".into()));
+    let killed_at = ledger(&daemon).len();
+    assert!(killed_at < 300, "it was over before");
+    assert_eq!(ledger(&daemon).len(), killed_at);
 }
 
 #[test]
