@@ -5,6 +5,7 @@
 
 use super::Labels;
 use regex::Regex;
+use std::borrow::Cow;
 use std::fmt;
 
 /// Why a text is not a matcher.
@@ -49,7 +50,8 @@ impl Matcher {
     /// [`MatcherError`] saying what is not as Alertmanager wants it.
     pub fn parse(text: &str) -> Result<Self, MatcherError> {
         let shape = || MatcherError::Shape(text.to_owned());
-        let at = text.find(['=', '!']).ok_or_else(shape)?;
+        let text = text.trim_start();
+        let at = text[quotes_end(text)..].find(['=', '!']).ok_or_else(shape)? + quotes_end(text);
         let name = unquote(text[..at].trim()).ok_or_else(shape)?;
         let rest = &text[at..];
         let operator = ["!=", "!~", "=~", "="].into_iter().find(|operator| rest.starts_with(operator));
@@ -105,6 +107,7 @@ impl Matcher {
     }
 }
 
+/// What [`Matcher::parse`] reads as this matcher again: orders of the kill switch are kept so.
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let operator = match self.test {
@@ -113,7 +116,11 @@ impl fmt::Display for Matcher {
             Test::Match(_) => "=~",
             Test::NotMatch(_) => "!~",
         };
-        write!(f, "{}{operator}{:?}", self.name, self.value)
+        let is_bare = unquote(&self.name).is_some_and(|bare| bare == self.name)
+            && self.name.trim() == self.name
+            && !self.name.contains(['=', '!']);
+        let name = if is_bare { self.name.as_str().into() } else { Cow::from(quoted(&self.name)) };
+        write!(f, "{name}{operator}{}", quoted(&self.value))
     }
 }
 
@@ -148,6 +155,19 @@ fn anchored(matcher: &str, pattern: &str) -> Result<Regex, MatcherError> {
     anchored_regex(pattern).map_err(|why| MatcherError::Regex { matcher: matcher.to_owned(), why })
 }
 
+/// Where a name in quotes ends, so that what its quotes hold is no operator; 0 for a bare one.
+fn quotes_end(text: &str) -> usize {
+    let Some(inner) = text.strip_prefix('"') else { return 0 };
+    let mut escaped = false;
+    for (at, c) in inner.char_indices() {
+        match c {
+            '"' if !escaped => return at + 2,
+            c => escaped = c == '\\' && !escaped,
+        }
+    }
+    0
+}
+
 /// A bare word as it is, a quoted text without its quotes and escapes; `None` when the quotes are wrong.
 fn unquote(text: &str) -> Option<String> {
     let Some(inner) = text.strip_prefix('"') else {
@@ -179,6 +199,24 @@ mod tests {
         let labels: Labels =
             value.map(|value| ("severity".to_owned(), value.to_owned())).into_iter().collect();
         assert_eq!(Matcher::parse(matcher).unwrap().matches(&labels), expected, "{matcher} on {value:?}");
+    }
+
+    #[test]
+    fn what_is_written_of_a_matcher_reads_as_the_same() {
+        for text in [
+            r#"a="b""#,
+            r#""a b"!~"x""#,
+            r#""a=b"="c""#,
+            r#""a,\"b"=~"\d+""#,
+            "a=\"tab\there, e\u{301} and \\n\"",
+            r#"a="\\.\"""#,
+        ] {
+            let read = Matcher::parse(text).unwrap();
+            let again = Matcher::parse(&read.to_string()).unwrap();
+            assert_eq!((again.name(), again.value()), (read.name(), read.value()), "{text}");
+        }
+        assert_eq!(Matcher::parse(r#""a=b"="c""#).unwrap().name(), "a=b");
+        assert!(Matcher::parse(r#""a=b"#).is_err());
     }
 
     #[test]
