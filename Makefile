@@ -2,13 +2,14 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test simulate crash bench build fmt lint deny clean
+.PHONY: help demo test simulate crash fuzz bench build fmt lint deny clean
 
 help:
 	@echo "make demo      a real alert becomes a finished execution, on this machine, in a minute or two"
 	@echo "make test      format, lints and every test (installs Debian packages that are absent)"
 	@echo "make simulate  SEEDS=10000 random stories of the engine, with faults and crashes"
 	@echo "make crash     kills of the real program around every append, and ROUNDS=300 at random"
+	@echo "make fuzz      every parser of strange bytes for SECONDS=60 each, by libFuzzer (needs cargo-fuzz and a nightly)"
 	@echo "make bench     speed and size beside their floors, into benches/RESULTS.md (about ten minutes)"
 	@echo "make build     the program, in target/debug"
 	@echo "make fmt       formats the sources"
@@ -43,6 +44,16 @@ ROUNDS ?= 300
 crash:
 	RUNBOOKD_CRASH=all RUNBOOKD_ROUNDS=$(ROUNDS) \
 	  $(CARGO) test --locked --test it crash:: -- --nocapture --test-threads 1
+
+# What it finds is in tests/fuzz/artifacts; a copy of it in tests/fuzz/corpus/<target> makes `make test` hold to it.
+SECONDS ?= 60
+TARGETS ?= $(notdir $(basename $(wildcard tests/fuzz/targets/*.rs)))
+fuzz:
+	for target in $(TARGETS); do \
+	  mkdir -p tests/fuzz/found/$$target && \
+	  $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target tests/fuzz/found/$$target tests/fuzz/corpus/$$target \
+	    -- -max_total_time=$(SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=2048 || exit 1; \
+	done
 
 build:
 	$(CARGO) build --locked

@@ -12,6 +12,7 @@ mod e2e;
 mod escalate;
 mod explain;
 mod first;
+mod fuzz;
 mod guard;
 mod guards;
 mod intake;

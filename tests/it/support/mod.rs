@@ -6,6 +6,7 @@ pub(crate) mod alertmanager;
 pub(crate) mod alerts;
 pub(crate) mod daemon;
 pub(crate) mod exporter;
+pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod lives;
 pub(crate) mod powercut;
