@@ -139,6 +139,8 @@ pub struct IntegrationStatus {
     pub version: &'static str,
     /// This instance's name.
     pub instance: String,
+    /// How everything a step starts is found again: `cgroup` or `processes`.
+    pub containment: &'static str,
     /// How the store is.
     pub store: Value,
 }

@@ -1,6 +1,7 @@
 //! A process from start to end: read, open, recover, serve, drain, shut.
 
 use super::build::{self, EdgeMetrics};
+use super::children;
 use super::keeper::{self, Keeper};
 use super::library::Shelf;
 use super::world::{RealWorld, Shelved};
@@ -17,7 +18,7 @@ use crate::http::{Edge, Server, Table, TrustedProxies};
 use crate::intake::Intake;
 use crate::model::Clock;
 use crate::notifier::{Book, NotifierMessenger, Notifiers, Sender, SenderParts};
-use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, release_memory, sweep_leftovers};
+use crate::step::{ChildRules, Dirs, HttpClient, Runner, forbid_new_privileges, prepare_daemon, release_memory};
 use crate::store::Ids;
 use crate::store::records::{QueueCount, Records};
 use crate::store::{OpenError, SledOptions, SledStore, Store};
@@ -81,7 +82,9 @@ pub fn serve(options: ServeOptions) -> i32 {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    let code = match prepare_daemon().and_then(|()| runtime()) {
+    children::warn_of_root(&config.steps);
+    let privileges = || if config.steps.no_new_privileges { forbid_new_privileges() } else { Ok(()) };
+    let code = match prepare_daemon().and_then(|()| privileges()).and_then(|()| runtime()) {
         Ok(runtime) => {
             let code = runtime.block_on(run(config, &options));
             // A blocking reader of an endless pipe must not keep the process.
@@ -231,14 +234,14 @@ impl Daemon {
         let metrics = Metrics::new(&BUILT, clock.now());
         let dirs = prepare_dirs(&config.store.path)?;
         let (store, checked) = open_store(&config.store.path, &metrics).await?;
-        sweep(&dirs).await;
+        let children = children::prepare(&config.steps, &dirs).await.map_err(Refusal)?;
         let records = Records::new(Arc::clone(&store));
         let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
         let (wake, queue) = <(Arc<Notify>, Arc<QueueCount>)>::default();
         let shelf = Shelf::new(config, records.clone(), Arc::clone(&clock), metrics.clone());
         let (instance, ids) = (instance_name(), Arc::new(Ids::after(latest.as_deref())));
         let people = People::new(config, &metrics, address)?;
-        let (runner, world) = world(config, &dirs, &people, &metrics)?;
+        let (runner, world) = world(config, &dirs, children, &people, &metrics)?;
         let engine = Engine::new(Parts {
             records: records.clone(),
             world: Arc::new(world),
@@ -443,6 +446,7 @@ fn prepare_dirs(path: &Path) -> Result<Arc<Dirs>, Refusal> {
 fn world(
     config: &Config,
     dirs: &Arc<Dirs>,
+    children: ChildRules,
     people: &People,
     metrics: &Metrics,
 ) -> Result<(Arc<Runner>, RealWorld), Refusal> {
@@ -454,7 +458,8 @@ fn world(
     };
     let ways = build::ways(config, &people.client, messenger).map_err(|error| ("config", error))?;
     let (prometheus, alertmanager) = (ways.prometheus.clone(), ways.alertmanager.clone());
-    let runner = Arc::new(Runner::new(Arc::clone(dirs), people.client.clone(), Arc::new(outgoing), ways));
+    let runner = Runner::new(Arc::clone(dirs), people.client.clone(), Arc::new(outgoing), ways);
+    let runner = Arc::new(runner.with_children(children));
     Ok((Arc::clone(&runner), RealWorld { runner, prometheus, alertmanager }))
 }
 
@@ -533,23 +538,6 @@ fn is_alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
     // The state follows the name, which is in brackets and may hold anything.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
-}
-
-/// Ends what an earlier life left running, before its steps' crash rules apply.
-async fn sweep(dirs: &Arc<Dirs>) {
-    let dirs = Arc::clone(dirs);
-    match tokio::task::spawn_blocking(move || sweep_leftovers(&dirs)).await {
-        Ok(swept)
-            if swept.processes.is_empty() && swept.directories.is_empty() && swept.problems.is_empty() => {}
-        Ok(swept) => tracing::warn!(
-            processes = swept.processes.len(),
-            survivors = swept.survivors.len(),
-            directories = swept.directories.len(),
-            problems = swept.problems.join("; "),
-            "an earlier runbookd left these behind; they have been ended and removed"
-        ),
-        Err(error) => tracing::error!(%error, "what an earlier runbookd left behind could not be swept"),
-    }
 }
 
 /// Watches the runbooks. Without it, SIGHUP is what makes changes known.

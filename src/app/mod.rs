@@ -9,6 +9,7 @@ mod audit;
 mod build;
 mod candidate;
 mod check;
+mod children;
 mod clock;
 mod keeper;
 mod library;

@@ -16,7 +16,7 @@ use crate::guard::Profiles;
 use crate::journal::{State, Trigger, TriggerKind};
 use crate::model::{Clock, ExecutionId, Labels, RunbookId, Timestamp};
 use crate::runbook::{self, Pinned};
-use crate::step::{Dirs, HttpClient, Runner, Ways, prepare_daemon};
+use crate::step::{Dirs, HttpClient, Runner, Ways, forbid_new_privileges, prepare_daemon};
 use crate::store::Ids;
 use crate::store::MemoryStore;
 use crate::store::records::{self, QueueCount, Records, transact};
@@ -79,6 +79,10 @@ fn try_execute(options: &ExecuteOptions, out: &mut dyn Write, err: &mut dyn Writ
     let (pinned, text) = read(&path)?;
     let directory = path.parent().unwrap_or(Path::new("."));
     prepare_daemon().map_err(|error| error.to_string())?;
+    // Who runs it here runs it as who they are, root or not; but no step of it becomes more than that.
+    if config.as_ref().is_none_or(|config| config.steps.no_new_privileges) {
+        forbid_new_privileges().map_err(|error| error.to_string())?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let code = runtime.block_on(run(options, config.as_ref(), pinned, &text, directory, out, err));

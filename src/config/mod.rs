@@ -21,6 +21,7 @@ mod schema;
 mod secrets;
 mod server;
 mod source;
+mod steps;
 mod store;
 mod webhook;
 
@@ -35,6 +36,7 @@ pub use runbooks::Runbooks;
 pub use schedule::ScheduleEntry;
 pub use server::Server;
 pub use source::{Item, Overrides, Source};
+pub use steps::{Containment, Steps};
 pub use store::{Store, StoreKind};
 pub use webhook::{Basic, Webhook};
 
@@ -66,6 +68,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[automation]`
     pub automation: Automation,
+    /// `[steps]`
+    pub steps: Steps,
     /// `[[mappings]]`, in the order of the file.
     pub mappings: Vec<Mapping>,
     /// `[[schedules]]`, in the order of the file.
@@ -203,6 +207,7 @@ impl Config {
             webhook,
             auth,
             automation,
+            steps: Steps::read(sources, root),
             mappings: mapping::read(sources, root),
             schedules: schedule::read(sources, root),
             freezes: freezes::read(sources, root),

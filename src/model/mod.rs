@@ -6,6 +6,7 @@
 
 mod alert;
 mod clock;
+mod confinement;
 mod decision;
 mod effect;
 mod env_name;
@@ -23,6 +24,7 @@ mod unseen;
 
 pub use alert::{Alert, AlertStatus, Fingerprint, Labels};
 pub use clock::{Clock, ManualClock, Timestamp, after, between};
+pub use confinement::{Confinement, Sandbox, StepLimits};
 pub use decision::{Decision, GateReport, GateVerdict, PlannedStep, Verdict};
 pub use effect::Effect;
 pub use env_name::env_name_problem;

@@ -6,7 +6,7 @@
 pub mod view;
 
 use crate::journal::{Created, Entry, Event, State, TriggerKind};
-use crate::model::{Part, PlannedStep, Role, Timestamp};
+use crate::model::{Confinement, Part, PlannedStep, Role, Timestamp};
 use crate::runbook::template::render_json;
 use crate::runbook::{Body, Command, Context, Kind, Question, Runbook, Script, Ssh, Template, TemplateError};
 use crate::step::{
@@ -206,6 +206,7 @@ fn command_call(command: &Command, context: &Context) -> Result<CommandCall, Tem
         stdin: optional(command.stdin.as_ref(), context)?.map(String::into_bytes),
         ok_exit: command.ok_exit.clone(),
         max_output: command.max_output,
+        confinement: command.confinement.clone(),
     })
 }
 
@@ -219,6 +220,7 @@ fn script_call(script: &Script, context: &Context) -> Result<ScriptCall, Templat
         stdin: optional(settings.stdin.as_ref(), context)?.map(String::into_bytes),
         ok_exit: settings.ok_exit.clone(),
         max_output: settings.max_output,
+        confinement: settings.confinement.clone(),
     })
 }
 
@@ -283,9 +285,12 @@ fn http_call(kind: &Kind, context: &Context) -> Result<HttpCall, TemplateError> 
 /// What is done, as a person would write it down.
 fn plan(work: &Work) -> String {
     let mut text = match work {
-        Work::Call(Call::Command(call)) => argv(&call.program, &call.args),
+        Work::Call(Call::Command(call)) => {
+            confined(argv(&call.program, &call.args), &call.confinement)
+        }
         Work::Call(Call::Script(call)) => {
-            format!("{} <script of {} bytes>", call.shell.join(" "), call.text.len())
+            let text = format!("{} <script of {} bytes>", call.shell.join(" "), call.text.len());
+            confined(text, &call.confinement)
         }
         Work::Call(Call::Http(call)) => format!("{} {}", call.method, call.url),
         Work::Call(Call::Promql(call)) => {
@@ -312,6 +317,12 @@ fn plan(work: &Work) -> String {
         let _infallible = write!(text, " [... {cut} bytes cut ...]");
     }
     text
+}
+
+/// What is done, and how its process is held.
+fn confined(text: String, confinement: &Confinement) -> String {
+    let held = confinement.to_string();
+    if held.is_empty() { text } else { format!("{text} ({held})") }
 }
 
 /// An argument vector with every argument's borders visible.

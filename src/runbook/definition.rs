@@ -2,7 +2,7 @@
 
 use super::template::{Expression, Template};
 use crate::guard::Overrides;
-use crate::model::{Effect, Expect, Matcher, RunbookId, StepId};
+use crate::model::{Confinement, Effect, Expect, Matcher, RunbookId, StepId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -497,6 +497,8 @@ pub struct Command {
     pub ok_exit: Vec<i32>,
     /// Bytes kept of each stream.
     pub max_output: u64,
+    /// How its process is held; all of it literal.
+    pub confinement: Confinement,
 }
 
 /// A literal script.

@@ -5,6 +5,7 @@
 //! accept a key and ignore it, touch the disk.
 
 mod approval;
+mod confine;
 mod effect;
 mod escalate;
 mod guard;

@@ -3,7 +3,7 @@
 //! May import: `model`. Must never: do anything, or hold a secret that a plan for people could show.
 
 use super::StatusRange;
-use crate::model::{Expect, Secret};
+use crate::model::{Confinement, Expect, Secret};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub struct CommandCall {
     pub ok_exit: Vec<i32>,
     /// Bytes kept of each stream.
     pub max_output: u64,
+    /// How its process is held.
+    pub confinement: Confinement,
 }
 
 /// A script: a literal text run by a shell.
@@ -44,6 +46,8 @@ pub struct ScriptCall {
     pub ok_exit: Vec<i32>,
     /// As in [`CommandCall`].
     pub max_output: u64,
+    /// As in [`CommandCall`].
+    pub confinement: Confinement,
 }
 
 impl ScriptCall {

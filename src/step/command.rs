@@ -4,10 +4,9 @@
 //! file. May import: `model`. Must never: pass on anything of the daemon's own environment.
 
 use super::output::{Captured, Stream};
-use super::process::{Cause, Child, Ended, PrivateDir, Start};
+use super::process::{Cause, Child, Confined, Ended, PrivateDir, Start, confine};
 use super::{AttemptContext, CommandCall, Finished, KillSignal, Runner, ScriptCall};
-use crate::model::AttemptOutcome;
-use crate::model::env_name_problem;
+use crate::model::{AttemptOutcome, Confinement, env_name_problem};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::OpenOptions;
@@ -46,6 +45,8 @@ pub(super) struct Plan<'a> {
     pub(super) stdin: Option<&'a [u8]>,
     pub(super) ok_exit: &'a [i32],
     pub(super) max_output: u64,
+    /// How the process is held; `None` for a program of ours, which is not the runbook's choice.
+    pub(super) confinement: Option<&'a Confinement>,
 }
 
 /// A file that lies in the private directory before the process starts, readable by nobody else. Perhaps a secret.
@@ -71,6 +72,7 @@ pub(super) async fn run_command(
         stdin: call.stdin.as_deref(),
         ok_exit: &call.ok_exit,
         max_output: call.max_output,
+        confinement: Some(&call.confinement),
     };
     run(runner, context, &plan, kill).await
 }
@@ -95,6 +97,7 @@ pub(super) async fn run_script(
         stdin: call.stdin.as_deref(),
         ok_exit: &call.ok_exit,
         max_output: call.max_output,
+        confinement: Some(&call.confinement),
     };
     run(runner, context, &plan, kill).await
 }
@@ -106,7 +109,11 @@ pub(super) async fn run(
     plan: &Plan<'_>,
     kill: KillSignal,
 ) -> Finished {
-    let started = match begin(runner, context, plan) {
+    let begun = match hold(runner, context, plan).await {
+        Ok(confined) => begin(runner, context, plan, confined),
+        Err(sentence) => Err(sentence),
+    };
+    let started = match begun {
         Ok(started) => started,
         Err(sentence) => return Finished::refused(sentence),
     };
@@ -132,8 +139,29 @@ struct Started {
     err: pipe::Receiver,
 }
 
+/// How the process is to be held.
+async fn hold(runner: &Runner, context: &AttemptContext, plan: &Plan<'_>) -> Result<Confined, String> {
+    let Some(wish) = plan.confinement else { return Ok(Confined::default()) };
+    let (rules, timeout) = (Arc::clone(runner.children()), context.timeout);
+    let home = runner.dirs().work.join(context.name());
+    let confined = if wish.user.is_some() {
+        // A directory service may be asked for the user.
+        let wish = wish.clone();
+        let asked = tokio::task::spawn_blocking(move || confine(&wish, &rules, timeout, &home)).await;
+        asked.unwrap_or_else(|_| Err("the search for its user failed".into()))
+    } else {
+        confine(wish, &rules, timeout, &home)
+    };
+    confined.map_err(|why| format!("{} was not started: {why}", plan.program))
+}
+
 /// Checks, makes the private directory and starts the child.
-fn begin(runner: &Runner, context: &AttemptContext, plan: &Plan<'_>) -> Result<Started, String> {
+fn begin(
+    runner: &Runner,
+    context: &AttemptContext,
+    plan: &Plan<'_>,
+    confined: Confined,
+) -> Result<Started, String> {
     let program = find_program(plan.program)?;
     if let Some(cwd) = plan.cwd
         && !(cwd.is_absolute() && cwd.is_dir())
@@ -157,6 +185,10 @@ fn begin(runner: &Runner, context: &AttemptContext, plan: &Plan<'_>) -> Result<S
         let written = write(&home.path().join(file.name), &file.bytes, 0o600);
         written.map_err(|cause| format!("the file {} could not be written: {cause}", file.name))?;
     }
+    if let Some(owner) = confined.owner() {
+        home.give_to(owner)
+            .map_err(|cause| format!("the private directory could not be given to its user: {cause}"))?;
+    }
     let start = Start {
         program: c_string("the program", program.as_os_str().as_bytes())?,
         argv,
@@ -164,6 +196,8 @@ fn begin(runner: &Runner, context: &AttemptContext, plan: &Plan<'_>) -> Result<S
         cwd: c_string("the working directory", plan.cwd.unwrap_or(home.path()).as_os_str().as_bytes())?,
         stdin: plan.stdin.map(input).transpose().map_err(|cause| format!("no standard input: {cause}"))?,
         variables: context.variables().into(),
+        confined,
+        name: context.name(),
     };
     let could_not = |cause: io::Error| match cause.raw_os_error() {
         Some(libc::E2BIG) => format!(
@@ -174,7 +208,8 @@ fn begin(runner: &Runner, context: &AttemptContext, plan: &Plan<'_>) -> Result<S
     };
     let (out, out_child) = pipe_pair().map_err(could_not)?;
     let (err, err_child) = pipe_pair().map_err(could_not)?;
-    let child = Child::start(&start, home, &out_child, &err_child).map_err(could_not)?;
+    let groups = runner.children().cgroups.as_ref();
+    let child = Child::start(&start, groups, home, &out_child, &err_child).map_err(could_not)?;
     Ok(Started { child, out, err })
 }
 

@@ -33,16 +33,18 @@ pub use kill::{KillSignal, Killer, kill_pair};
 pub use notify::{Messenger, NotTold, Note};
 pub use outgoing::{Entry, EntryError, OutgoingPolicy};
 pub use output::{Captured, INLINE, Piece};
-pub use process::{Swept, TIMEOUT_GRACE, prepare_daemon, release_memory, sweep_leftovers};
+pub use process::{
+    Cgroups, ChildRules, Swept, TIMEOUT_GRACE, account_number, forbid_new_privileges, prepare_daemon, release_memory, sweep_leftovers,
+};
 pub use promql::{Observation, PromClient, PromUrlError, QueryAnswer, QueryError, Sample, judge};
 
 use crate::model::{AttemptOutcome, Clock, ExecutionId, Part, Secret, StepId};
 use output::Stream;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -107,11 +109,23 @@ impl Dirs {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(storage)?;
         let storage = storage.canonicalize()?;
+        if rustix::process::geteuid().is_root() {
+            // A step that runs as another user must get to its own directory; what lies beside it stays shut.
+            passable(&storage)?;
+        }
         let dirs = Self { work: storage.join("work"), outputs: storage.join("outputs") };
         builder.create(&dirs.work)?;
         builder.create(&dirs.outputs)?;
+        if rustix::process::geteuid().is_root() {
+            passable(&dirs.work)?;
+        }
         Ok(dirs)
     }
+}
+
+/// Lets others pass, but neither look nor write.
+fn passable(directory: &Path) -> io::Result<()> {
+    std::fs::set_permissions(directory, Permissions::from_mode(0o711))
 }
 
 /// How an attempt ended.
@@ -199,13 +213,19 @@ pub struct Runner {
     http: HttpClient,
     outgoing: Arc<OutgoingPolicy>,
     ways: Ways,
+    children: Arc<ChildRules>,
     live: Arc<Mutex<HashMap<LiveKey, LiveOutput>>>,
 }
 
 impl Runner {
     /// A runner that works below `dirs`.
     pub fn new(dirs: Arc<Dirs>, http: HttpClient, outgoing: Arc<OutgoingPolicy>, ways: Ways) -> Self {
-        Self { dirs, http, outgoing, ways, live: Arc::default() }
+        Self { dirs, http, outgoing, ways, children: Arc::default(), live: Arc::default() }
+    }
+
+    /// The same, with these rules for the processes of steps.
+    pub fn with_children(self, children: ChildRules) -> Self {
+        Self { children: Arc::new(children), ..self }
     }
 
     /// Carries `call` out and tells how it ended; when it returns, nothing of it runs and its output is durable.
@@ -235,6 +255,11 @@ impl Runner {
         attempt: u32,
     ) -> Option<LiveOutput> {
         lock(&self.live).get(&(execution.clone(), step.clone(), part, attempt)).cloned()
+    }
+
+    /// The rules for the processes of steps.
+    pub fn children(&self) -> &Arc<ChildRules> {
+        &self.children
     }
 
     fn dirs(&self) -> &Dirs {

@@ -94,6 +94,7 @@ pub(super) async fn run(
         stdin: None,
         ok_exit: &call.ok_exit,
         max_output: call.max_output,
+        confinement: None,
     };
     explain(run_process(runner, context, &plan, kill).await)
 }

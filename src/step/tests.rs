@@ -1,7 +1,7 @@
 //! What a step's process is given, and what is kept of it. Real processes; `process/tests.rs` is about their end.
 
 use super::*;
-use crate::model::{ManualClock, Role, RunbookId, Timestamp};
+use crate::model::{Confinement, ManualClock, Role, RunbookId, Timestamp};
 use std::os::fd::AsFd;
 use std::sync::LazyLock;
 use tokio::sync::RwLock;
@@ -16,6 +16,8 @@ pub(super) struct Bench {
     pub(super) root: tempfile::TempDir,
     pub(super) runner: Runner,
     pub(super) dirs: Arc<Dirs>,
+    /// Where attempts have their control groups.
+    pub(super) groups: Option<PathBuf>,
 }
 
 pub(super) fn bench() -> Bench {
@@ -30,7 +32,37 @@ pub(super) fn bench_with(ways: Ways) -> Bench {
     let policy = OutgoingPolicy::new(vec![OutgoingPolicy::parse_entry("127.0.0.1").unwrap()]);
     let runner = Runner::new(Arc::clone(&dirs), HttpClient::build().unwrap(), Arc::new(policy), ways);
     let execution = ExecutionId::of(&RunbookId::new("web_down").unwrap(), Ulid::generate());
-    Bench { execution, root, runner, dirs }
+    Bench { execution, root, runner, dirs, groups: None }
+}
+
+/// How what a step starts is held together; each must do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Containment {
+    Processes,
+    Cgroup,
+}
+
+pub(super) const BOTH: [Containment; 2] = [Containment::Processes, Containment::Cgroup];
+
+/// A bench whose steps are held together this way.
+pub(super) fn bench_in(containment: Containment) -> Bench {
+    let mut bench = bench();
+    if containment == Containment::Cgroup {
+        let cgroups = Cgroups::prepare(&bench.dirs.work);
+        let cgroups = cgroups.unwrap_or_else(|why| panic!("this test needs cgroup v2, writable, and {why}"));
+        bench.groups = Some(cgroups.base().to_owned());
+        bench.runner = bench.runner.with_children(ChildRules { cgroups: Some(cgroups), ..ChildRules::default() });
+    }
+    bench
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if let Some(groups) = self.groups.take() {
+            // One with groups in it stays, and the test has said so.
+            drop(std::fs::remove_dir(groups));
+        }
+    }
 }
 
 /// A clock that stands still at a round time.
@@ -47,6 +79,7 @@ pub(super) fn command(program: &str, args: &[&str]) -> CommandCall {
         stdin: None,
         ok_exit: vec![],
         max_output: 1024 * 1024,
+        confinement: Confinement::default(),
     }
 }
 
@@ -80,6 +113,11 @@ impl Bench {
 
     pub(super) fn check_nothing_left(&self) {
         assert_eq!(std::fs::read_dir(&self.dirs.work).unwrap().count(), 0, "private directory left");
+        if let Some(groups) = &self.groups {
+            let is_group = |entry: &std::fs::DirEntry| entry.file_type().unwrap().is_dir();
+            let left: Vec<_> = std::fs::read_dir(groups).unwrap().flatten().filter(is_group).collect();
+            assert!(left.is_empty(), "a group left: {left:?}");
+        }
         assert!(lock(&self.runner.live).is_empty());
     }
 
@@ -235,6 +273,7 @@ async fn hostile_values_reach_a_script_by_its_environment_only_and_run_nothing()
             stdin: None,
             ok_exit: vec![],
             max_output: 1024 * 1024,
+            confinement: Confinement::default(),
         };
         let finished = bench.run(&Call::Script(script)).await;
         assert_eq!(finished.outcome, AttemptOutcome::Succeeded, "{finished:?}");
@@ -353,6 +392,7 @@ async fn what_cannot_be_passed_on_is_refused_with_a_sentence() {
         stdin: None,
         ok_exit: vec![],
         max_output: 0,
+        confinement: Confinement::default(),
     };
     assert_eq!(bench.run(&Call::Script(script.clone())).await.error.unwrap(), "the script's shell is empty");
     let nul = ScriptCall { shell: ScriptCall::default_shell(), ..script };

@@ -78,6 +78,7 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
         last_webhook_at: Timestamp::from_millisecond(last).ok().filter(|_| last > 0).map(|at| at.to_string()),
         version: env!("CARGO_PKG_VERSION"),
         instance: services.instance.clone(),
+        containment: services.runner.children().containment(),
         store: json!({
             "kind": "sled",
             "size_bytes": health.size_bytes,

@@ -1,6 +1,6 @@
 //! The kinds of steps: which one it is, and those that run a program or ask a question.
 
-use super::{Around, approval, effect, escalate, http, remote, templates, waits};
+use super::{Around, approval, confine, effect, escalate, http, remote, templates, waits};
 use crate::document::{Table, Value};
 use crate::model::env_name_problem;
 use crate::runbook::definition::{Command, Kind, Question, Script};
@@ -223,6 +223,7 @@ fn settings(table: &mut Table<'_>, scope: &Scope) -> Command {
         stdin,
         ok_exit,
         max_output,
+        confinement: confine::read(table),
     }
 }
 

@@ -35,6 +35,14 @@ impl PrivateDir {
         &self.path
     }
 
+    /// Gives it and the files in it to a user and a group.
+    pub(crate) fn give_to(&self, (user, group): (u32, u32)) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.path)? {
+            std::os::unix::fs::lchown(entry?.path(), Some(user), Some(group))?;
+        }
+        std::os::unix::fs::lchown(&self.path, Some(user), Some(group))
+    }
+
     /// Removes it if it is empty: one cheap call. Says whether it is gone.
     pub(crate) fn remove_if_empty(&mut self) -> bool {
         self.gone = self.gone || std::fs::remove_dir(&self.path).is_ok();

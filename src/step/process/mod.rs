@@ -4,6 +4,10 @@
 //! and dropping it ends it all the same. May import: `model`. Must never: let a process, a zombie or a private
 //! directory outlive its attempt without saying so.
 
+mod account;
+mod cgroup;
+mod confine;
+mod fork;
 mod home;
 mod memory;
 mod proc;
@@ -12,11 +16,16 @@ mod spawn;
 mod strays;
 mod sweep;
 
+pub use account::account_number;
+pub use cgroup::Cgroups;
+pub use confine::ChildRules;
+pub(super) use confine::{Confined, confine};
 pub(super) use home::PrivateDir;
 pub use memory::release_memory;
 pub use sweep::{Swept, sweep_leftovers};
 
 use super::kill::KillSignal;
+use cgroup::Cgroup;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal};
@@ -33,6 +42,9 @@ pub const TIMEOUT_GRACE: Duration = Duration::from_secs(5);
 
 /// How long a process may take to die of SIGKILL before it is reported as a survivor.
 const DIE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How ready the kernel is to kill a step when memory runs out, of -1000 to 1000.
+const OOM_SCORE: i32 = 500;
 
 /// How often dead orphans are reaped while something runs.
 const REAP_EVERY: Duration = Duration::from_secs(2);
@@ -54,6 +66,15 @@ pub fn prepare_daemon() -> io::Result<()> {
     Ok(prepared?)
 }
 
+/// From now on nothing this process starts can gain privileges. Call it before any thread is started that starts
+/// children: each thread hands on its own answer.
+///
+/// # Errors
+/// What the kernel says.
+pub fn forbid_new_privileges() -> io::Result<()> {
+    Ok(rustix::thread::set_no_new_privs(true)?)
+}
+
 /// What a child is given.
 #[derive(Debug)]
 pub(super) struct Start {
@@ -69,6 +90,10 @@ pub(super) struct Start {
     pub(super) stdin: Option<OwnedFd>,
     /// The variables among `env` that no other attempt has.
     pub(super) variables: Vec<(&'static str, String)>,
+    /// How it is held.
+    pub(super) confined: Confined,
+    /// The name of its control group.
+    pub(super) name: String,
 }
 
 /// A started process, the leader of its own session.
@@ -76,6 +101,8 @@ pub(super) struct Start {
 pub(super) struct Child {
     mark: Mark,
     handle: AsyncFd<OwnedFd>,
+    /// Present until the end is complete, where there are groups.
+    group: Option<Cgroup>,
     /// Present until the end is complete.
     home: Option<PrivateDir>,
 }
@@ -111,9 +138,17 @@ impl Child {
     ///
     /// # Errors
     /// What the kernel says; then nothing runs.
-    pub(super) fn start(start: &Start, home: PrivateDir, out: &OwnedFd, err: &OwnedFd) -> io::Result<Self> {
+    pub(super) fn start(
+        start: &Start,
+        groups: Option<&Cgroups>,
+        home: PrivateDir,
+        out: &OwnedFd,
+        err: &OwnedFd,
+    ) -> io::Result<Self> {
+        let group = groups.map(|groups| groups.create(&start.name, start.confined.group_limits)).transpose();
+        let group = group.map_err(|cause| io::Error::other(format!("its cgroup could not be made: {cause}")))?;
         let pid = reaper::register(|| {
-            spawn::posix_spawn(&spawn::Spawn {
+            let spawn = spawn::Spawn {
                 program: &start.program,
                 argv: &start.argv,
                 env: &start.env,
@@ -121,8 +156,13 @@ impl Child {
                 stdin: start.stdin.as_ref().map(AsFd::as_fd),
                 stdout: out.as_fd(),
                 stderr: err.as_fd(),
-            })
+            };
+            if group.is_none() && start.confined.is_plain() {
+                return spawn::posix_spawn(&spawn);
+            }
+            fork::start(&fork::Fork { spawn: &spawn, confined: &start.confined, group: group.as_ref() })
         })?;
+        prefer_for_killing(pid);
         let mark = Mark { leader: pid, home: home.path().to_owned(), variables: start.variables.clone() };
         // The child is not reaped by anyone but us, so the number means it until then.
         let handle = Pid::from_raw(pid).ok_or_else(|| io::ErrorKind::NotFound.into()).and_then(|pid| {
@@ -130,9 +170,9 @@ impl Child {
             spawn::watch(descriptor)
         });
         match handle {
-            Ok(handle) => Ok(Self { mark, handle, home: Some(home) }),
+            Ok(handle) => Ok(Self { mark, handle, group, home: Some(home) }),
             Err(cause) => {
-                bury(mark, home);
+                bury(mark, group, home);
                 Err(cause)
             }
         }
@@ -154,6 +194,15 @@ impl Child {
         }
         // While the leader is not reaped its group's number cannot be given to others.
         signal_group(self.mark.leader, Signal::KILL);
+        if let Some(mut group) = self.group.take()
+            && !group.remove_if_empty()
+        {
+            match tokio::task::spawn_blocking(move || group.clear(strays::CLEAR_WITHIN)).await {
+                Ok(left) => survivors.extend(left),
+                Err(_) => survivors.push("an unknown number of processes: the search for them failed".into()),
+            }
+        }
+        // Also beside a group: who may write to the groups' files can leave its own.
         if strays::may_exist() {
             let mark = self.mark.clone();
             match tokio::task::spawn_blocking(move || strays::clear(&mark, strays::CLEAR_WITHIN)).await {
@@ -221,9 +270,20 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
-            bury(self.mark.clone(), home);
+            bury(self.mark.clone(), self.group.take(), home);
         }
     }
+}
+
+/// When memory runs out, the kernel kills a step before it kills the daemon.
+fn prefer_for_killing(pid: i32) {
+    static SCORE: OnceLock<String> = OnceLock::new();
+    let score = SCORE.get_or_init(|| {
+        let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+        own.trim().parse().map_or(OOM_SCORE, |own: i32| own.max(OOM_SCORE)).to_string()
+    });
+    // It may be over already. What it has started by now has the daemon's score; a later child has its own.
+    drop(std::fs::write(format!("/proc/{pid}/oom_score_adj"), score));
 }
 
 fn signal_group(leader: i32, signal: Signal) {
@@ -234,7 +294,7 @@ fn signal_group(leader: i32, signal: Signal) {
 }
 
 /// Ends an attempt nobody waits for any more: its group now, the rest on a thread of its own.
-fn bury(mark: Mark, home: PrivateDir) {
+fn bury(mark: Mark, group: Option<Cgroup>, home: PrivateDir) {
     let leader = mark.leader;
     signal_group(leader, Signal::KILL);
     let rest = move || {
@@ -242,6 +302,7 @@ fn bury(mark: Mark, home: PrivateDir) {
         while proc::stat(mark.leader).is_some_and(|stat| !stat.is_zombie) && start.elapsed() < DIE_WITHIN {
             std::thread::sleep(Duration::from_millis(2));
         }
+        drop(group.map(|group| group.clear(strays::CLEAR_WITHIN)));
         strays::clear(&mark, strays::CLEAR_WITHIN);
         if reaper::reap(leader).is_none() {
             reaper::abandon(leader);

@@ -1,6 +1,6 @@
 //! Starts a child with `posix_spawn`: one system call's worth of isolation, no code between fork and exec.
 //!
-//! With `memory`, the only file with unsafe code. May import: nothing of this crate. Must never: decide what runs; it is given finished strings.
+//! For children that nothing holds; the others are started by `fork`. May import: nothing of this crate. Must never: decide what runs; it is given finished strings.
 #![expect(unsafe_code, reason = "posix_spawn has no safe wrapper, and fork in a threaded daemon is worse")]
 
 use std::ffi::{CStr, CString, c_char};
@@ -118,7 +118,7 @@ impl Drop for Actions {
     }
 }
 
-fn pointers(strings: &[CString]) -> Vec<*mut c_char> {
+pub(super) fn pointers(strings: &[CString]) -> Vec<*mut c_char> {
     strings.iter().map(|s| s.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect()
 }
 

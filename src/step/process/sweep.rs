@@ -4,6 +4,7 @@
 //! any crash rule is applied. May import: `proc`, `home`. Blocks. Must never: touch this process or its session.
 
 use super::super::Dirs;
+use super::cgroup::{self, Cgroups};
 use super::{home, proc, reaper, strays};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,10 +26,15 @@ pub struct Swept {
     pub problems: Vec<String>,
 }
 
-/// Ends every process of an earlier life whose private directory lies in `dirs`, then removes the directories.
-/// Takes at most five seconds for the processes.
-pub fn sweep_leftovers(dirs: &Dirs) -> Swept {
+/// Where the place of the control groups is written down for the next life, below the storage.
+const PLACE: &str = "cgroup";
+
+/// Ends every process of an earlier life whose private directory lies in `dirs` or whose control group lies where that
+/// life had them, then removes directories and groups. Takes at most five seconds for the processes. `cgroups` is
+/// where this life has its groups.
+pub fn sweep_leftovers(dirs: &Dirs, cgroups: Option<&Cgroups>) -> Swept {
     let mut swept = Swept::default();
+    sweep_groups(dirs, cgroups, &mut swept);
     let names = names_in(&dirs.work, &mut swept.problems);
     let start = Instant::now();
     let mut sessions = BTreeSet::new();
@@ -40,13 +46,13 @@ pub fn sweep_leftovers(dirs: &Dirs) -> Swept {
         }
         reaper::reap_orphans();
         if found.is_empty() || start.elapsed() >= WITHIN {
-            swept.survivors = found.iter().map(|(pid, stat)| format!("{pid} ({})", stat.name)).collect();
+            swept.survivors.extend(found.iter().map(|(pid, stat)| format!("{pid} ({})", stat.name)));
             break;
         }
         seen.extend(found.into_iter().map(|(pid, stat)| (pid, stat.name)));
         std::thread::sleep(Duration::from_millis(5));
     }
-    swept.processes = seen.into_iter().map(|(pid, name)| format!("{pid} ({name})")).collect();
+    swept.processes.extend(seen.into_iter().map(|(pid, name)| format!("{pid} ({name})")));
     swept.processes.retain(|process| !swept.survivors.contains(process));
     for name in names {
         match home::remove(&dirs.work.join(&name)) {
@@ -61,6 +67,28 @@ pub fn sweep_leftovers(dirs: &Dirs) -> Swept {
         }
     }
     swept
+}
+
+/// The groups of the earlier life, which may have had them elsewhere; then writes down where this one has them.
+fn sweep_groups(dirs: &Dirs, cgroups: Option<&Cgroups>, swept: &mut Swept) {
+    let Some(storage) = dirs.work.parent() else { return };
+    let place = storage.join(PLACE);
+    let earlier = std::fs::read_to_string(&place).unwrap_or_default();
+    let bases = [Some(Path::new(earlier.trim_end())), cgroups.map(Cgroups::base)];
+    let bases: BTreeSet<&Path> = bases.into_iter().flatten().filter(|base| base.is_absolute()).collect();
+    for base in bases {
+        let keep = cgroups.is_some_and(|cgroups| cgroups.base() == base);
+        let cleared = cgroup::sweep(base, keep, WITHIN);
+        swept.processes.extend(cleared.killed);
+        swept.survivors.extend(cleared.survivors);
+    }
+    let written = match cgroups {
+        Some(cgroups) => std::fs::write(&place, format!("{}\n", cgroups.base().display())),
+        None => home::remove(&place),
+    };
+    if let Err(cause) = written {
+        swept.problems.push(format!("{} could not be written: {cause}", place.display()));
+    }
 }
 
 fn names_in(directory: &Path, problems: &mut Vec<String>) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! The end of processes: by kill, by timeout, by being dropped, and of what they leave behind.
 
-use super::super::tests::{Bench, WORLD, bench, command, sh};
+use super::super::tests::{BOTH, Bench, WORLD, bench, bench_in, command, sh};
 use super::super::{AttemptContext, Call, Finished, KillSignal, OutputStream, kill_pair};
 use super::*;
 use crate::model::{AttemptOutcome, Part, Role};
@@ -45,90 +45,106 @@ async fn run_and_kill(bench: Bench, call: Call, grace: Duration) -> (Finished, D
 }
 
 #[tokio::test]
-async fn who_ignores_sigterm_is_killed_after_the_grace() {
+async fn t33_who_ignores_sigterm_is_killed_after_the_grace() {
     let _world = WORLD.read().await;
-    let call = sh("trap '' TERM; echo ready; while :; do sleep 0.05; done");
-    let (finished, took) = run_and_kill(bench(), call, Duration::from_millis(400)).await;
-    assert_eq!((finished.outcome, finished.signal), (AttemptOutcome::Stopped, Some(9)));
-    assert!((Duration::from_millis(400)..Duration::from_secs(4)).contains(&took), "{took:?}");
+    for containment in BOTH {
+        let call = sh("trap '' TERM; echo ready; while :; do sleep 0.05; done");
+        let (finished, took) = run_and_kill(bench_in(containment), call, Duration::from_millis(400)).await;
+        assert_eq!((finished.outcome, finished.signal), (AttemptOutcome::Stopped, Some(9)));
+        assert!((Duration::from_millis(400)..Duration::from_secs(4)).contains(&took), "{took:?}");
+    }
 }
 
 #[tokio::test]
 async fn who_heeds_sigterm_may_clean_up_and_its_exit_code_is_told() {
     let _world = WORLD.read().await;
-    let call = sh("trap 'echo cleaned; exit 7' TERM; echo ready; while :; do sleep 0.05; done");
-    let (finished, _) = run_and_kill(bench(), call, Duration::from_secs(10)).await;
-    assert_eq!((finished.outcome, finished.exit_code), (AttemptOutcome::Stopped, Some(7)));
-    assert_eq!(finished.stdout.head, b"ready\ncleaned\n");
-}
-
-#[tokio::test]
-async fn a_timeout_keeps_what_was_printed() {
-    let _world = WORLD.read().await;
-    let finished = bench().run_for(&sh("echo before; sleep 70001"), Duration::from_millis(300)).await;
-    assert_eq!((finished.outcome, finished.signal), (AttemptOutcome::TimedOut, Some(15)));
-    assert_eq!(finished.stdout.head, b"before\n");
-    assert_eq!(finished.error.as_deref(), Some("it was killed after its timeout of 300ms"));
-    assert_eq!(alive("70001"), [] as [i32; 0]);
-}
-
-#[tokio::test]
-async fn setsid_and_double_forks_do_not_escape_a_kill() {
-    let _world = WORLD.read().await;
-    let call =
-        sh("setsid sleep 70002 & (sleep 70003 &) ; (setsid -f sleep 70004 &) ; env -i setsid -f sleep 70005
-        trap '' TERM; while [ $(pgrep -c -f '^sleep 7000[2345]$') -lt 4 ]; do sleep 0.02; done
-        echo ready; while :; do sleep 0.05; done");
-    let (finished, _) = run_and_kill(bench(), call, Duration::from_millis(50)).await;
-    assert_eq!(finished.outcome, AttemptOutcome::Stopped);
-    assert_eq!(finished.error.as_deref(), Some("it was killed on request"), "no survivors");
-    for word in ["70002", "70003", "70004", "70005"] {
-        assert_eq!(alive(word), [] as [i32; 0], "{word}");
+    for containment in BOTH {
+        let call = sh("trap 'echo cleaned; exit 7' TERM; echo ready; while :; do sleep 0.05; done");
+        let (finished, _) = run_and_kill(bench_in(containment), call, Duration::from_secs(10)).await;
+        assert_eq!((finished.outcome, finished.exit_code), (AttemptOutcome::Stopped, Some(7)));
+        assert_eq!(finished.stdout.head, b"ready\ncleaned\n");
     }
 }
 
 #[tokio::test]
-async fn one_that_forks_while_it_is_killed_does_not_win() {
+async fn t33_a_timeout_ends_it_and_keeps_what_was_printed() {
     let _world = WORLD.read().await;
-    let call = sh("setsid -f sh -c 'while :; do setsid -f sleep 70016; done'; echo ready; sleep 70016");
-    let (finished, _) = run_and_kill(bench(), call, Duration::from_millis(50)).await;
-    assert_eq!(finished.error.as_deref(), Some("it was killed on request"), "no survivors");
-    assert_eq!(alive("70016"), [] as [i32; 0]);
+    for containment in BOTH {
+        let finished = bench_in(containment).run_for(&sh("echo before; sleep 70001"), Duration::from_millis(300)).await;
+        assert_eq!((finished.outcome, finished.signal), (AttemptOutcome::TimedOut, Some(15)));
+        assert_eq!(finished.stdout.head, b"before\n");
+        assert_eq!(finished.error.as_deref(), Some("it was killed after its timeout of 300ms"));
+        assert_eq!(alive("70001"), [] as [i32; 0]);
+    }
 }
 
 #[tokio::test]
-async fn one_that_hides_its_whole_origin_is_ended_when_no_other_attempt_runs() {
+async fn t33_setsid_and_double_forks_do_not_escape_a_kill() {
+    let _world = WORLD.read().await;
+    for containment in BOTH {
+        let call =
+            sh("setsid sleep 70002 & (sleep 70003 &) ; (setsid -f sleep 70004 &) ; env -i setsid -f sleep 70005
+            trap '' TERM; while [ $(pgrep -c -f '^sleep 7000[2345]$') -lt 4 ]; do sleep 0.02; done
+            echo ready; while :; do sleep 0.05; done");
+        let (finished, _) = run_and_kill(bench_in(containment), call, Duration::from_millis(50)).await;
+        assert_eq!(finished.outcome, AttemptOutcome::Stopped);
+        assert_eq!(finished.error.as_deref(), Some("it was killed on request"), "no survivors");
+        for word in ["70002", "70003", "70004", "70005"] {
+            assert_eq!(alive(word), [] as [i32; 0], "{word}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn t33_one_that_forks_while_it_is_killed_does_not_win() {
+    let _world = WORLD.read().await;
+    for containment in BOTH {
+        let call = sh("setsid -f sh -c 'while :; do setsid -f sleep 70016; done'; echo ready; sleep 70016");
+        let (finished, _) = run_and_kill(bench_in(containment), call, Duration::from_millis(50)).await;
+        assert_eq!(finished.error.as_deref(), Some("it was killed on request"), "no survivors");
+        assert_eq!(alive("70016"), [] as [i32; 0]);
+    }
+}
+
+#[tokio::test]
+async fn t33_one_that_hides_its_whole_origin_is_ended_when_no_other_attempt_runs() {
     let _world = WORLD.write().await;
-    let call =
-        sh("cd / && env -i setsid -f sleep 70006; while ! pgrep -f '^sleep 70006$'; do sleep 0.02; done");
-    let finished = bench().run(&call).await;
-    assert_eq!((finished.outcome, finished.error), (AttemptOutcome::Succeeded, None));
-    assert_eq!(alive("70006"), [] as [i32; 0]);
+    for containment in BOTH {
+        let call =
+            sh("cd / && env -i setsid -f sleep 70006; while ! pgrep -f '^sleep 70006$'; do sleep 0.02; done");
+        let finished = bench_in(containment).run(&call).await;
+        assert_eq!((finished.outcome, finished.error), (AttemptOutcome::Succeeded, None));
+        assert_eq!(alive("70006"), [] as [i32; 0]);
+    }
 }
 
 #[tokio::test]
-async fn a_leader_that_ends_before_its_children_keeps_its_result_and_they_are_gone() {
+async fn t33_a_leader_that_ends_before_its_children_keeps_its_result_and_they_are_gone() {
     let _world = WORLD.read().await;
-    let start = Instant::now();
-    let finished = bench().run(&sh("sleep 70007 & setsid -f sleep 70008; echo done; exit 3")).await;
-    assert!(start.elapsed() < Duration::from_secs(4), "the open pipe must not be waited for");
-    assert_eq!((finished.outcome, finished.exit_code), (AttemptOutcome::Failed, Some(3)));
-    assert_eq!(finished.error.as_deref(), Some("it exited with 3"));
-    assert_eq!(finished.stdout.head, b"done\n");
-    assert_eq!((alive("70007"), alive("70008")), (vec![], vec![]));
+    for containment in BOTH {
+        let start = Instant::now();
+        let finished = bench_in(containment).run(&sh("sleep 70007 & setsid -f sleep 70008; echo done; exit 3")).await;
+        assert!(start.elapsed() < Duration::from_secs(4), "the open pipe must not be waited for");
+        assert_eq!((finished.outcome, finished.exit_code), (AttemptOutcome::Failed, Some(3)));
+        assert_eq!(finished.error.as_deref(), Some("it exited with 3"));
+        assert_eq!(finished.stdout.head, b"done\n");
+        assert_eq!((alive("70007"), alive("70008")), (vec![], vec![]));
+    }
 }
 
 #[tokio::test]
-async fn a_run_that_is_dropped_leaves_no_process_and_no_directory() {
+async fn t33_a_run_that_is_dropped_leaves_no_process_and_no_directory() {
     let _world = WORLD.read().await;
-    let bench = bench();
-    let (context, call) =
-        (bench.context(), sh("setsid -f sleep 70009; trap '' TERM; sleep 70010; sleep 70010"));
-    let run = bench.runner.run(&context, &call, KillSignal::never());
-    assert!(tokio::time::timeout(Duration::from_millis(300), run).await.is_err());
-    until("the processes are gone", || alive("70009").is_empty() && alive("70010").is_empty()).await;
-    until("the directory is gone", || std::fs::read_dir(&bench.dirs.work).unwrap().count() == 0).await;
-    bench.check_nothing_left();
+    for containment in BOTH {
+        let bench = bench_in(containment);
+        let (context, call) =
+            (bench.context(), sh("setsid -f sleep 70009; trap '' TERM; sleep 70010; sleep 70010"));
+        let run = bench.runner.run(&context, &call, KillSignal::never());
+        assert!(tokio::time::timeout(Duration::from_millis(300), run).await.is_err());
+        until("the processes are gone", || alive("70009").is_empty() && alive("70010").is_empty()).await;
+        until("the directory is gone", || std::fs::read_dir(&bench.dirs.work).unwrap().count() == 0).await;
+        bench.check_nothing_left();
+    }
 }
 
 #[tokio::test]
@@ -272,7 +288,7 @@ async fn a_sweep_ends_what_a_dead_daemon_left_and_removes_its_directories() {
     daemon.wait().unwrap();
     let escapee = alive("70011");
 
-    let swept = sweep_leftovers(&bench.dirs);
+    let swept = sweep_leftovers(&bench.dirs, None);
 
     assert_eq!((alive("70012"), alive("70013")), (vec![], vec![]));
     assert_eq!(alive("70014").len(), 1, "what is not ours is left alone");
@@ -282,7 +298,7 @@ async fn a_sweep_ends_what_a_dead_daemon_left_and_removes_its_directories() {
     assert!(swept.processes.iter().filter(|line| line.ends_with("(sleep)")).count() >= 2, "{swept:?}");
     assert_eq!(std::fs::read_dir(&bench.dirs.work).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(&bench.dirs.outputs).unwrap().count(), 1, "a whole output is kept");
-    assert_eq!(sweep_leftovers(&bench.dirs), Swept::default());
+    assert_eq!(sweep_leftovers(&bench.dirs, None), Swept::default());
     for pid in alive("70014").into_iter().chain(escapee) {
         kill_exactly_now(pid);
     }
