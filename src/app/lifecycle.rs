@@ -4,6 +4,7 @@ use super::build::{self, EdgeMetrics};
 use super::children;
 use super::keeper::{self, Keeper};
 use super::library::Shelf;
+use super::service::Manager;
 use super::world::{RealWorld, Shelved};
 use super::{Environment, SystemClock, load_config};
 use super::{candidate, scheduler};
@@ -158,6 +159,7 @@ struct Daemon {
     /// Whether the config as it stands in its file is in force.
     config_in_force: AtomicBool,
     people: People,
+    manager: Arc<Manager>,
 }
 
 /// Who can be told, and by what.
@@ -204,6 +206,7 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     let sender = tokio::spawn(daemon.sender().run(daemon.services.engine.news(), told.clone()));
     let ended = daemon.live(&config, options, &mut signals).await;
     tracing::info!("draining");
+    daemon.manager.stopping();
     // People can still look and stop; webhooks are answered 503 and come again.
     daemon.services.draining.store(true, Ordering::SeqCst);
     daemon.services.engine.drain(config.server.drain_timeout).await;
@@ -287,7 +290,8 @@ impl Daemon {
             last_webhook: AtomicI64::new(0),
         });
         let edge = Arc::new(edge(config, &services)?);
-        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people })
+        let manager = Arc::new(Manager::of(&options.env));
+        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people, manager })
     }
 
     /// What tells people.
@@ -334,6 +338,11 @@ impl Daemon {
         let scheduler = tokio::spawn(scheduler::keep(Arc::clone(&self.services)));
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
+        self.manager.ready("ready");
+        let (manager, services, store) =
+            (Arc::clone(&self.manager), Arc::clone(&self.services), Arc::clone(&self.store));
+        // To the very end: a long drain is no standstill.
+        tokio::spawn(async move { manager.feed(&services.engine, &*store, &services.draining).await });
         let ended = self.wait(config, options, signals).await;
         scheduler.abort();
         dispatcher.abort();
@@ -391,8 +400,15 @@ impl Daemon {
         }
     }
 
-    /// All that can fail comes first; only then is anything live touched. Whatever is wrong, the old config stays.
     async fn reload(&self, options: &ServeOptions) {
+        self.manager.reloading();
+        self.read_again(options).await;
+        let is_in_force = self.config_in_force.load(Ordering::SeqCst);
+        self.manager.ready(if is_in_force { "ready" } else { "ready; the config as it stands is refused" });
+    }
+
+    /// All that can fail comes first; only then is anything live touched. Whatever is wrong, the old config stays.
+    async fn read_again(&self, options: &ServeOptions) {
         let built = load_config(&options.config_file, &options.env, &options.overrides).and_then(
             |(config, warnings)| {
                 let auth = build::auth(&config).map_err(|error| error.to_string())?;

@@ -17,6 +17,7 @@ mod lifecycle;
 mod needs;
 mod oneshot;
 mod scheduler;
+mod service;
 mod siblings;
 mod world;
 

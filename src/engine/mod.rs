@@ -133,6 +133,8 @@ struct Shared {
     registry: Mutex<Registry>,
     /// Executions of an earlier life that must be looked at before anything else.
     left_open: Mutex<Vec<(ExecutionId, Input)>>,
+    /// How often the scheduler looked round.
+    rounds: tokio::sync::watch::Sender<u64>,
     /// Set once, when driving may begin.
     begun: tokio::sync::watch::Sender<bool>,
     parsed: Mutex<Parsed>,
@@ -170,6 +172,7 @@ impl Engine {
             queue,
             registry: Mutex::new(Registry::new(max_running)),
             left_open: Mutex::default(),
+            rounds: tokio::sync::watch::Sender::new(0),
             begun: tokio::sync::watch::channel(false).0,
             parsed: Mutex::default(),
             budgets: Mutex::default(),
@@ -235,6 +238,7 @@ impl Engine {
             self.shared.send(&id, input);
         }
         loop {
+            self.shared.rounds.send_modify(|rounds| *rounds += 1);
             if let Err(error) = self.look(&mut cursor).await {
                 tracing::error!(%error, "the engine cannot read the store");
             }
@@ -258,6 +262,18 @@ impl Engine {
                 () = self.shared.wake.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
+        }
+    }
+
+    /// Waits until the scheduler begins to look round once more; at once as long as it may not begin. What asks this
+    /// knows whether it stands still.
+    pub async fn look_round(&self) {
+        let mut rounds = self.shared.rounds.subscribe();
+        let now = *rounds.borrow_and_update();
+        self.shared.wake.notify_one();
+        if *self.shared.begun.borrow() {
+            // An error means that the engine is gone, and with it the question.
+            let _gone = rounds.wait_for(|rounds| *rounds > now).await;
         }
     }
 

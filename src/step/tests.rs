@@ -16,8 +16,7 @@ pub(super) struct Bench {
     pub(super) root: tempfile::TempDir,
     pub(super) runner: Runner,
     pub(super) dirs: Arc<Dirs>,
-    /// Where attempts have their control groups.
-    pub(super) groups: Option<PathBuf>,
+    pub(super) groups: Option<Groups>,
 }
 
 pub(super) fn bench() -> Bench {
@@ -50,18 +49,19 @@ pub(super) fn bench_in(containment: Containment) -> Bench {
     if containment == Containment::Cgroup {
         let cgroups = Cgroups::prepare(&bench.dirs.work);
         let cgroups = cgroups.unwrap_or_else(|why| panic!("this test needs cgroup v2, writable, and {why}"));
-        bench.groups = Some(cgroups.base().to_owned());
+        bench.groups = Some(Groups(cgroups.base().to_owned()));
         bench.runner = bench.runner.with_children(ChildRules { cgroups: Some(cgroups), ..ChildRules::default() });
     }
     bench
 }
 
-impl Drop for Bench {
+/// Where attempts have their control groups; goes with the bench.
+pub(super) struct Groups(PathBuf);
+
+impl Drop for Groups {
     fn drop(&mut self) {
-        if let Some(groups) = self.groups.take() {
-            // One with groups in it stays, and the test has said so.
-            drop(std::fs::remove_dir(groups));
-        }
+        // One with groups in it stays, and the test has said so.
+        drop(std::fs::remove_dir(&self.0));
     }
 }
 
@@ -113,7 +113,7 @@ impl Bench {
 
     pub(super) fn check_nothing_left(&self) {
         assert_eq!(std::fs::read_dir(&self.dirs.work).unwrap().count(), 0, "private directory left");
-        if let Some(groups) = &self.groups {
+        if let Some(Groups(groups)) = &self.groups {
             let is_group = |entry: &std::fs::DirEntry| entry.file_type().unwrap().is_dir();
             let left: Vec<_> = std::fs::read_dir(groups).unwrap().flatten().filter(is_group).collect();
             assert!(left.is_empty(), "a group left: {left:?}");
