@@ -198,6 +198,7 @@ fn launch(dir: &TempDir) -> Child {
         .args(["serve", "--config.file=runbookd.toml", "--web.listen-address=127.0.0.1:0"])
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
+        .env("RUNBOOKD_STEPS__ALLOW_ROOT", "true")
         .current_dir(dir.path())
         .stdin(Stdio::null())
         .stderr(log.try_clone().unwrap())

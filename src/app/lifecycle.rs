@@ -217,6 +217,9 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     // The server bounds its own end; what it could not finish it has cut.
     let _cut = server.await;
     daemon.store.shut().await;
+    if let Some(cgroups) = &daemon.services.runner.children().cgroups {
+        cgroups.leave();
+    }
     // A next start overwrites it; a reader that finds it finds nobody.
     let _gone = std::fs::remove_file(listen_file);
     tracing::info!("ended");

@@ -63,6 +63,12 @@ impl Cgroups {
         &self.base
     }
 
+    /// Takes the place away at the end, if nothing is left in it.
+    pub fn leave(&self) {
+        // What stays is swept at the next start.
+        let _left = fs::remove_dir(&self.base);
+    }
+
     /// The controllers that limits are kept by.
     pub fn controllers(&self) -> &[&'static str] {
         &self.controllers

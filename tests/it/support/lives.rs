@@ -4,7 +4,7 @@
 
 use super::daemon::{BINARY, without_guards};
 use super::http;
-use super::process::{Process, free_address};
+use super::process::{Groups, Process, free_address};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -20,6 +20,7 @@ const START: Duration = Duration::from_secs(30);
 pub(crate) struct Lives {
     process: Option<Process>,
     address: String,
+    _groups: Groups,
     // Last, so that the process is gone before its directory.
     dir: TempDir,
 }
@@ -35,7 +36,7 @@ impl Lives {
             let path = dir.path().join("runbooks").join(format!("{id}.toml"));
             fs::write(path, text.replace("@dir@", root)).unwrap();
         }
-        Self { process: None, address: free_address(), dir }
+        Self { process: None, address: free_address(), _groups: Groups(dir.path().join("data")), dir }
     }
 
     /// `host:port`, the same in every life.
@@ -64,6 +65,8 @@ impl Lives {
             .arg(format!("--runbooks.dir={}", self.dir.path().join("runbooks").display()))
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            // Tests may run as root, and most steps here do not care.
+            .env("RUNBOOKD_STEPS__ALLOW_ROOT", "true")
             .current_dir(self.dir.path());
         command
     }

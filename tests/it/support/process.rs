@@ -108,6 +108,24 @@ impl Drop for Process {
     }
 }
 
+/// The control groups of a daemon over this storage; when it is dropped, what a killed one left in them ends.
+pub(crate) struct Groups(pub(crate) PathBuf);
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        let Ok(base) = fs::read_to_string(self.0.join("cgroup")) else { return };
+        let base = Path::new(base.trim_end());
+        drop(fs::write(base.join("cgroup.kill"), "1"));
+        let end = Instant::now() + Duration::from_secs(2);
+        while base.exists() && Instant::now() < end {
+            for group in fs::read_dir(base).into_iter().flatten().flatten() {
+                drop(fs::remove_dir(group.path()));
+            }
+            drop(fs::remove_dir(base));
+        }
+    }
+}
+
 fn open(path: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(path).unwrap()
 }
