@@ -22,6 +22,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 pub(super) struct Manager {
     socket: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
+    /// Whether the last thing said was not heard; that is logged once.
+    unheard: AtomicBool,
 }
 
 impl Manager {
@@ -35,7 +37,8 @@ impl Manager {
         // A process that inherited the variables is not the one that is watched.
         let is_ours = word("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
         let micros = word("WATCHDOG_USEC").filter(|_| is_ours).and_then(|text| text.parse().ok());
-        Self { socket, watchdog: micros.filter(|micros| *micros > 0).map(Duration::from_micros) }
+        let unheard = AtomicBool::new(false);
+        Self { socket, unheard, watchdog: micros.filter(|micros| *micros > 0).map(Duration::from_micros) }
     }
 
     /// Recovery is done, and requests are served.
@@ -58,8 +61,10 @@ impl Manager {
 
     fn say(&self, text: &str) {
         let Some((socket, address)) = &self.socket else { return };
-        if let Err(error) = socket.send_to_addr(text.as_bytes(), address) {
-            tracing::warn!(%error, "the service manager was not told");
+        let said = socket.send_to_addr(text.as_bytes(), address);
+        let was_unheard = self.unheard.swap(said.is_err(), Ordering::SeqCst);
+        if let Some(error) = said.err().filter(|_| !was_unheard) {
+            tracing::warn!(%error, "the service manager does not hear");
         }
     }
 

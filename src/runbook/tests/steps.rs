@@ -279,3 +279,16 @@ fn help_says_what_to_write_instead() {
     assert_eq!(lines(&unused.problems), "2:1: no step asks for an approval\n");
     assert!(unused.is_valid());
 }
+
+#[test]
+fn how_a_process_is_held_reads_as_written_and_by_default_nothing_is_asked_for() {
+    let Kind::Command(restart) = step("restart").kind else { panic!() };
+    let sandbox = Sandbox { no_network: true, read_only: true, writable: vec!["/var/lib/app".into()] };
+    let limits = StepLimits { processes: Some(64), memory: Some(512 << 20), cpu: Some(50), files: Some(256) };
+    assert_eq!(restart.confinement, Confinement { user: Some("deploy".into()), sandbox, limits });
+    let Kind::Script(clean) = step("clean").kind else { panic!() };
+    let limits = StepLimits { cpu: Some(150), ..StepLimits::default() };
+    assert_eq!(clean.settings.confinement, Confinement { limits, ..Confinement::default() });
+    let Kind::Check { question: Question::Command(check), .. } = step("is_up").kind else { panic!() };
+    assert_eq!(check.confinement, Confinement::default());
+}

@@ -47,7 +47,7 @@ fn t33_a_step_that_makes_groups_of_its_own_and_hides_beside_another_is_ended_wit
          mkdir $at/deep $at/deep/er\n(echo 0 > $at/deep/er/cgroup.procs; cd /; exec env -i setsid sleep {word}) &\n\
          until pgrep -f '^sleep {word}$' >/dev/null; do sleep 0.02; done"
     );
-    let other = script("", "sleep 20");
+    let other = script("", "sleep 25").replace("target = \"t\"", "target = \"other\"");
     let house = House::new("", &[("deep", &script("", &text)), ("other", &other)])
         .with("RUNBOOKD_STEPS__CONTAINMENT", "cgroup")
         .start();
@@ -95,8 +95,9 @@ fn t34_a_fork_bomb_and_a_memory_hog_disturb_neither_the_webhook_nor_another_exec
     let hog = script(
         "limits = { memory = \"256MiB\" }",
         "exec python3 -c 'x = []\nwhile True: x.append(bytearray(1 << 24))'",
-    );
-    let quick = "alerts = [\"Quick\"]\ntarget = \"{{ labels.target }}\"\n[[steps]]\nid = \"a\"\ncommand = { program = \"true\" }\n";
+    )
+    .replace("target = \"t\"", "target = \"other\"");
+    let quick = "mode = \"auto\"\nalerts = [\"Quick\"]\ntarget = \"{{ labels.target }}\"\n[[steps]]\nid = \"a\"\ncommand = { program = \"true\" }\n";
     let house = House::new("", &[("bomb", &bomb), ("hog", &hog), ("quick", quick)]).start();
     let id = house.execute("bomb");
     eventually("the bomb is at its limit", LIMIT, || (alive("81006").len() > 20).then_some(()));

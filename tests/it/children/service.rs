@@ -1,7 +1,7 @@
 //! What the service manager is told, by a socket that stands for systemd's.
 
 use super::House;
-use crate::support::alerts::LIMIT;
+use crate::support::alerts::{LIMIT, body};
 use crate::support::http;
 use crate::support::process::{eventually, program};
 use rustix::process::{Pid, Signal, kill_process};
@@ -95,6 +95,11 @@ fn u18_the_watchdog_is_fed_over_an_abstract_socket_and_only_while_the_store_answ
     }
 
     fs::write(&gate, "").unwrap();
+    let address = house.lives.address().to_owned();
+    // What has nothing to write does not reach the disk; an alert's decision does.
+    let waiting = std::thread::spawn(move || {
+        http::post(&address, "/api/sre/alerts/webhook", &body("Nothing", "firing", &["t"])).unwrap().status
+    });
     let log = || house.lives.log();
     eventually("it sees that the store stands still", LIMIT, || {
         log().contains("the watchdog is not fed").then_some(())
@@ -107,6 +112,7 @@ fn u18_the_watchdog_is_fed_over_an_abstract_socket_and_only_while_the_store_answ
     fs::remove_file(&gate).unwrap();
     socket.set_read_timeout(Some(LIMIT)).unwrap();
     next(&socket, "WATCHDOG=1");
+    assert_eq!(waiting.join().unwrap(), 200);
 }
 
 #[test]
