@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::document::Severity;
+use crate::model::{Confinement, Sandbox, StepLimits};
 
 const SECOND: Duration = Duration::from_secs(1);
 
