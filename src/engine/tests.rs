@@ -408,3 +408,19 @@ async fn live_records_of_an_earlier_program_are_taken_in_by_their_headers() {
     .unwrap();
     assert_eq!(records.parked(None, 10).await.unwrap(), parked);
 }
+
+#[tokio::test]
+async fn a_scheduler_that_stands_still_does_not_look_round_and_one_that_may_not_begin_is_not_waited_for() {
+    let bench = Bench::new(1, None).await;
+    bench.engine.look_round().await;
+    let next = bench.next_life(&Arc::new(Stage::default()));
+    next.look_round().await;
+    let scheduler = tokio::spawn(next.clone().schedule(None));
+    let begun = next.shared.begun.subscribe().wait_for(|begun| *begun).await.is_ok();
+    assert!(begun);
+    next.look_round().await;
+    scheduler.abort();
+    drop(scheduler.await);
+    let asked = tokio::time::timeout(Duration::from_millis(200), next.look_round());
+    assert!(asked.await.is_err(), "nobody looks round any more");
+}

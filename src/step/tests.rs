@@ -491,8 +491,8 @@ async fn a_held_start_costs_no_more_than_a_few_plain_ones() {
         best.push(least);
     }
     println!("plain {:?}, held {:?}, in a group {:?}", best[0], best[1], best[2]);
-    // Generous: a busy machine must not fail it, a search through all processes or a second exec would.
-    assert!(best[1] < best[0] * 5 && best[2] < best[0] * 5, "{best:?}");
+    // Generous: a busy machine must not fail it; a copy of this program's memory, or a second exec, would.
+    assert!(best[1] < best[0] * 3 && best[2] < best[0] * 3, "{best:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Starts a child that is held: in a control group from its first instant, as another user, with limits, in
 //! namespaces of its own. What nothing holds is started by `spawn`, which costs less.
 //!
-//! Between fork and exec the child is a copy of one thread of a program with many: it may make system calls and
+//! Between fork and exec the child lives in the memory of a program with many threads: it may make system calls and
 //! nothing else, no allocation, no lock, no panic. So everything it needs lies ready in [`Fork`], and what fails is
 //! told in five bytes through a pipe. May import: `spawn` (what every child is given), `confine`, `cgroup`. Must
 //! never: run the program when one of its holds could not be put on.
@@ -12,16 +12,18 @@ use super::confine::{Confined, Maps, WRITABLE_MAX};
 use super::spawn::{Spawn, pointers};
 use rustix::process::{Pid, WaitOptions};
 use std::convert::Infallible;
-use std::ffi::{CStr, c_char, c_int, c_long};
+use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
-/// Makes the child in a control group (Linux 5.7). `libc` has both of these in a type too small for them.
+/// Makes the child in a control group (Linux 5.7). `libc` has it in a type too small for it.
+#[cfg(target_arch = "x86_64")]
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-/// Resets the handlers of signals in the child while it is made (Linux 5.5).
-const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+
+/// The child's stack, in bytes; it needs a small part of it.
+const STACK: usize = 256 * 1024;
 
 /// The numbers of signals.
 const SIGNALS: std::ops::RangeInclusive<c_int> = 1..=64;
@@ -108,19 +110,15 @@ pub(super) fn start(fork: &Fork<'_>) -> io::Result<i32> {
     };
     let (argv, env) = (pointers(fork.spawn.argv), pointers(fork.spawn.env));
     let (heard, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let child =
+        Child { fork, stdin, argv: argv.as_ptr(), env: env.as_ptr(), tell: told.as_raw_fd(), join: false };
     let before = block_signals()?;
-    let forked = clone(fork.group.map(Cgroup::handle));
-    let pid = match forked {
-        Ok((0, joined)) => {
-            let child = Child { fork, stdin, argv: argv.as_ptr(), env: env.as_ptr(), join: !joined };
-            // SAFETY: this is the copy that was just made; it does nothing but what the function does.
-            unsafe { child.become_program(told.as_raw_fd()) }
-        }
-        other => {
-            unblock_signals(&before);
-            other?.0
-        }
+    let pid = match fork.confined.user_namespace {
+        Some(_) => copy(child),
+        None => borrow(child),
     };
+    unblock_signals(&before);
+    let pid = pid?;
     drop(told);
     match hear(&heard) {
         None => Ok(pid),
@@ -174,35 +172,89 @@ fn unblock_signals(before: &libc::sigset_t) {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut()) };
 }
 
-/// Copies this thread. 0 in the copy; with it, whether the copy is in the group already.
-fn clone(group: Option<BorrowedFd<'_>>) -> io::Result<(i32, bool)> {
-    if let Some(group) = group {
-        let args = libc::clone_args {
-            flags: CLONE_INTO_CGROUP | CLONE_CLEAR_SIGHAND,
-            exit_signal: libc::SIGCHLD as u64,
-            cgroup: u64::try_from(group.as_raw_fd()).unwrap_or(0),
-            pidfd: 0,
-            child_tid: 0,
-            parent_tid: 0,
-            stack: 0,
-            stack_size: 0,
-            tls: 0,
-            set_tid: 0,
-            set_tid_size: 0,
-        };
-        // SAFETY: without CLONE_VM the child has memory of its own and goes on with a copy of this stack; the
-        // structure is whole and its size is told.
-        match told(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) }) {
-            Ok(pid) => return Ok((pid as i32, true)),
-            // A kernel or a filter of system calls that does not know it. Then the child enters by itself, before
-            // it does anything else; only slower, because the kernel must stop everybody for that.
+/// Makes a child that borrows this program's memory, on a stack of its own; this thread stands still until it has a
+/// program of its own or is gone. It costs the same however much memory this program has.
+fn borrow(mut child: Child<'_>) -> io::Result<i32> {
+    let mut stack = vec![0_u128; STACK / size_of::<u128>()];
+    #[cfg(target_arch = "x86_64")]
+    if let Some(group) = child.fork.group {
+        match clone_into(group, &mut stack, &child) {
+            // A kernel or a filter of system calls that does not know it. Then the child enters by itself, before it
+            // does anything else; only slower, because the kernel must stop everybody for that.
             Err(libc::ENOSYS | libc::EPERM | libc::EINVAL | libc::E2BIG) => {}
-            Err(number) => return Err(io::Error::from_raw_os_error(number)),
+            other => return other.map_err(io::Error::from_raw_os_error),
         }
     }
-    // SAFETY: as above; all five arguments are given, so their order, which differs by machine, does not matter.
-    let pid = unsafe { call(libc::SYS_clone, [libc::SIGCHLD as usize]) };
-    pid.map(|pid| (pid as i32, false)).map_err(io::Error::from_raw_os_error)
+    child.join = true;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let (top, arg) = (stack.as_mut_ptr_range().end, &raw mut child);
+    // SAFETY: the stack is whole and nobody else's, and it and the child's data outlive the child's use of them, because
+    // with CLONE_VFORK this thread goes on only when the child has left this memory. Of what is shared the child
+    // writes nothing but this thread's error number.
+    let pid = unsafe { libc::clone(run, top.cast(), flags, arg.cast()) };
+    told(c_long::from(pid)).map(|pid| pid as i32).map_err(io::Error::from_raw_os_error)
+}
+
+/// As [`borrow`], with the child in its control group from the start. The C library cannot be asked for that.
+#[cfg(target_arch = "x86_64")]
+fn clone_into(group: &Cgroup, stack: &mut [u128], child: &Child<'_>) -> Result<i32, c_int> {
+    let args = libc::clone_args {
+        flags: CLONE_INTO_CGROUP | (libc::CLONE_VM | libc::CLONE_VFORK) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        cgroup: group.handle().as_raw_fd() as u64,
+        stack: stack.as_mut_ptr() as u64,
+        stack_size: size_of_val(stack) as u64,
+        pidfd: 0,
+        child_tid: 0,
+        parent_tid: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+    };
+    let answer: isize;
+    // SAFETY: as in `borrow`. The child begins behind the system call with the registers of this thread but for its
+    // stack, whose end is aligned as a call wants it; all it does is to call `run`, which does not return. In this
+    // thread the instruction changes what is declared here, and nothing else.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 as isize => answer,
+            in("rdi") &raw const args,
+            in("rsi") size_of::<libc::clone_args>(),
+            in("r12") &raw const *child,
+            in("r13") run as extern "C" fn(*mut c_void) -> c_int,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    if answer < 0 { Err((-answer) as c_int) } else { Ok(answer as i32) }
+}
+
+/// Makes a child with a copy of this program's memory: what it does to that must not be seen here.
+fn copy(mut child: Child<'_>) -> io::Result<i32> {
+    child.join = true;
+    // SAFETY: without CLONE_VM the child has memory of its own and goes on with a copy of this stack; it does nothing
+    // but what `run` does.
+    match unsafe { call(libc::SYS_clone, [libc::SIGCHLD as usize]) } {
+        Ok(0) => {
+            run((&raw mut child).cast());
+            unreachable!("it has a program of its own, or has ended")
+        }
+        pid => pid.map(|pid| pid as i32).map_err(io::Error::from_raw_os_error),
+    }
+}
+
+/// What the child does.
+extern "C" fn run(child: *mut c_void) -> c_int {
+    // SAFETY: `borrow`, `clone_into` and `copy` give a whole `Child`, which lives as long as the child needs it.
+    unsafe { (*child.cast::<Child<'_>>()).become_program() }
 }
 
 /// The answer of a system call, or its error number.
@@ -241,6 +293,9 @@ struct Child<'a> {
     stdin: c_int,
     argv: *const *mut c_char,
     env: *const *mut c_char,
+    /// Where it says what it could not do.
+    tell: c_int,
+    /// Whether it must enter its group by itself.
     join: bool,
 }
 
@@ -253,15 +308,15 @@ fn at<T>(stage: Stage) -> impl FnOnce(Result<T, c_int>) -> Outcome<T> {
 
 impl Child<'_> {
     /// # Safety
-    /// Only for a copy that was just made by [`clone`].
-    unsafe fn become_program(&self, tell: c_int) -> ! {
+    /// Only in a child, between its making and exec.
+    unsafe fn become_program(&self) -> ! {
         // SAFETY: the caller's promise.
         let Err((stage, number)) = unsafe { self.try_become() };
         let [a, b, c, d] = number.to_ne_bytes();
         let word = [stage as u8, a, b, c, d];
         // SAFETY: five bytes fit a pipe whole; what follows runs nothing of this program's endings.
         unsafe {
-            libc::write(tell, word.as_ptr().cast(), word.len());
+            libc::write(self.tell, word.as_ptr().cast(), word.len());
             libc::_exit(127)
         }
     }
@@ -355,8 +410,8 @@ unsafe fn user_namespace(maps: &Maps) -> Result<(), c_int> {
     // SAFETY: system calls on texts that end with NUL.
     unsafe {
         call(libc::SYS_unshare, [libc::CLONE_NEWUSER as usize])?;
-        // This process's own files in /proc belong to root as long as it may not be looked into. Only for the time
-        // of writing them, and only others of this very user could look.
+        // Its own files in /proc belong to root as long as it may not be looked into. Only for the time of writing
+        // them, only others of this very user could look, and what they see is a copy.
         control(libc::PR_SET_DUMPABLE, 1)?;
         let written = write_file(c"/proc/self/setgroups", b"deny")
             .and_then(|()| write_file(c"/proc/self/gid_map", &maps.groups))
