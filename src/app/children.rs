@@ -20,7 +20,9 @@ pub(super) async fn prepare(steps: &Steps, dirs: &Arc<Dirs>) -> Result<ChildRule
         sweep(&dirs, &rules);
         Ok(rules)
     });
-    prepared.await.unwrap_or_else(|error| Err(format!("what an earlier runbookd left cannot be swept: {error}")))
+    prepared
+        .await
+        .unwrap_or_else(|error| Err(format!("what an earlier runbookd left cannot be swept: {error}")))
 }
 
 fn sweep(dirs: &Dirs, rules: &ChildRules) {

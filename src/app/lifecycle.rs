@@ -19,7 +19,9 @@ use crate::http::{Edge, Server, Table, TrustedProxies};
 use crate::intake::Intake;
 use crate::model::Clock;
 use crate::notifier::{Book, NotifierMessenger, Notifiers, Sender, SenderParts};
-use crate::step::{ChildRules, Dirs, HttpClient, Runner, forbid_new_privileges, prepare_daemon, release_memory};
+use crate::step::{
+    ChildRules, Dirs, HttpClient, Runner, forbid_new_privileges, prepare_daemon, release_memory,
+};
 use crate::store::Ids;
 use crate::store::records::{QueueCount, Records};
 use crate::store::{OpenError, SledOptions, SledStore, Store};
@@ -294,7 +296,19 @@ impl Daemon {
         });
         let edge = Arc::new(edge(config, &services)?);
         let manager = Arc::new(Manager::of(&options.env));
-        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people, manager })
+        Ok(Self {
+            services,
+            edge,
+            shelf,
+            store,
+            checked,
+            metrics,
+            clock,
+            reload,
+            config_in_force,
+            people,
+            manager,
+        })
     }
 
     /// What tells people.

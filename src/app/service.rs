@@ -32,7 +32,9 @@ impl Manager {
         let word = |name: &str| env.get(name).map(String::as_str).filter(|value| !value.is_empty());
         let socket = word("NOTIFY_SOCKET").and_then(|name| {
             let opened = open(name);
-            opened.inspect_err(|error| tracing::error!(%error, "the service manager cannot be told anything")).ok()
+            opened
+                .inspect_err(|error| tracing::error!(%error, "the service manager cannot be told anything"))
+                .ok()
         });
         // A process that inherited the variables is not the one that is watched.
         let is_ours = word("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
@@ -80,7 +82,9 @@ impl Manager {
             let engine = (!draining.load(Ordering::SeqCst)).then_some(engine);
             match tokio::time::timeout(within, both_go_round(engine, store)).await {
                 Ok(()) => self.say("WATCHDOG=1"),
-                Err(_) => tracing::error!(?within, "engine or store does not answer; the watchdog is not fed"),
+                Err(_) => {
+                    tracing::error!(?within, "engine or store does not answer; the watchdog is not fed")
+                }
             }
         }
     }

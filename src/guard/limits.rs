@@ -8,7 +8,8 @@ use std::fmt::Display;
 
 /// The most of one processor, in percent: a thousand processors.
 const CPU_MAX: f64 = 100_000.0;
-const CPU_HELP: &str = "write a share of one processor such as \"50%\", or a number of processors such as 1.5";
+const CPU_HELP: &str =
+    "write a share of one processor such as \"50%\", or a number of processors such as 1.5";
 
 /// Reads `processes`, `memory`, `cpu` and `files`.
 pub fn step_limits(mut table: Table<'_>) -> StepLimits {

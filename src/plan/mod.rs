@@ -285,9 +285,7 @@ fn http_call(kind: &Kind, context: &Context) -> Result<HttpCall, TemplateError> 
 /// What is done, as a person would write it down.
 fn plan(work: &Work) -> String {
     let mut text = match work {
-        Work::Call(Call::Command(call)) => {
-            confined(argv(&call.program, &call.args), &call.confinement)
-        }
+        Work::Call(Call::Command(call)) => confined(argv(&call.program, &call.args), &call.confinement),
         Work::Call(Call::Script(call)) => {
             let text = format!("{} <script of {} bytes>", call.shell.join(" "), call.text.len());
             confined(text, &call.confinement)

@@ -34,7 +34,8 @@ pub use notify::{Messenger, NotTold, Note};
 pub use outgoing::{Entry, EntryError, OutgoingPolicy};
 pub use output::{Captured, INLINE, Piece};
 pub use process::{
-    Cgroups, ChildRules, Swept, TIMEOUT_GRACE, account_number, forbid_new_privileges, prepare_daemon, release_memory, sweep_leftovers,
+    Cgroups, ChildRules, Swept, TIMEOUT_GRACE, account_number, forbid_new_privileges, prepare_daemon,
+    release_memory, sweep_leftovers,
 };
 pub use promql::{Observation, PromClient, PromUrlError, QueryAnswer, QueryError, Sample, judge};
 

@@ -50,7 +50,8 @@ pub(super) fn bench_in(containment: Containment) -> Bench {
         let cgroups = Cgroups::prepare(&bench.dirs.work);
         let cgroups = cgroups.unwrap_or_else(|why| panic!("this test needs cgroup v2, writable, and {why}"));
         bench.groups = Some(Groups(cgroups.base().to_owned()));
-        bench.runner = bench.runner.with_children(ChildRules { cgroups: Some(cgroups), ..ChildRules::default() });
+        bench.runner =
+            bench.runner.with_children(ChildRules { cgroups: Some(cgroups), ..ChildRules::default() });
     }
     bench
 }

@@ -2,7 +2,10 @@
 //!
 //! May import: nothing of this crate. Blocks: a directory service may be asked. Must never: guess; a name without an
 //! account is an error.
-#![expect(unsafe_code, reason = "the system's accounts are reached by the C library, as every other program does")]
+#![expect(
+    unsafe_code,
+    reason = "the system's accounts are reached by the C library, as every other program does"
+)]
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;

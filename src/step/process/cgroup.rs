@@ -94,7 +94,11 @@ impl Cgroups {
         let directory = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         let group = Cgroup {
             handle: rustix::fs::open(&path, directory, Mode::empty())?,
-            procs: rustix::fs::open(path.join("cgroup.procs"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?,
+            procs: rustix::fs::open(
+                path.join("cgroup.procs"),
+                OFlags::WRONLY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?,
             path,
             gone: false,
         };
@@ -198,8 +202,11 @@ fn clear(path: &Path, within: Duration) -> Cleared {
     let problem = kill(path).err();
     wait_until_empty(path, within);
     reaper::reap_orphans();
-    let mut survivors: Vec<String> =
-        members(path, DEPTH).iter().filter_map(|pid| described(*pid)).map(|who| format!("process {who}")).collect();
+    let mut survivors: Vec<String> = members(path, DEPTH)
+        .iter()
+        .filter_map(|pid| described(*pid))
+        .map(|who| format!("process {who}"))
+        .collect();
     match remove(path, DEPTH) {
         Ok(()) => survivors.clear(),
         Err(cause) if survivors.is_empty() => {
@@ -217,7 +224,8 @@ fn kill(path: &Path) -> io::Result<()> {
 
 fn wait_until_empty(path: &Path, within: Duration) {
     let start = Instant::now();
-    let mut pause = Duration::from_millis(1);
+    // The kernel counts a process until it has given up its processor for the last time: a moment after its end.
+    let mut pause = Duration::from_micros(50);
     while is_populated(path) && start.elapsed() < within {
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
@@ -307,7 +315,9 @@ fn own_group(mountinfo: &str, cgroup: &str) -> Result<PathBuf, String> {
         }
         let mut fields = before.split(' ').skip(3);
         let (Some(root), Some(point)) = (fields.next(), fields.next()) else { continue };
-        let rest = own.strip_prefix(root.trim_end_matches('/')).filter(|rest| rest.starts_with('/') || rest.is_empty());
+        let rest = own
+            .strip_prefix(root.trim_end_matches('/'))
+            .filter(|rest| rest.starts_with('/') || rest.is_empty());
         let Some(rest) = rest else { continue };
         return Ok(Path::new(&point.replace("\\040", " ")).join(rest.trim_start_matches('/')));
     }
@@ -355,13 +365,22 @@ mod tests {
         let group =
             Cgroup { handle: open("handle"), procs: open("cgroup.procs"), path: group.clone(), gone: false };
         let limits = StepLimits { processes: Some(7), memory: Some(4096), cpu: Some(150), files: Some(3) };
-        let of = |controllers: &[&'static str]| Cgroups { base: own.path().into(), controllers: controllers.into() };
+        let of = |controllers: &[&'static str]| Cgroups {
+            base: own.path().into(),
+            controllers: controllers.into(),
+        };
         group.limit(&of(&["pids", "cpu"]), limits).unwrap();
         let text = |name: &str| fs::read_to_string(own.path().join("a").join(name)).ok();
-        assert_eq!((text("pids.max").as_deref(), text("cpu.max").as_deref()), (Some("7"), Some("150000 100000")));
+        assert_eq!(
+            (text("pids.max").as_deref(), text("cpu.max").as_deref()),
+            (Some("7"), Some("150000 100000"))
+        );
         assert_eq!(text("memory.max"), None);
         group.limit(&of(&["memory"]), limits).unwrap();
-        assert_eq!((text("memory.max").as_deref(), text("memory.swap.max").as_deref()), (Some("4096"), Some("0")));
+        assert_eq!(
+            (text("memory.max").as_deref(), text("memory.swap.max").as_deref()),
+            (Some("4096"), Some("0"))
+        );
     }
 
     #[test]

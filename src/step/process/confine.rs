@@ -140,7 +140,12 @@ pub(crate) fn confine(
     };
     let mut confined = Confined {
         drops_privileges: wish.user.is_some() || wish.sandbox.is_needed(),
-        rlimits: rlimits(wish.limits, account.as_ref().map_or(daemon.uid, |account| account.uid), rules, timeout)?,
+        rlimits: rlimits(
+            wish.limits,
+            account.as_ref().map_or(daemon.uid, |account| account.uid),
+            rules,
+            timeout,
+        )?,
         no_network: wish.sandbox.no_network,
         read_only: wish.sandbox.read_only,
         group_limits: wish.limits.over(rules.limits),
@@ -249,7 +254,9 @@ mod tests {
     fn t31_root_and_denied_users_are_refused_whether_named_or_inherited() {
         let strict = ChildRules { allow_root: false, ..ChildRules::default() };
         let root = Confinement { user: Some("root".into()), ..Confinement::default() };
-        assert!(refusal(&root, &strict).unwrap().starts_with("it would run as root, which [steps] allow_root"));
+        assert!(
+            refusal(&root, &strict).unwrap().starts_with("it would run as root, which [steps] allow_root")
+        );
         let nobody = Confinement { user: Some("nobody".into()), ..Confinement::default() };
         let denied = ChildRules { denied: vec![account::find("nobody").unwrap().uid], ..strict.clone() };
         assert_eq!(

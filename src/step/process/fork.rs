@@ -5,7 +5,10 @@
 //! nothing else, no allocation, no lock, no panic. So everything it needs lies ready in [`Fork`], and what fails is
 //! told in five bytes through a pipe. May import: `spawn` (what every child is given), `confine`, `cgroup`. Must
 //! never: run the program when one of its holds could not be put on.
-#![expect(unsafe_code, reason = "posix_spawn can neither switch users nor start a process in a control group")]
+#![expect(
+    unsafe_code,
+    reason = "posix_spawn can neither switch users nor start a process in a control group"
+)]
 
 use super::cgroup::Cgroup;
 use super::confine::{Confined, Maps, WRITABLE_MAX};
@@ -82,9 +85,9 @@ impl Stage {
             Self::Session => Some("it got no session of its own"),
             Self::Group => Some("it could not enter its cgroup"),
             Self::Limits => Some("its limits could not be set"),
-            Self::UserNamespace => {
-                Some("the sandbox cannot be made: neither is runbookd privileged, nor is a user namespace to be had")
-            }
+            Self::UserNamespace => Some(
+                "the sandbox cannot be made: neither is runbookd privileged, nor is a user namespace to be had",
+            ),
             Self::Network => Some("the sandbox cannot be made: there is no network namespace to be had"),
             Self::Mounts => Some("the sandbox cannot be made: the files cannot be made read-only"),
             Self::Writable => {
@@ -336,7 +339,9 @@ impl Child<'_> {
                 at(Stage::Limits)(limit(*resource, *value))?;
             }
             sandbox(confined)?;
-            for (number, fd) in [self.stdin, spawn.stdout.as_raw_fd(), spawn.stderr.as_raw_fd()].iter().enumerate() {
+            for (number, fd) in
+                [self.stdin, spawn.stdout.as_raw_fd(), spawn.stderr.as_raw_fd()].iter().enumerate()
+            {
                 at(Stage::Descriptors)(call(libc::SYS_dup3, [*fd as usize, number]))?;
             }
             // All of this program's are closed by exec anyway; these would be those of a library that forgot it.

@@ -146,7 +146,8 @@ impl Child {
         err: &OwnedFd,
     ) -> io::Result<Self> {
         let group = groups.map(|groups| groups.create(&start.name, start.confined.group_limits)).transpose();
-        let group = group.map_err(|cause| io::Error::other(format!("its cgroup could not be made: {cause}")))?;
+        let group =
+            group.map_err(|cause| io::Error::other(format!("its cgroup could not be made: {cause}")))?;
         let pid = reaper::register(|| {
             let spawn = spawn::Spawn {
                 program: &start.program,

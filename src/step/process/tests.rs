@@ -70,7 +70,8 @@ async fn who_heeds_sigterm_may_clean_up_and_its_exit_code_is_told() {
 async fn t33_a_timeout_ends_it_and_keeps_what_was_printed() {
     let _world = WORLD.read().await;
     for containment in BOTH {
-        let finished = bench_in(containment).run_for(&sh("echo before; sleep 70001"), Duration::from_millis(300)).await;
+        let finished =
+            bench_in(containment).run_for(&sh("echo before; sleep 70001"), Duration::from_millis(300)).await;
         assert_eq!((finished.outcome, finished.signal), (AttemptOutcome::TimedOut, Some(15)));
         assert_eq!(finished.stdout.head, b"before\n");
         assert_eq!(finished.error.as_deref(), Some("it was killed after its timeout of 300ms"));
@@ -82,10 +83,11 @@ async fn t33_a_timeout_ends_it_and_keeps_what_was_printed() {
 async fn t33_setsid_and_double_forks_do_not_escape_a_kill() {
     let _world = WORLD.read().await;
     for containment in BOTH {
-        let call =
-            sh("setsid sleep 70002 & (sleep 70003 &) ; (setsid -f sleep 70004 &) ; env -i setsid -f sleep 70005
+        let call = sh(
+            "setsid sleep 70002 & (sleep 70003 &) ; (setsid -f sleep 70004 &) ; env -i setsid -f sleep 70005
             trap '' TERM; while [ $(pgrep -c -f '^sleep 7000[2345]$') -lt 4 ]; do sleep 0.02; done
-            echo ready; while :; do sleep 0.05; done");
+            echo ready; while :; do sleep 0.05; done",
+        );
         let (finished, _) = run_and_kill(bench_in(containment), call, Duration::from_millis(50)).await;
         assert_eq!(finished.outcome, AttemptOutcome::Stopped);
         assert_eq!(finished.error.as_deref(), Some("it was killed on request"), "no survivors");
@@ -123,7 +125,8 @@ async fn t33_a_leader_that_ends_before_its_children_keeps_its_result_and_they_ar
     let _world = WORLD.read().await;
     for containment in BOTH {
         let start = Instant::now();
-        let finished = bench_in(containment).run(&sh("sleep 70007 & setsid -f sleep 70008; echo done; exit 3")).await;
+        let finished =
+            bench_in(containment).run(&sh("sleep 70007 & setsid -f sleep 70008; echo done; exit 3")).await;
         assert!(start.elapsed() < Duration::from_secs(4), "the open pipe must not be waited for");
         assert_eq!((finished.outcome, finished.exit_code), (AttemptOutcome::Failed, Some(3)));
         assert_eq!(finished.error.as_deref(), Some("it exited with 3"));

@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-const STATUS: &str = "grep -E '^(Uid|Gid|Groups|Cap...|NoNewPrivs|SigIgn|SigBlk|Umask):' /proc/self/status; id -un; pwd";
+const STATUS: &str =
+    "grep -E '^(Uid|Gid|Groups|Cap...|NoNewPrivs|SigIgn|SigBlk|Umask):' /proc/self/status; id -un; pwd";
 
 /// The line of a status that begins so, its fields by single blanks.
 fn line<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
@@ -46,7 +47,10 @@ fn t31_root_and_denied_users_are_refused_and_told_how_to_be_allowed() {
         .start();
     assert!(house.lives.log().contains("runbookd runs as root, and [steps] allow_root is false"));
     let why = house.refusal("plain");
-    assert!(why.contains("it would run as root because runbookd does") && why.contains("allow_root"), "{why}");
+    assert!(
+        why.contains("it would run as root because runbookd does") && why.contains("allow_root"),
+        "{why}"
+    );
     assert!(house.refusal("root").contains("it would run as root, which [steps] allow_root does not allow"));
     assert!(house.refusal("daemon").contains("it would run as daemon, which [steps] deny_users forbids"));
     let allowed = House::new("", &runbooks).start();

@@ -43,7 +43,11 @@ fn check(house: &House, uid: &str) {
     assert_eq!(text, format!("x\ny\nCapEff:\t{none}\n{bounding}\nNoNewPrivs:\t1\n{uid}\n"));
     assert_eq!(fs::read_dir(house.lives.dir().join("shut")).unwrap().count(), 0);
     assert_eq!(fs::read_to_string(house.lives.dir().join("open/y")).unwrap(), "y\n");
-    assert_eq!(fs::read_dir(house.lives.storage().join("work")).unwrap().count(), 0, "the private directory is gone");
+    assert_eq!(
+        fs::read_dir(house.lives.storage().join("work")).unwrap().count(),
+        0,
+        "the private directory is gone"
+    );
 }
 
 #[test]

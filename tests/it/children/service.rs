@@ -37,7 +37,9 @@ fn monotonic() -> u64 {
 }
 
 fn value<'t>(text: &'t str, name: &str) -> &'t str {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_else(|| panic!("{name}: {text}"))
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .unwrap_or_else(|| panic!("{name}: {text}"))
 }
 
 #[test]

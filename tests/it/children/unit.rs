@@ -32,7 +32,8 @@ fn t44_the_unit_is_exposed_to_less_than_two_of_ten() {
 fn t44_the_unit_and_every_drop_in_are_free_of_mistakes() {
     let text = fs::read_to_string(shipped("runbookd.service")).unwrap();
     let text = text.replace("/usr/local/bin/runbookd", BINARY);
-    let drop_ins: Vec<PathBuf> = fs::read_dir(shipped("drop-ins")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let drop_ins: Vec<PathBuf> =
+        fs::read_dir(shipped("drop-ins")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!drop_ins.is_empty());
     for drop_in in std::iter::once(None).chain(drop_ins.iter().map(Some)) {
         let dir = tempfile::tempdir().unwrap();
