@@ -159,7 +159,7 @@ struct Daemon {
     clock: Arc<dyn Clock>,
     reload: Arc<Notify>,
     /// Whether the config as it stands in its file is in force.
-    config_in_force: AtomicBool,
+    in_force: AtomicBool,
     people: People,
     manager: Arc<Manager>,
 }
@@ -274,7 +274,7 @@ impl Daemon {
             metrics.clone(),
             Arc::clone(engine.board()),
         );
-        let (reload, config_in_force) = (Arc::new(Notify::new()), AtomicBool::new(true));
+        let (reload, in_force) = (Arc::new(Notify::new()), AtomicBool::new(true));
         let services = Arc::new(Services {
             intake,
             engine,
@@ -294,21 +294,8 @@ impl Daemon {
             reload: options.enable_lifecycle.then(|| Arc::clone(&reload)),
             last_webhook: AtomicI64::new(0),
         });
-        let edge = Arc::new(edge(config, &services)?);
-        let manager = Arc::new(Manager::of(&options.env));
-        Ok(Self {
-            services,
-            edge,
-            shelf,
-            store,
-            checked,
-            metrics,
-            clock,
-            reload,
-            config_in_force,
-            people,
-            manager,
-        })
+        let (edge, manager) = (Arc::new(edge(config, &services)?), Arc::new(Manager::of(&options.env)));
+        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, in_force, people, manager })
     }
 
     /// What tells people.
@@ -410,7 +397,7 @@ impl Daemon {
     }
 
     fn note_reload(&self, all_good: bool) {
-        if all_good && self.config_in_force.load(Ordering::SeqCst) {
+        if all_good && self.in_force.load(Ordering::SeqCst) {
             self.metrics.config_loaded(self.clock.now());
         } else {
             self.metrics.config_refused();
@@ -420,7 +407,7 @@ impl Daemon {
     async fn reload(&self, options: &ServeOptions) {
         self.manager.reloading();
         self.read_again(options).await;
-        let is_in_force = self.config_in_force.load(Ordering::SeqCst);
+        let is_in_force = self.in_force.load(Ordering::SeqCst);
         self.manager.ready(if is_in_force { "ready" } else { "ready; the config as it stands is refused" });
     }
 
@@ -451,7 +438,7 @@ impl Daemon {
                 self.edge.replace_auth(auth);
                 *self.services.config.write().unwrap_or_else(PoisonError::into_inner) =
                     build::config_items(&config);
-                self.config_in_force.store(true, Ordering::SeqCst);
+                self.in_force.store(true, Ordering::SeqCst);
                 self.note_reload(all_good);
                 tracing::info!(
                     "config reloaded: mappings, schedules, guards, credentials, queue limits, breaker profiles, notifiers and policies are in force; the rest needs a restart"
@@ -459,7 +446,7 @@ impl Daemon {
             }
             (_, refused) => {
                 // Until the next reload; a runbook that is mended meanwhile does not mend the config.
-                self.config_in_force.store(false, Ordering::SeqCst);
+                self.in_force.store(false, Ordering::SeqCst);
                 self.metrics.config_refused();
                 tracing::error!(
                     why = refused.unwrap_or_default(),

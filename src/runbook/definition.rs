@@ -498,7 +498,7 @@ pub struct Command {
     /// Bytes kept of each stream.
     pub max_output: u64,
     /// How its process is held; all of it literal.
-    pub confinement: Confinement,
+    pub confinement: Box<Confinement>,
 }
 
 /// A literal script.

@@ -26,7 +26,7 @@ pub struct CommandCall {
     /// Bytes kept of each stream.
     pub max_output: u64,
     /// How its process is held.
-    pub confinement: Confinement,
+    pub confinement: Box<Confinement>,
 }
 
 /// A script: a literal text run by a shell.
@@ -47,7 +47,7 @@ pub struct ScriptCall {
     /// As in [`CommandCall`].
     pub max_output: u64,
     /// As in [`CommandCall`].
-    pub confinement: Confinement,
+    pub confinement: Box<Confinement>,
 }
 
 impl ScriptCall {

@@ -72,7 +72,7 @@ pub(super) async fn run_command(
         stdin: call.stdin.as_deref(),
         ok_exit: &call.ok_exit,
         max_output: call.max_output,
-        confinement: Some(&call.confinement),
+        confinement: Some(&*call.confinement),
     };
     run(runner, context, &plan, kill).await
 }
@@ -97,7 +97,7 @@ pub(super) async fn run_script(
         stdin: call.stdin.as_deref(),
         ok_exit: &call.ok_exit,
         max_output: call.max_output,
-        confinement: Some(&call.confinement),
+        confinement: Some(&*call.confinement),
     };
     run(runner, context, &plan, kill).await
 }

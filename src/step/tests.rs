@@ -1,7 +1,7 @@
 //! What a step's process is given, and what is kept of it. Real processes; `process/tests.rs` is about their end.
 
 use super::*;
-use crate::model::{Confinement, ManualClock, Role, RunbookId, Timestamp};
+use crate::model::{ManualClock, Role, RunbookId, Timestamp};
 use std::os::fd::AsFd;
 use std::sync::LazyLock;
 use tokio::sync::RwLock;
@@ -80,7 +80,7 @@ pub(super) fn command(program: &str, args: &[&str]) -> CommandCall {
         stdin: None,
         ok_exit: vec![],
         max_output: 1024 * 1024,
-        confinement: Confinement::default(),
+        confinement: Box::default(),
     }
 }
 
@@ -274,7 +274,7 @@ async fn hostile_values_reach_a_script_by_its_environment_only_and_run_nothing()
             stdin: None,
             ok_exit: vec![],
             max_output: 1024 * 1024,
-            confinement: Confinement::default(),
+            confinement: Box::default(),
         };
         let finished = bench.run(&Call::Script(script)).await;
         assert_eq!(finished.outcome, AttemptOutcome::Succeeded, "{finished:?}");
@@ -397,7 +397,7 @@ async fn what_cannot_be_passed_on_is_refused_with_a_sentence() {
         stdin: None,
         ok_exit: vec![],
         max_output: 0,
-        confinement: Confinement::default(),
+        confinement: Box::default(),
     };
     assert_eq!(bench.run(&Call::Script(script.clone())).await.error.unwrap(), "the script's shell is empty");
     let nul = ScriptCall { shell: ScriptCall::default_shell(), ..script };

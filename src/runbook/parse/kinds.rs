@@ -223,7 +223,7 @@ fn settings(table: &mut Table<'_>, scope: &Scope) -> Command {
         stdin,
         ok_exit,
         max_output,
-        confinement: confine::read(table),
+        confinement: Box::new(confine::read(table)),
     }
 }
 

@@ -286,10 +286,10 @@ fn how_a_process_is_held_reads_as_written_and_by_default_nothing_is_asked_for() 
     let Kind::Command(restart) = step("restart").kind else { panic!() };
     let sandbox = Sandbox { no_network: true, read_only: true, writable: vec!["/var/lib/app".into()] };
     let limits = StepLimits { processes: Some(64), memory: Some(512 << 20), cpu: Some(50), files: Some(256) };
-    assert_eq!(restart.confinement, Confinement { user: Some("deploy".into()), sandbox, limits });
+    assert_eq!(*restart.confinement, Confinement { user: Some("deploy".into()), sandbox, limits });
     let Kind::Script(clean) = step("clean").kind else { panic!() };
     let limits = StepLimits { cpu: Some(150), ..StepLimits::default() };
-    assert_eq!(clean.settings.confinement, Confinement { limits, ..Confinement::default() });
+    assert_eq!(*clean.settings.confinement, Confinement { limits, ..Confinement::default() });
     let Kind::Check { question: Question::Command(check), .. } = step("is_up").kind else { panic!() };
-    assert_eq!(check.confinement, Confinement::default());
+    assert_eq!(*check.confinement, Confinement::default());
 }
