@@ -4,6 +4,7 @@ use crate::guard::{BreakerRecord, Freeze, Quarantine, Storm, StormLimit, Tally, 
 use crate::model::Timestamp;
 use crate::runbook::Pinned;
 use crate::store::records::AuditCheck;
+use crate::store::records::credential::CredentialRecord;
 use serde_json::{Value, json};
 
 /// One breaker.
@@ -60,6 +61,19 @@ pub fn shadow(pinned: &Pinned, tally: Option<&Tally>) -> Value {
         "since": tally.map(|tally| tally.since),
         "would_have_run": tally.map_or(0, |tally| tally.would_have_run),
         "denied": tally.map(|tally| tally.denied.clone()).unwrap_or_default(),
+    })
+}
+
+/// A stored credential, without its secret; `usable` where a key opens it.
+pub fn credential(record: &CredentialRecord, usable: bool) -> Value {
+    json!({
+        "id": record.id,
+        "name": record.name,
+        "type": record.kind.as_str(),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "by": record.by,
+        "usable": usable,
     })
 }
 

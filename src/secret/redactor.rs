@@ -138,6 +138,11 @@ impl Stream {
         self.table.is_none()
     }
 
+    /// How many bytes are held back.
+    pub fn held(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Takes the next bytes, and appends to `out` what is clear.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let Some(table) = self.table.clone() else { return out.extend_from_slice(bytes) };

@@ -21,7 +21,9 @@ pub enum Unavailable {
     )]
     Unknown(String),
     /// It is stored, and cannot be opened.
-    #[error("the credential {0:?} is stored, but no key of [vault] opens it: put the old key back, or store it anew")]
+    #[error(
+        "the credential {0:?} is stored, but no key of [vault] opens it: put the old key back, or store it anew"
+    )]
     Sealed(String),
 }
 

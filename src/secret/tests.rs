@@ -56,10 +56,7 @@ fn a_short_secret_is_not_looked_for_and_a_key_is_found_line_by_line() {
     let key = "-----BEGIN KEY-----\nb3BlbnNzaC1rZXktdjEA\nAAAABG5vbmUAAAAEbm9u\n-----END KEY-----\n";
     let hide = redactor(&[key]);
     assert_eq!(hide.text(&format!("<{key}>")), "<(secret)\n>");
-    assert_eq!(
-        hide.text("  b3BlbnNzaC1rZXktdjEA\r\n  AAAABG5vbmUAAAAEbm9u"),
-        "  (secret)\r\n  (secret)"
-    );
+    assert_eq!(hide.text("  b3BlbnNzaC1rZXktdjEA\r\n  AAAABG5vbmUAAAAEbm9u"), "  (secret)\r\n  (secret)");
     assert_eq!(hide.text("-----BEGIN KEY-----"), "-----BEGIN KEY-----");
 }
 

@@ -218,7 +218,9 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        for key in ["", "short", &KEY[..40], &format!("{KEY}A"), "not base64 at all, but of the right length!!"] {
+        for key in
+            ["", "short", &KEY[..40], &format!("{KEY}A"), "not base64 at all, but of the right length!!"]
+        {
             assert_eq!(Vault::new(&[Secret::new(key)]).unwrap_err(), VaultError::Key, "{key}");
         }
         assert!(Vault::new(&[Secret::new(KEY.trim_end_matches('='))]).is_ok());

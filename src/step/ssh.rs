@@ -90,6 +90,7 @@ pub(super) async fn run(
         script: None,
         files: &files,
         env: &BTreeMap::new(),
+        secrets: &BTreeMap::new(),
         cwd: None,
         stdin: None,
         ok_exit: &call.ok_exit,

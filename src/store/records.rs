@@ -20,6 +20,7 @@
 //! | `s/` | hash of a scope of the kill switch | the order that stands there |
 //! | `m/` | hash of a mapping's name | [`MappingRecord`](mapping::MappingRecord): set over the API |
 //! | `c/` | hash of a schedule's name | [`ScheduleRecord`](schedule::ScheduleRecord): how far it was seen to |
+//! | `cr/` | id | [`CredentialRecord`](credential::CredentialRecord): a secret that people stored, encrypted |
 //! | `a/` | sequence | one [`AuditRecord`]; `a-head` is the end of their chain |
 //! | `o/` | id of an escalation | [`Escalation`](crate::report::Escalation) |
 //! | `op/` | the same | its revision: something is still to be sent of it |
@@ -33,6 +34,7 @@
 
 pub mod audit;
 pub mod breaker;
+pub mod credential;
 mod executions;
 pub mod guards;
 pub mod late;

@@ -1,9 +1,10 @@
 //! Requests as bytes on the wire, against servers that misbehave.
 
-use super::super::tests::{Bench, bench};
+use super::super::tests::{Bench, bench, bench_with, clock};
 use super::super::{Call, kill_pair};
 use super::*;
 use crate::model::Secret;
+use crate::secret::Secrets;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,6 +25,12 @@ fn get(url: &str) -> HttpCall {
         changing: false,
         max_output: 10_000,
     }
+}
+
+/// A bench with this secret, called `token`.
+fn bench_of(token: &str) -> Bench {
+    let secrets = Secrets::of_config([("token".to_owned(), Secret::new(token))].into(), Vec::new());
+    bench_with(Ways { secrets, ..Ways::none(clock()) })
 }
 
 async fn read_request(socket: &mut TcpStream) -> String {
@@ -67,13 +74,13 @@ async fn run(bench: &Bench, call: HttpCall) -> Finished {
 
 #[tokio::test]
 async fn the_request_is_exactly_these_bytes() {
-    let bench = bench();
+    let bench = bench_of("s3cret\n");
     let (authority, served) = server(vec![answer("201 Created", "", "made")]).await;
     let call = HttpCall {
         method: "POST".into(),
         headers: vec![("X-Note".into(), "a \"b\" ü".into()), ("accept".into(), "text/plain".into())],
         body: Some(b"{\"a\":1}".to_vec()),
-        bearer: Some(Secret::new("s3cret\n")),
+        bearer: Some("token".into()),
         changing: true,
         ..get(&format!("http://{authority}/a%20b?q=1#part"))
     };
@@ -289,11 +296,11 @@ async fn a_slow_drip_times_out_and_keeps_what_came_and_a_kill_ends_it() {
 
 #[tokio::test]
 async fn a_failure_names_its_phase_and_no_secret() {
-    let bench = bench();
+    let bench = bench_of("s3cret");
     // A port that is never given out to a listener of another test.
     let closed = "127.0.0.1:1";
     let with_secret =
-        |url: String| HttpCall { bearer: Some(Secret::new("s3cret")), ..get(&format!("{url}?token=s3cret")) };
+        |url: String| HttpCall { bearer: Some("token".into()), ..get(&format!("{url}?token=s3cret")) };
     let refused = run(&bench, with_secret(format!("http://{closed}/"))).await.error.unwrap();
     assert!(refused.starts_with(&format!("could not connect to {closed}: ")), "{refused}");
     let nowhere = run(&bench, with_secret("http://nowhere.invalid/".into())).await.error.unwrap();
