@@ -81,8 +81,10 @@ pub fn credential(record: &CredentialRecord, usable: bool) -> Value {
 pub fn audit_check(check: &AuditCheck) -> Value {
     json!({
         "ok": check.broken.is_none(),
-        "records": check.head.seq,
+        "records": check.head.seq.saturating_sub(check.base.seq),
+        "seq": check.head.seq,
         "head": check.head.hash,
+        "cut_off": check.base.seq,
         "problem": check.broken.as_ref().map(ToString::to_string),
     })
 }

@@ -4,6 +4,7 @@ use super::build::{self, EdgeMetrics};
 use super::keeper::{self, Keeper};
 use super::library::Shelf;
 use super::opening::{LINGER, LINGER_PAUSE, open_store};
+use super::retention::{Retention, note_head};
 use super::world::{RealWorld, Shelved};
 use super::{Environment, SystemClock, credentials, load_config};
 use super::{candidate, scheduler};
@@ -21,8 +22,8 @@ use crate::notifier::{Book, NotifierMessenger, Notifiers, Sender, SenderParts};
 use crate::secret::Secrets;
 use crate::step::{Dirs, HttpClient, Runner, prepare_daemon, release_memory, sweep_leftovers};
 use crate::store::Ids;
-use crate::store::records::{QueueCount, Records};
 use crate::store::Store;
+use crate::store::records::{QueueCount, Records};
 use crate::telemetry::{Build, Metrics, logging};
 use futures_util::future::{BoxFuture, Shared};
 use std::fmt::Display;
@@ -207,6 +208,7 @@ async fn run(config: Config, secrets: Secrets, options: &ServeOptions) -> Result
     shutdown.cancel();
     // The server bounds its own end; what it could not finish it has cut.
     let _cut = server.await;
+    note_head(&daemon.services.records, "the head of the audit log at the end").await;
     daemon.store.shut().await;
     // A next start overwrites it; a reader that finds it finds nobody.
     let _gone = std::fs::remove_file(listen_file);
@@ -338,14 +340,22 @@ impl Daemon {
             }
         });
         intake.reschedule(build::schedules(config));
+        note_head(&self.services.records, "the head of the audit log at the start").await;
+        let retention = tokio::spawn(self.retention(config).keep());
         let scheduler = tokio::spawn(scheduler::keep(Arc::clone(&self.services)));
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
         let ended = self.wait(config, options, signals).await;
         scheduler.abort();
+        retention.abort();
         dispatcher.abort();
         keeper.abort();
         ended
+    }
+
+    fn retention(&self, config: &Config) -> Retention {
+        let (records, clock) = (self.services.records.clone(), Arc::clone(&self.clock));
+        Retention { records, clock, store: config.store.clone(), outputs: self.services.outputs.clone() }
     }
 
     fn unknown_runbooks(&self, config: &Config) -> Vec<Problem> {

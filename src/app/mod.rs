@@ -17,6 +17,7 @@ mod lifecycle;
 mod needs;
 mod oneshot;
 mod opening;
+mod retention;
 mod scheduler;
 mod siblings;
 mod world;

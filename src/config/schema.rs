@@ -82,8 +82,8 @@ pub(super) const KEYS: &[Key] = &[
     in_file("notifiers"),
     in_file("policies"),
     in_file("breakers"),
-    in_file("secrets"),
     in_file("vault.key"),
+    in_file("secrets"),
 ];
 
 /// Where the key `name`, or the table it belongs to, stands in the list.

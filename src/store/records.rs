@@ -21,7 +21,7 @@
 //! | `m/` | hash of a mapping's name | [`MappingRecord`](mapping::MappingRecord): set over the API |
 //! | `c/` | hash of a schedule's name | [`ScheduleRecord`](schedule::ScheduleRecord): how far it was seen to |
 //! | `cr/` | id | [`CredentialRecord`](credential::CredentialRecord): a secret that people stored, encrypted |
-//! | `a/` | sequence | one [`AuditRecord`]; `a-head` is the end of their chain |
+//! | `a/` | sequence | one [`AuditRecord`]; `a-head` is the end of their chain, `a-base` where its front was cut off |
 //! | `o/` | id of an escalation | [`Escalation`](crate::report::Escalation) |
 //! | `op/` | the same | its revision: something is still to be sent of it |
 //! | `ox/` | ULID of an execution | the ids of its escalations |
