@@ -40,13 +40,13 @@ impl StoreKind {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A time to keep things: a day at least, ten years at most.
+/// A time to keep things: a day at least, a hundred years at most.
 fn days(section: &mut Section<'_, '_>, key: &'static str, default: u32) -> Duration {
     let show = |value: &Duration| match (value.as_secs() % DAY.as_secs(), value.as_secs() / DAY.as_secs()) {
         (0, days) => format!("{days}d"),
         _ => humantime::format_duration(*value).to_string(),
     };
-    section.setting(key, || default * DAY, show, |value, _| value.duration(DAY..=3650 * DAY)).value
+    section.setting(key, || default * DAY, show, |value, _| value.duration(DAY..=36525 * DAY)).value
 }
 
 impl Store {

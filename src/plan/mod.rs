@@ -269,7 +269,7 @@ fn http_call(kind: &Kind, context: &Context) -> Result<HttpCall, TemplateError> 
     };
     Ok(HttpCall {
         method: http.method.clone(),
-        url: http.url.render(context)?,
+        url: http.url.render_url(context)?,
         templated_authority: http.templated_authority,
         headers,
         body,

@@ -196,6 +196,7 @@ pub struct Runner {
     dirs: Arc<Dirs>,
     http: HttpClient,
     outgoing: Arc<OutgoingPolicy>,
+    names: Arc<dyn lookup::Names>,
     ways: Ways,
     live: Arc<Mutex<HashMap<LiveKey, LiveOutput>>>,
 }
@@ -203,7 +204,7 @@ pub struct Runner {
 impl Runner {
     /// A runner that works below `dirs`.
     pub fn new(dirs: Arc<Dirs>, http: HttpClient, outgoing: Arc<OutgoingPolicy>, ways: Ways) -> Self {
-        Self { dirs, http, outgoing, ways, live: Arc::default() }
+        Self { dirs, http, outgoing, names: Arc::new(lookup::SystemNames), ways, live: Arc::default() }
     }
 
     /// Carries `call` out and tells how it ended; when it returns, nothing of it runs and its output is durable.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
 mod access;
+mod audited;
 mod cli;
 mod control;
 mod crash;
@@ -23,6 +24,7 @@ mod mappings;
 mod peers;
 mod powercut;
 mod schedules;
+mod secrets;
 mod shipped;
 mod stop;
 mod support;
