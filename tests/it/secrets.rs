@@ -218,7 +218,11 @@ fn visible(id: &str) -> Vec<u8> {
 
 #[test]
 fn t29_no_canary_reaches_any_sink() {
-    let canary = |of: &str| format!("canary-{of}/p+s w\"d");
+    // A header carries what the webhook asks for.
+    let canary = |of: &str| match of {
+        "hook" => "canary-hook/p+s-w-d".to_owned(),
+        _ => format!("canary-{of}/p+s w\"d"),
+    };
     let names = ["jwt-secret-that-is-long-enough-to-be-one", "hook", "basic", "named", "mail", "signing"];
     let env: Vec<(String, String)> =
         names.iter().enumerate().map(|(at, of)| (format!("C{at}"), canary(of))).collect();
@@ -282,7 +286,7 @@ exit 7
     let live = format!("/api/executions/{id}/output/tell/1/stdout");
     let live = eventually("what it printed, while it runs", LIMIT, || {
         let text = get(&live);
-        (text.len() > 60_000).then_some(text)
+        (text.len() > 30_000).then_some(text)
     });
     let seen = String::from_utf8_lossy(&visible(&id)).into_owned();
     assert!(seen.contains("NAMED_FILE=/"));
