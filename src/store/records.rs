@@ -44,6 +44,7 @@ pub mod outbox;
 mod parked;
 pub mod quarantine;
 mod queue;
+mod retire;
 pub mod schedule;
 pub mod switch;
 
@@ -57,6 +58,7 @@ pub use list::{DecisionFilter, ExecutionFilter, Page};
 pub use outbox::{Backlog, EscalationFilter};
 pub use parked::Parked;
 pub use queue::QueueCount;
+pub use retire::Portion;
 
 use super::{CommitError, Pair, ReadError, Scan, Store, Txn};
 use crate::journal::{AuditRecord, Entry, Parent, TriggerKind, decode};
