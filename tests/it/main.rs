@@ -16,6 +16,7 @@ mod first;
 mod fuzz;
 mod guard;
 mod guards;
+mod injection;
 mod intake;
 mod kinds;
 mod lifecycle;
