@@ -224,6 +224,17 @@ const BUILT: Build = Build {
     },
 };
 
+/// What everything else stands on.
+struct Base {
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    dirs: Arc<Dirs>,
+    store: Arc<dyn Store>,
+    checked: Checked,
+    records: Records,
+    secrets: Secrets,
+}
+
 impl Daemon {
     /// Builds everything. Gives the config as well: what it takes from the store is known only here.
     async fn build(
@@ -239,7 +250,17 @@ impl Daemon {
         sweep(&dirs).await;
         let records = Records::new(Arc::clone(&store));
         let config = credentials::with_credentials(config, &secrets, &records, &*clock, options).await?;
-        let config = &config;
+        let base = Base { clock, metrics, dirs, store, checked, records, secrets };
+        Ok((Self::build_on(base, &config, options, address).await?, config))
+    }
+
+    async fn build_on(
+        base: Base,
+        config: &Config,
+        options: &ServeOptions,
+        address: SocketAddr,
+    ) -> Result<Self, Refusal> {
+        let Base { clock, metrics, dirs, store, checked, records, secrets } = base;
         let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
         let (wake, queue) = <(Arc<Notify>, Arc<QueueCount>)>::default();
         let shelf = Shelf::new(config, records.clone(), Arc::clone(&clock), metrics.clone());
@@ -293,10 +314,7 @@ impl Daemon {
             last_webhook: AtomicI64::new(0),
         });
         let edge = Arc::new(edge(config, &services)?);
-        let config = config.clone();
-        let daemon =
-            Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people };
-        Ok((daemon, config))
+        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people })
     }
 
     /// What tells people.

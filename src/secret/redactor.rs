@@ -85,7 +85,7 @@ impl Table {
             for (at, byte) in pattern.iter().enumerate() {
                 state = automaton.next_state(Anchored::No, state, *byte);
                 places.entry(state).or_insert_with(|| {
-                    let ends = automaton.is_match(state).then(|| automaton.match_len(state)).unwrap_or(0);
+                    let ends = if automaton.is_match(state) { automaton.match_len(state) } else { 0 };
                     let length = |index| automaton.pattern_len(automaton.match_pattern(state, index));
                     Place { depth: at + 1, found: (0..ends).map(length).max().unwrap_or(0) }
                 });
