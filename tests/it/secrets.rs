@@ -138,15 +138,13 @@ fn without_a_key_nothing_is_stored_and_a_config_that_lacks_its_credential_is_ref
     let refused = store(&daemon, "chat", TOKEN);
     assert_eq!((refused.status, &refused.json()["code"]), (503, &"vault_not_configured".into()));
     let receiver = Receiver::start(&[]);
-    let with_hook = format!(
-        "[vault]\nkey = {{ env = \"KEY_A\" }}\n[automation]\nescalate_to = [\"hook\"]\n\
-         [notifiers.hook]\nkind = \"webhook\"\nurl = {{ secret = \"address\" }}\nsecret = {{ secret = \"signs\" }}\n\
-         [secrets.signs]\nstore = \"signing\"\n"
-    );
+    let with_hook = "[vault]\nkey = { env = \"KEY_A\" }\n[automation]\nescalate_to = [\"hook\"]\n\
+         [notifiers.hook]\nkind = \"webhook\"\nurl = { secret = \"address\" }\nsecret = { secret = \"signs\" }\n\
+         [secrets.signs]\nstore = \"signing\"\n";
     restart(&mut daemon, "[vault]\nkey = { env = \"KEY_A\" }");
     assert_eq!(store(&daemon, "address", &receiver.url("/in?t=canary-in-a-url")).status, 201);
     assert_eq!(daemon.terminate().code(), Some(0));
-    rewrite(&daemon, &with_hook);
+    rewrite(&daemon, with_hook);
     let output = Command::new(BINARY)
         .arg("serve")
         .arg(format!("--config.file={}", daemon.dir().join("runbookd.toml").display()))
@@ -162,7 +160,7 @@ fn without_a_key_nothing_is_stored_and_a_config_that_lacks_its_credential_is_ref
     rewrite(&daemon, "[vault]\nkey = { env = \"KEY_A\" }");
     daemon.start_again();
     assert_eq!(store(&daemon, "signing", "canary-that-signs").status, 201);
-    restart(&mut daemon, &with_hook);
+    restart(&mut daemon, with_hook);
     // It lacks the secret `chat`, so it fails and people are told, by what was stored.
     finished(&daemon, &fire(&daemon, "Use", "t1"));
     let told = receiver.wait_for(1);
