@@ -40,6 +40,8 @@ pub mod model;
 
 pub mod document;
 
+pub mod secret;
+
 pub mod config;
 
 pub mod runbook;

@@ -4,6 +4,7 @@ use crate::guard::{BreakerRecord, Freeze, Quarantine, Storm, StormLimit, Tally, 
 use crate::model::Timestamp;
 use crate::runbook::Pinned;
 use crate::store::records::AuditCheck;
+use crate::store::records::credential::CredentialRecord;
 use serde_json::{Value, json};
 
 /// One breaker.
@@ -63,12 +64,27 @@ pub fn shadow(pinned: &Pinned, tally: Option<&Tally>) -> Value {
     })
 }
 
+/// A stored credential, without its secret; `usable` where a key opens it.
+pub fn credential(record: &CredentialRecord, usable: bool) -> Value {
+    json!({
+        "id": record.id,
+        "name": record.name,
+        "type": record.kind.as_str(),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "by": record.by,
+        "usable": usable,
+    })
+}
+
 /// Whether the audit log is whole.
 pub fn audit_check(check: &AuditCheck) -> Value {
     json!({
         "ok": check.broken.is_none(),
-        "records": check.head.seq,
+        "records": check.head.seq.saturating_sub(check.base.seq),
+        "seq": check.head.seq,
         "head": check.head.hash,
+        "cut_off": check.base.seq,
         "problem": check.broken.as_ref().map(ToString::to_string),
     })
 }

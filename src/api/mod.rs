@@ -12,7 +12,7 @@ mod trigger;
 pub use automation::automation;
 pub use escalation::escalation;
 pub use execution::{ExecutionView, summary};
-pub use guard::{audit_check, breaker, freezes, quarantine, shadow, storm};
+pub use guard::{audit_check, breaker, credential, freezes, quarantine, shadow, storm};
 pub use trigger::{config_mapping, dry_run, last_attempts, outcome, schedule, set_mapping};
 
 use crate::model::ExecutionStatus;

@@ -11,6 +11,7 @@ use crate::notifier::{self, Book, Channel, NotifierMessenger, Notifiers};
 use crate::report::Level;
 use crate::routing::{Mapping, Rules, Source};
 use crate::schedule::Schedule;
+use crate::secret::Secrets;
 use crate::step::{AlertmanagerClient, Credential, HttpClient, OutgoingPolicy, PromClient, Ways};
 use crate::telemetry::{AuthFailure, Metrics};
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub(super) struct BuildError {
     why: String,
 }
 
-fn because<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> BuildError {
+pub(super) fn because<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> BuildError {
     move |error| BuildError { what, why: error.to_string() }
 }
 
@@ -210,13 +211,14 @@ pub(super) fn ways(
     config: &Config,
     client: &HttpClient,
     messenger: NotifierMessenger,
+    secrets: Secrets,
 ) -> Result<Ways, BuildError> {
     Ok(Ways {
         clock: Arc::new(super::SystemClock),
         prometheus: prometheus(config, client)?,
         alertmanager: alertmanager(config, client)?,
         messenger: Some(Arc::new(messenger)),
-        secrets: Arc::new(config.secrets.clone()),
+        secrets,
     })
 }
 

@@ -4,9 +4,11 @@ use super::build::{self, EdgeMetrics};
 use super::children;
 use super::keeper::{self, Keeper};
 use super::library::Shelf;
+use super::opening::{LINGER, LINGER_PAUSE, open_store};
+use super::retention::{Retention, note_head};
 use super::service::Manager;
 use super::world::{RealWorld, Shelved};
-use super::{Environment, SystemClock, load_config};
+use super::{Environment, SystemClock, credentials, load_config};
 use super::{candidate, scheduler};
 use crate::auth::install_crypto;
 use crate::catalogue::{Pace, Watch};
@@ -19,14 +21,14 @@ use crate::http::{Edge, Server, Table, TrustedProxies};
 use crate::intake::Intake;
 use crate::model::Clock;
 use crate::notifier::{Book, NotifierMessenger, Notifiers, Sender, SenderParts};
+use crate::secret::Secrets;
 use crate::step::{
     ChildRules, Dirs, HttpClient, Runner, forbid_new_privileges, prepare_daemon, release_memory,
 };
 use crate::store::Ids;
+use crate::store::Store;
 use crate::store::records::{QueueCount, Records};
-use crate::store::{OpenError, SledOptions, SledStore, Store};
 use crate::telemetry::{Build, Metrics, logging};
-use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use std::fmt::Display;
 use std::io::ErrorKind;
@@ -58,7 +60,7 @@ pub struct ServeOptions {
 }
 
 /// Why the daemon refused to start, or had to end.
-struct Refusal(String);
+pub(super) struct Refusal(pub(super) String);
 
 impl<E: Display> From<(&'static str, E)> for Refusal {
     fn from((what, error): (&'static str, E)) -> Self {
@@ -75,7 +77,9 @@ pub fn serve(options: ServeOptions) -> i32 {
             return 1;
         }
     };
-    let logs = match logging::init(&options.log_level, options.log_format, Arc::new(SystemClock)) {
+    let secrets = Secrets::of_config(config.secrets.clone(), config.hidden.clone());
+    let clock = Arc::new(SystemClock);
+    let logs = match logging::init(&options.log_level, options.log_format, clock, secrets.clone()) {
         Ok(logs) => logs,
         Err(error) => {
             complain(&format!("--log.level: {error}"));
@@ -89,7 +93,7 @@ pub fn serve(options: ServeOptions) -> i32 {
     let privileges = || if config.steps.no_new_privileges { forbid_new_privileges() } else { Ok(()) };
     let code = match prepare_daemon().and_then(|()| privileges()).and_then(|()| runtime()) {
         Ok(runtime) => {
-            let code = runtime.block_on(run(config, &options));
+            let code = runtime.block_on(run(config, secrets, &options));
             // A blocking reader of an endless pipe must not keep the process.
             runtime.shutdown_timeout(Duration::from_secs(1));
             code
@@ -118,12 +122,6 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("runbookd").build()
 }
 
-/// How long a killed daemon's address and store may stay taken: a step that was just being started has them open
-/// until it runs.
-const LINGER: Duration = Duration::from_secs(2);
-/// Between two tries to get them.
-const LINGER_PAUSE: Duration = Duration::from_millis(10);
-
 /// The signals, received from the very start: what comes while the store is opened must not end the process.
 struct Signals {
     terminate: Signal,
@@ -146,7 +144,7 @@ impl Signals {
 }
 
 /// Whether everything in the store is what was written, once that is known.
-type Checked = Shared<BoxFuture<'static, Result<(), String>>>;
+pub(super) type Checked = Shared<BoxFuture<'static, Result<(), String>>>;
 
 /// Everything that lives from start to end.
 struct Daemon {
@@ -192,12 +190,12 @@ impl People {
     }
 }
 
-async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
+async fn run(config: Config, secrets: Secrets, options: &ServeOptions) -> Result<(), Refusal> {
     install_crypto();
     let mut signals = Signals::receive()?;
     let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().map_err(|error| ("the listener has no address", error))?;
-    let daemon = Daemon::build(&config, options, address).await?;
+    let (daemon, config) = Daemon::build(config, secrets, options, address).await?;
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(Server::new(listener, Arc::clone(&daemon.edge)).serve(shutdown.clone()));
     let listen_file = config.store.path.join("listen");
@@ -218,6 +216,7 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     shutdown.cancel();
     // The server bounds its own end; what it could not finish it has cut.
     let _cut = server.await;
+    note_head(&daemon.services.records, "the head of the audit log at the end").await;
     daemon.store.shut().await;
     if let Some(cgroups) = &daemon.services.runner.children().cgroups {
         cgroups.leave();
@@ -236,20 +235,50 @@ const BUILT: Build = Build {
     },
 };
 
+/// What everything else stands on.
+struct Base {
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    dirs: Arc<Dirs>,
+    store: Arc<dyn Store>,
+    checked: Checked,
+    children: ChildRules,
+    records: Records,
+    secrets: Secrets,
+}
+
 impl Daemon {
-    async fn build(config: &Config, options: &ServeOptions, address: SocketAddr) -> Result<Self, Refusal> {
+    /// Builds everything. Gives the config as well: what it takes from the store is known only here.
+    async fn build(
+        config: Config,
+        secrets: Secrets,
+        options: &ServeOptions,
+        address: SocketAddr,
+    ) -> Result<(Self, Config), Refusal> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Metrics::new(&BUILT, clock.now());
         let dirs = prepare_dirs(&config.store.path)?;
         let (store, checked) = open_store(&config.store.path, &metrics).await?;
         let children = children::prepare(&config.steps, &dirs).await.map_err(Refusal)?;
         let records = Records::new(Arc::clone(&store));
+        let config = credentials::with_credentials(config, &secrets, &records, &*clock, options).await?;
+        let base = Base { clock, metrics, dirs, store, checked, children, records, secrets };
+        Ok((Self::build_on(base, &config, options, address).await?, config))
+    }
+
+    async fn build_on(
+        base: Base,
+        config: &Config,
+        options: &ServeOptions,
+        address: SocketAddr,
+    ) -> Result<Self, Refusal> {
+        let Base { clock, metrics, dirs, store, checked, children, records, secrets } = base;
         let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
         let (wake, queue) = <(Arc<Notify>, Arc<QueueCount>)>::default();
         let shelf = Shelf::new(config, records.clone(), Arc::clone(&clock), metrics.clone());
         let (instance, ids) = (instance_name(), Arc::new(Ids::after(latest.as_deref())));
         let people = People::new(config, &metrics, address)?;
-        let (runner, world) = world(config, &dirs, children, &people, &metrics)?;
+        let (runner, world) = world(config, &dirs, children, &people, &metrics, &secrets)?;
         let engine = Engine::new(Parts {
             records: records.clone(),
             world: Arc::new(world),
@@ -284,6 +313,8 @@ impl Daemon {
             runbooks_dir: config.runbooks.dir.display().to_string(),
             outputs: dirs.outputs.clone(),
             runner,
+            secrets,
+            vault: tokio::sync::Mutex::new(config.vault.clone()),
             metrics: metrics.clone(),
             config: RwLock::new(build::config_items(config)),
             clock: Arc::clone(&clock),
@@ -339,6 +370,8 @@ impl Daemon {
             }
         });
         intake.reschedule(build::schedules(config));
+        note_head(&self.services.records, "the head of the audit log at the start").await;
+        let retention = tokio::spawn(self.retention(config).keep());
         let scheduler = tokio::spawn(scheduler::keep(Arc::clone(&self.services)));
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
@@ -349,9 +382,15 @@ impl Daemon {
         tokio::spawn(async move { manager.feed(&services.engine, &*store, &services.draining).await });
         let ended = self.wait(config, options, signals).await;
         scheduler.abort();
+        retention.abort();
         dispatcher.abort();
         keeper.abort();
         ended
+    }
+
+    fn retention(&self, config: &Config) -> Retention {
+        let (records, clock) = (self.services.records.clone(), Arc::clone(&self.clock));
+        Retention { records, clock, store: config.store.clone(), outputs: self.services.outputs.clone() }
     }
 
     fn unknown_runbooks(&self, config: &Config) -> Vec<Problem> {
@@ -413,13 +452,14 @@ impl Daemon {
 
     /// All that can fail comes first; only then is anything live touched. Whatever is wrong, the old config stays.
     async fn read_again(&self, options: &ServeOptions) {
-        let built = load_config(&options.config_file, &options.env, &options.overrides).and_then(
-            |(config, warnings)| {
-                let auth = build::auth(&config).map_err(|error| error.to_string())?;
-                let book = self.people.book(&config, &self.metrics);
-                Ok((config, warnings, auth, book.map_err(|Refusal(why)| why)?))
-            },
-        );
+        // Nobody stores a credential meanwhile, and so none is lost.
+        let mut vault = self.services.vault.lock().await;
+        let read = credentials::read_again(&self.services.records, &*self.clock, options).await;
+        let built = read.and_then(|(config, warnings)| {
+            let auth = build::auth(&config).map_err(|error| error.to_string())?;
+            let book = self.people.book(&config, &self.metrics);
+            Ok((config, warnings, auth, book.map_err(|Refusal(why)| why)?))
+        });
         let all_good = self.shelf.refresh().await;
         let refused = match &built {
             Ok((config, ..)) => self.unknown_runbooks(config).first().map(ToString::to_string),
@@ -436,6 +476,12 @@ impl Daemon {
                 self.shelf.adopt(&config.breakers);
                 self.people.notifiers.replace(book);
                 self.edge.replace_auth(auth);
+                vault.clone_from(&config.vault);
+                self.services.secrets.replace_config(config.secrets.clone(), config.hidden.clone());
+                match credentials::open(&self.services.records, &config.vault, &*self.clock).await {
+                    Ok(stored) => self.services.secrets.replace_stored(stored),
+                    Err(error) => tracing::error!(%error, "the old credentials stay"),
+                }
                 *self.services.config.write().unwrap_or_else(PoisonError::into_inner) =
                     build::config_items(&config);
                 self.in_force.store(true, Ordering::SeqCst);
@@ -469,6 +515,7 @@ fn world(
     children: ChildRules,
     people: &People,
     metrics: &Metrics,
+    secrets: &Secrets,
 ) -> Result<(Arc<Runner>, RealWorld), Refusal> {
     let outgoing = build::outgoing(config).map_err(|error| ("config", error))?;
     let messenger = NotifierMessenger {
@@ -476,11 +523,13 @@ fn world(
         clock: Arc::new(SystemClock),
         metrics: Some(metrics.clone()),
     };
-    let ways = build::ways(config, &people.client, messenger).map_err(|error| ("config", error))?;
+    let ways =
+        build::ways(config, &people.client, messenger, secrets.clone()).map_err(|error| ("config", error))?;
     let (prometheus, alertmanager) = (ways.prometheus.clone(), ways.alertmanager.clone());
     let runner = Runner::new(Arc::clone(dirs), people.client.clone(), Arc::new(outgoing), ways);
     let runner = Arc::new(runner.with_children(children));
-    Ok((Arc::clone(&runner), RealWorld { runner, prometheus, alertmanager }))
+    let secrets = secrets.clone();
+    Ok((Arc::clone(&runner), RealWorld { runner, prometheus, alertmanager, secrets }))
 }
 
 /// The edge over the routes of `services`.
@@ -516,48 +565,6 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Refusal> {
             Err(error) => return Err(Refusal(format!("cannot listen on {address}: {error}"))),
         }
     }
-}
-
-async fn open_store(path: &Path, metrics: &Metrics) -> Result<(Arc<dyn Store>, Checked), Refusal> {
-    let (path, metrics) = (path.join("store"), metrics.clone());
-    let opened = tokio::task::spawn_blocking(move || open_store_when_free(&path, &metrics)).await;
-    match opened {
-        Ok(Ok(store)) => {
-            let checked = store.checked().shared();
-            Ok((Arc::new(store), checked))
-        }
-        Ok(Err(error)) => Err(Refusal(error.to_string())),
-        Err(error) => Err(Refusal(format!("opening the store failed: {error}"))),
-    }
-}
-
-/// Opens the store. Held by a living process it is refused at once, held by a dead one it will be free soon; and
-/// once it is free, every step the dead one was starting runs, so that the sweep finds it.
-fn open_store_when_free(path: &Path, metrics: &Metrics) -> Result<SledStore, OpenError> {
-    let began = Instant::now();
-    loop {
-        let metrics = metrics.clone();
-        let options = SledOptions {
-            on_commit: Some(Arc::new(move |took, works| metrics.journal_committed(works, took))),
-            on_quiet: Some(Arc::new(release_memory)),
-            check_later: true,
-            ..SledOptions::default()
-        };
-        match SledStore::open(path, options) {
-            Err(OpenError::Held { by, .. })
-                if began.elapsed() < LINGER && by.as_deref().is_none_or(|pid| !is_alive(pid)) =>
-            {
-                std::thread::sleep(LINGER_PAUSE);
-            }
-            opened => return opened,
-        }
-    }
-}
-
-fn is_alive(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
-    // The state follows the name, which is in brackets and may hold anything.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 /// Watches the runbooks. Without it, SIGHUP is what makes changes known.

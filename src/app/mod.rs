@@ -11,11 +11,14 @@ mod candidate;
 mod check;
 mod children;
 mod clock;
+mod credentials;
 mod keeper;
 mod library;
 mod lifecycle;
 mod needs;
 mod oneshot;
+mod opening;
+mod retention;
 mod scheduler;
 mod service;
 mod siblings;
@@ -27,7 +30,7 @@ pub use clock::SystemClock;
 pub use lifecycle::{ServeOptions, serve};
 pub use oneshot::{ExecuteOptions, execute};
 
-use crate::config::{self, Config, Loaded, Overrides};
+use crate::config::{self, Config, Loaded, Overrides, Stored};
 use crate::document::{Problem, Problems, Severity};
 use crate::step::OutgoingPolicy;
 use std::collections::BTreeMap;
@@ -41,9 +44,22 @@ pub type Environment = BTreeMap<String, String>;
 /// # Errors
 /// Everything that is wrong, as a person reads it.
 fn load_config(file: &str, env: &Environment, flags: &Overrides) -> Result<(Config, Vec<Problem>), String> {
+    load_config_with(file, env, flags, None)
+}
+
+/// As [`load_config`], once it is known which credentials are stored.
+///
+/// # Errors
+/// As [`load_config`].
+fn load_config_with(
+    file: &str,
+    env: &Environment,
+    flags: &Overrides,
+    stored: Option<&Stored>,
+) -> Result<(Config, Vec<Problem>), String> {
     let path = Path::new(file);
     let text = config::read(path).map_err(|error| error.to_string())?;
-    let Loaded { config, mut problems, text } = config::load(file, path, &text, env, flags);
+    let Loaded { config, mut problems, text } = config::load_with(file, path, &text, env, flags, stored);
     if let Some(config) = &config {
         problems.extend(config.check_outgoing(|entry| {
             OutgoingPolicy::parse_entry(entry).map(|_| ()).map_err(|error| error.to_string())

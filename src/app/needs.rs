@@ -4,7 +4,7 @@
 
 use crate::config::{Config, People};
 use crate::model::Secret;
-use crate::runbook::{Condition, Kind, Runbook, UntilCondition};
+use crate::runbook::{Condition, Kind, Question, Runbook, Script, UntilCondition};
 use std::collections::BTreeMap;
 
 /// What the config gives.
@@ -12,6 +12,8 @@ pub(super) struct Given<'c> {
     prometheus: bool,
     alertmanager: bool,
     secrets: &'c BTreeMap<String, Secret>,
+    /// Whether people may have stored further ones.
+    stores: bool,
     people: &'c People,
 }
 
@@ -22,6 +24,7 @@ impl<'c> Given<'c> {
             prometheus: config.prometheus.is_some(),
             alertmanager: config.alertmanager.is_some(),
             secrets: &config.secrets,
+            stores: config.vault.has_key(),
             people: &config.people,
         }
     }
@@ -57,6 +60,13 @@ impl<'c> Given<'c> {
         })
     }
 
+    fn lacks_secret(&self, name: &str) -> Option<String> {
+        let lacks = !self.stores && !self.secrets.contains_key(name);
+        lacks.then(|| {
+            format!("needs the secret {name:?}, which the config does not have (help: add a section [secrets.{name}])")
+        })
+    }
+
     fn lack(&self, kind: &Kind) -> Option<String> {
         let asks_prometheus = match kind {
             Kind::Promql { .. } => true,
@@ -66,10 +76,13 @@ impl<'c> Given<'c> {
         match kind {
             _ if asks_prometheus => (!self.prometheus).then(|| PROMETHEUS.to_owned()),
             Kind::Silence(_) | Kind::ExpireSilence => (!self.alertmanager).then(|| ALERTMANAGER.to_owned()),
-            Kind::Ssh(ssh) if !self.secrets.contains_key(&ssh.key) => Some(format!(
-                "needs the secret {:?}, which the config does not have (help: add a section [secrets.{}])",
-                ssh.key, ssh.key
-            )),
+            Kind::Ssh(ssh) => self.lacks_secret(&ssh.key),
+            Kind::Http(http) => http.bearer.as_ref().and_then(|name| self.lacks_secret(name)),
+            Kind::Command(command)
+            | Kind::Script(Script { settings: command, .. })
+            | Kind::Check { question: Question::Command(command), .. } => {
+                command.secrets.values().find_map(|name| self.lacks_secret(name))
+            }
             Kind::Notify(notify) => notify.to.iter().find_map(|name| self.lacks_name(name)),
             _ => None,
         }
@@ -129,7 +142,8 @@ mod tests {
     fn everything_that_is_lacking_is_named_and_nothing_else() {
         let none = BTreeMap::new();
         let people = People::default();
-        let nothing = Given { prometheus: false, alertmanager: false, secrets: &none, people: &people };
+        let nothing =
+            Given { prometheus: false, alertmanager: false, secrets: &none, stores: false, people: &people };
         let secret = "needs the secret \"ops_key\", which the config does not have (help: add a section [secrets.ops_key])";
         assert_eq!(
             nothing.lacks(&needy()),
@@ -143,7 +157,8 @@ mod tests {
             ]
         );
         let secrets = [("ops_key".to_owned(), Secret::new("x"))].into();
-        let all = Given { prometheus: true, alertmanager: true, secrets: &secrets, people: &people };
+        let all =
+            Given { prometheus: true, alertmanager: true, secrets: &secrets, stores: false, people: &people };
         assert_eq!(all.lacks(&needy()), [] as [&str; 0]);
     }
 }

@@ -16,6 +16,7 @@ use crate::guard::Profiles;
 use crate::journal::{State, Trigger, TriggerKind};
 use crate::model::{Clock, ExecutionId, Labels, RunbookId, Timestamp};
 use crate::runbook::{self, Pinned};
+use crate::secret::Secrets;
 use crate::step::{Dirs, HttpClient, Runner, Ways, forbid_new_privileges, prepare_daemon};
 use crate::store::Ids;
 use crate::store::MemoryStore;
@@ -120,7 +121,8 @@ impl Drop for Scratch {
 
 fn ways(config: &Config, client: &HttpClient) -> Result<Ways, String> {
     let messenger = build::messenger(config, client).map_err(|error| error.to_string())?;
-    build::ways(config, client, messenger).map_err(|error| error.to_string())
+    let secrets = Secrets::of_config(config.secrets.clone(), config.hidden.clone());
+    build::ways(config, client, messenger, secrets).map_err(|error| error.to_string())
 }
 
 async fn run(
@@ -148,7 +150,7 @@ async fn run(
         Some(config) => (build::outgoing(config).map_err(|error| error.to_string())?, ways(config, &client)?),
         None => (crate::step::OutgoingPolicy::default(), Ways::none(Arc::clone(&clock))),
     };
-    let prometheus = ways.prometheus.clone();
+    let (prometheus, secrets) = (ways.prometheus.clone(), ways.secrets.clone());
     let runner = Arc::new(Runner::new(Arc::clone(&dirs), client, Arc::new(outgoing), ways));
     let records = Records::new(Arc::new(MemoryStore::new()));
     let stored = records.version_of(&pinned.runbook.id, &pinned.hash, &pinned.file_name, text, now).await;
@@ -162,7 +164,7 @@ async fn run(
         .map_err(|error| error.to_string())?;
     let engine = Engine::new(Parts {
         records: records.clone(),
-        world: Arc::new(RealWorld { runner: Arc::clone(&runner), prometheus, alertmanager: None }),
+        world: Arc::new(RealWorld { runner: Arc::clone(&runner), prometheus, alertmanager: None, secrets }),
         clock,
         metrics: Metrics::new(&Build { version: env!("CARGO_PKG_VERSION"), revision: "unknown" }, now),
         wake: Arc::new(Notify::new()),

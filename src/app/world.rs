@@ -6,6 +6,7 @@ use crate::engine::{Runbooks, World};
 use crate::model::{Clock as _, Labels, RunbookId};
 use crate::routing::{Library, Listed};
 use crate::runbook::Pinned;
+use crate::secret::Secrets;
 use crate::step::{
     AlertStanding, AlertmanagerClient, AttemptContext, Call, Finished, KillSignal, PromClient, QueryAnswer,
     Runner,
@@ -36,6 +37,8 @@ pub(super) struct RealWorld {
     pub(super) runner: Arc<Runner>,
     pub(super) prometheus: Option<PromClient>,
     pub(super) alertmanager: Option<AlertmanagerClient>,
+    /// Kept out of what others say.
+    pub(super) secrets: Secrets,
 }
 
 impl World for RealWorld {
@@ -49,22 +52,23 @@ impl World for RealWorld {
     }
 
     fn confirm(&self, labels: Labels) -> BoxFuture<'static, Result<Confirmation, String>> {
-        let alertmanager = self.alertmanager.clone();
+        let (alertmanager, secrets) = (self.alertmanager.clone(), self.secrets.clone());
         async move {
             let alertmanager = alertmanager.ok_or("no [alertmanager] urls are configured")?;
             let standing = alertmanager.standing(&labels, SystemClock.now()).await;
             let AlertStanding { known, silenced_by, inhibited_by, receivers, unanswered } =
-                standing.map_err(|error| error.to_string())?;
+                standing.map_err(|error| secrets.hide(&error.to_string()))?;
             Ok(Confirmation { known, silenced_by, inhibited_by, receivers, unanswered })
         }
         .boxed()
     }
 
     fn query(&self, promql: String) -> BoxFuture<'static, Result<QueryAnswer, String>> {
-        let prometheus = self.prometheus.clone();
+        let (prometheus, secrets) = (self.prometheus.clone(), self.secrets.clone());
         async move {
             let prometheus = prometheus.ok_or("no [prometheus] url is configured")?;
-            prometheus.query(&promql, QUERY_TIMEOUT).await.map_err(|error| error.to_string())
+            let answer = prometheus.query(&promql, QUERY_TIMEOUT).await;
+            answer.map_err(|error| secrets.hide(&error.to_string()))
         }
         .boxed()
     }

@@ -3,7 +3,8 @@
 //! [`load`] is a function of its arguments and the files that secrets and keys are read from. One file per
 //! section holds its type, defaults and checks; `source` layers the origins, `schema` lists every key.
 //! New key: a field and a read in its section, a line in `schema::KEYS`, a line in `config/runbookd.toml`.
-//! May import: `model`, `document`, `guard`, `schedule`. Must never: read the process environment, start anything, show a secret.
+//! May import: `model`, `document`, `guard`, `schedule`, `secret`. Must never: read the process environment, start
+//! anything but the programs that secrets come from, show a secret.
 
 mod alertmanager;
 mod auth;
@@ -18,11 +19,13 @@ mod prometheus;
 mod runbooks;
 mod schedule;
 mod schema;
+mod secret_command;
 mod secrets;
 mod server;
 mod source;
 mod steps;
 mod store;
+mod vault;
 mod webhook;
 
 pub use alertmanager::{Alertmanager, AlertmanagerAuth};
@@ -35,7 +38,7 @@ pub use prometheus::Prometheus;
 pub use runbooks::Runbooks;
 pub use schedule::ScheduleEntry;
 pub use server::Server;
-pub use source::{Item, Overrides, Source};
+pub use source::{Item, Overrides, Source, Stored};
 pub use steps::{Containment, Steps};
 pub use store::{Store, StoreKind};
 pub use webhook::{Basic, Webhook};
@@ -44,8 +47,9 @@ use crate::document::{Place, Problem, Problems, Severity, Table, parse};
 use crate::guard::{Freeze, Profiles};
 use crate::model::{RunbookId, Secret};
 use crate::schedule::Schedule;
+use crate::secret::Vault;
 use source::{Setting, Sources};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -88,6 +92,12 @@ pub struct Config {
     pub breakers: Profiles,
     /// `[secrets.NAME]`, by name.
     pub secrets: BTreeMap<String, Secret>,
+    /// Everything secret in it, named or not.
+    pub hidden: Vec<Secret>,
+    /// Names of stored credentials it refers to.
+    pub wanted: BTreeSet<String>,
+    /// `[vault]`
+    pub vault: Vault,
     items: Vec<Item>,
 }
 
@@ -143,8 +153,7 @@ pub fn read(path: &Path) -> Result<String, ReadError> {
     }
 }
 
-/// Reads a config: `text` of the file at `path`, which the person called `file_name`, below the variables of
-/// `env`, below `flags`. Secrets are resolved now, relative paths against the file's directory.
+/// As [`load_with`], before the store is open: a reference to a stored credential is taken to be good.
 pub fn load(
     file_name: &str,
     path: &Path,
@@ -152,16 +161,30 @@ pub fn load(
     env: &BTreeMap<String, String>,
     flags: &Overrides,
 ) -> Loaded {
+    load_with(file_name, path, text, env, flags, None)
+}
+
+/// Reads a config: `text` of the file at `path`, which the person called `file_name`, below the variables of
+/// `env`, below `flags`. Secrets are resolved now, those of `stored` too; relative paths against the file's directory.
+pub fn load_with(
+    file_name: &str,
+    path: &Path,
+    text: &str,
+    env: &BTreeMap<String, String>,
+    flags: &Overrides,
+    stored: Option<&Stored>,
+) -> Loaded {
     let problems = Problems::new(file_name, text);
     let given = source::given(flags, env);
     let base = path.parent().unwrap_or(Path::new("")).to_owned();
-    let sources = Sources::new(&problems, env, base, &given);
+    let sources = Sources::new(&problems, env, base, &given, stored);
     let mut root = parse(&problems);
     let garbled = problems.lines();
     let config = Config::read(&sources, &mut root);
     root.finish();
     let mut outside = complain_of_variables(&sources);
     let text = sources.masked_text();
+    let (hidden, wanted) = (sources.hidden.take(), sources.wanted.take());
     let items = sources.into_items();
     outside.extend(given.into_iter().flat_map(|given| given.problems.into_list()));
     // What the parser made of a line it could not read is not worth a second complaint.
@@ -169,7 +192,7 @@ pub fn load(
     let problems: Vec<Problem> =
         outside.into_iter().chain(problems.into_list().into_iter().filter(is_news)).collect();
     let is_valid = problems.iter().all(|problem| problem.severity != Severity::Error);
-    let config = is_valid.then_some(Config { items, ..config });
+    let config = is_valid.then_some(Config { items, hidden, wanted, ..config });
     Loaded { config, problems, text }
 }
 
@@ -187,7 +210,11 @@ fn complain_of_variables(sources: &Sources<'_>) -> Vec<Problem> {
 
 impl Config {
     fn read<'d>(sources: &Sources<'d>, root: &mut Table<'d>) -> Self {
-        let named = secrets::read_named(sources, root);
+        let has_vault = root.has("vault");
+        let named = secrets::read_named(sources, root, has_vault);
+        // Its keys cannot be among what they open.
+        let vault = vault::read(sources, root, &named);
+        sources.has_vault.set(has_vault);
         if named.is_empty() {
             sources.item("secrets", "", Source::Default);
         }
@@ -217,6 +244,9 @@ impl Config {
             people,
             breakers: breakers::read(sources, root),
             secrets: named.into_iter().filter_map(|(name, secret)| Some((name, secret?))).collect(),
+            hidden: Vec::new(),
+            wanted: BTreeSet::new(),
+            vault,
             items: Vec::new(),
         }
     }

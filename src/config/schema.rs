@@ -45,6 +45,8 @@ pub(super) const KEYS: &[Key] = &[
     key("server.drain_timeout", Shape::Text),
     key("store.kind", Shape::Text),
     flag("store.path", Shape::Text, "--storage.path"),
+    key("store.retention", Shape::Text),
+    key("store.audit_retention", Shape::Text),
     flag("runbooks.dir", Shape::Text, "--runbooks.dir"),
     key("runbooks.watch", Shape::Boolean),
     in_file("webhook.bearer"),
@@ -85,6 +87,7 @@ pub(super) const KEYS: &[Key] = &[
     in_file("notifiers"),
     in_file("policies"),
     in_file("breakers"),
+    in_file("vault.key"),
     in_file("secrets"),
 ];
 

@@ -1,21 +1,32 @@
 //! `[secrets.NAME]`, and every other place that takes a secret: `{ file = … }`, `{ env = … }`,
-//! `{ secret = "NAME" }`, never a literal.
+//! `{ secret = "NAME" }`, never a literal. A section takes `command` and `store` as well.
 //!
-//! May import: `model`, `document`. Must never: put a secret, or a text written where one belongs, into a
+//! May import: `model`, `document`, `secret_command`. Must never: put a secret, or a text written where one belongs, into a
 //! message.
 
+use super::secret_command;
 use super::source::{Source, Sources};
-use crate::document::{Table, Value, nearest};
+use crate::document::{Severity, Table, Value, nearest};
 use crate::model::{Secret, is_word};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 /// Largest file a secret or a key is read from.
 const MAX_FILE: u64 = 64 << 10;
 
+/// What stands for a stored credential until the store is open: fit for a URL, a header and a key.
+const UNKNOWN_YET: &str = "https://stored.invalid/0000000000000000000000000000000000000000";
+/// How long a program that prints a secret may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+const COMMAND_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+
+const SECTION_HELP: &str =
+    "write file = \"/path\" or env = \"VARIABLE\", or command = [\"/program\"], or store = \"NAME\"";
 const HOW: &str =
     "write { env = \"VARIABLE\" }, { file = \"/path\" } or { secret = \"NAME\" } with [secrets.NAME]";
 
@@ -23,7 +34,7 @@ const HOW: &str =
 pub(super) type Named = BTreeMap<String, Option<Secret>>;
 
 /// Reads `[secrets]`.
-pub(super) fn read_named<'d>(sources: &Sources<'d>, root: &mut Table<'d>) -> Named {
+pub(super) fn read_named<'d>(sources: &Sources<'d>, root: &mut Table<'d>, has_vault: bool) -> Named {
     let mut named = Named::new();
     let Some(mut section) = root.take("secrets").and_then(Value::table) else {
         return named;
@@ -38,21 +49,121 @@ pub(super) fn read_named<'d>(sources: &Sources<'d>, root: &mut Table<'d>) -> Nam
             );
         }
         sources.item(format!("secrets.{}", name.value), "secret", Source::File);
-        let secret = read(sources, value, None);
+        let secret = read_section(sources, value, has_vault);
         named.insert(name.value, secret);
     }
     named
 }
 
+/// Reads one section: what every secret-valued key takes, and a program or a stored credential.
+fn read_section<'d>(sources: &Sources<'d>, value: Value<'d>, has_vault: bool) -> Option<Secret> {
+    if !value.is_table() {
+        return read(sources, value, None);
+    }
+    let mut table = value.table()?;
+    let (command, timeout, store) = (table.take("command"), table.take("timeout"), table.take("store"));
+    let within = timeout.as_ref().map_or(Some(COMMAND_TIMEOUT), |value| value.duration(COMMAND_RANGE));
+    let secret = match (command, store) {
+        (Some(command), None) => {
+            let secret = within.and_then(|within| from_command(sources, command, within));
+            nothing_else(&mut table);
+            secret
+        }
+        (None, Some(store)) => {
+            let secret = from_store(sources, &store, has_vault);
+            nothing_else(&mut table);
+            secret
+        }
+        (None, None) => {
+            if let Some(timeout) = timeout {
+                timeout.error("only a command has a timeout", "remove it");
+            }
+            return read_place(sources, table, None);
+        }
+        (Some(_), Some(_)) => {
+            table.error("a secret comes from one place only", SECTION_HELP);
+            None
+        }
+    };
+    sources.finish_hidden(table);
+    note(sources, secret)
+}
+
+fn nothing_else(table: &mut Table<'_>) {
+    if table.take("file").is_some() | table.take("env").is_some() {
+        table.error("a secret comes from one place only", SECTION_HELP);
+    }
+}
+
+/// So that it is kept out of everything that is written.
+fn note(sources: &Sources<'_>, secret: Option<Secret>) -> Option<Secret> {
+    sources.hidden.borrow_mut().extend(secret.clone());
+    secret
+}
+
+fn from_command(sources: &Sources<'_>, value: Value<'_>, within: Duration) -> Option<Secret> {
+    const HELP: &str = "write command = [\"/usr/bin/pass\", \"show\", \"pagerduty\"]";
+    let place = value.place();
+    let words: Vec<String> = value.strings()?.into_iter().map(|word| word.value).collect();
+    let wrong = |message: String| {
+        sources.problems.add(place.problem(Severity::Error, message, HELP));
+        None
+    };
+    let Some(program) = words.first().filter(|program| program.starts_with('/')) else {
+        return wrong("the program is not an absolute path".to_owned());
+    };
+    if words.iter().any(|word| word.contains('\0')) {
+        return wrong("an argument holds a NUL byte".to_owned());
+    }
+    let printed = secret_command::output(&words, sources.env, within, MAX_FILE);
+    match printed.and_then(|text| usable(&text)) {
+        Ok(secret) => Some(secret),
+        Err(why) => wrong(format!("the secret of the program {program:?} cannot be had: {why}")),
+    }
+}
+
+fn from_store(sources: &Sources<'_>, value: &Value<'_>, has_vault: bool) -> Option<Secret> {
+    let name = value.string()?.value;
+    if !has_vault {
+        value.error("a credential can be stored only with a key", "add a section [vault] with key = { … }");
+        return None;
+    }
+    stored(sources, value, &name)
+}
+
+/// A stored credential; before the store is open, a text that can stand wherever one can.
+fn stored(sources: &Sources<'_>, value: &Value<'_>, name: &str) -> Option<Secret> {
+    sources.wanted.borrow_mut().insert(name.to_owned());
+    let Some(known) = sources.stored else { return Some(Secret::new(UNKNOWN_YET)) };
+    match known.get(name) {
+        Some(Some(secret)) => Some(secret.clone()),
+        Some(None) => {
+            let help = "put the old key back behind the first in [vault] key, or store the credential anew";
+            value.error(format!("no key of [vault] opens the stored credential {name:?}"), help);
+            None
+        }
+        None => {
+            let message =
+                format!("neither a section [secrets.NAME] nor a stored credential is called {name:?}");
+            value.error(message, "add a section, or store one: POST /api/credentials");
+            None
+        }
+    }
+}
+
 /// Reads one secret-valued key. `named` are the secrets it may refer to, `None` within `[secrets]` itself.
 pub(super) fn read<'d>(sources: &Sources<'d>, value: Value<'d>, named: Option<&Named>) -> Option<Secret> {
-    let help = if named.is_some() { HOW } else { "write file = \"/path\" or env = \"VARIABLE\"" };
+    let help = if named.is_some() { HOW } else { SECTION_HELP };
     if !value.is_table() {
         sources.mask(value.span());
         value.error("a secret is never written into this file", help);
         return None;
     }
-    let mut table = value.table()?;
+    read_place(sources, value.table()?, named)
+}
+
+fn read_place<'d>(sources: &Sources<'d>, mut table: Table<'d>, named: Option<&Named>) -> Option<Secret> {
+    let help = if named.is_some() { HOW } else { SECTION_HELP };
     let file = table.take("file");
     let env = table.take("env");
     let reference = named.and_then(|_| table.take("secret"));
@@ -60,7 +171,7 @@ pub(super) fn read<'d>(sources: &Sources<'d>, value: Value<'d>, named: Option<&N
     let secret = match (file, env, reference) {
         (Some(file), None, None) => from_file(sources, &file),
         (None, Some(env), None) => from_env(sources, &env),
-        (None, None, Some(reference)) => from_named(&reference, named?),
+        (None, None, Some(reference)) => from_named(sources, &reference, named?),
         // `finish` complains of what stands there instead.
         (None, None, None) if has_others => None,
         (None, None, None) => {
@@ -73,7 +184,7 @@ pub(super) fn read<'d>(sources: &Sources<'d>, value: Value<'d>, named: Option<&N
         }
     };
     sources.finish_hidden(table);
-    secret
+    note(sources, secret)
 }
 
 fn from_file(sources: &Sources<'_>, value: &Value<'_>) -> Option<Secret> {
@@ -107,10 +218,13 @@ fn from_env(sources: &Sources<'_>, value: &Value<'_>) -> Option<Secret> {
     not_empty(value, &format!("the variable {name:?}"), text)
 }
 
-fn from_named(value: &Value<'_>, named: &Named) -> Option<Secret> {
+fn from_named(sources: &Sources<'_>, value: &Value<'_>, named: &Named) -> Option<Secret> {
     let name = value.string()?.value;
     if let Some(secret) = named.get(&name) {
         return secret.clone();
+    }
+    if sources.has_vault.get() && is_word(&name) {
+        return stored(sources, value, &name);
     }
     let known: Vec<&str> = named.keys().map(String::as_str).collect();
     let help = nearest(&name, &known)
@@ -119,18 +233,21 @@ fn from_named(value: &Value<'_>, named: &Named) -> Option<Secret> {
     None
 }
 
-/// An empty secret would be a credential that anybody has.
 fn not_empty(value: &Value<'_>, what: &str, text: &str) -> Option<Secret> {
+    let secret = usable(text);
+    secret.map_err(|why| value.error(format!("{what} {why}"), "put the secret there as text")).ok()
+}
+
+/// An empty secret would be a credential that anybody has.
+fn usable(text: &str) -> Result<Secret, String> {
     let secret = Secret::new(text);
     if secret.expose().trim().is_empty() {
-        value.error(format!("{what} is empty"), "put the secret there");
-        return None;
+        return Err("is empty".to_owned());
     }
     if secret.expose().contains('\0') {
-        value.error(format!("{what} holds a NUL byte"), "put the secret there as text");
-        return None;
+        return Err("holds a NUL byte".to_owned());
     }
-    Some(secret)
+    Ok(secret)
 }
 
 /// Why a file was not read.

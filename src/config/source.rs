@@ -7,7 +7,8 @@
 
 use super::schema::{self, Key};
 use crate::document::{Place, Problems, Table, Value};
-use std::cell::RefCell;
+use crate::model::Secret;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
@@ -74,6 +75,9 @@ impl Overrides {
     }
 }
 
+/// Stored credentials by name; `None` stands for one that no key opens.
+pub type Stored = BTreeMap<String, Option<Secret>>;
+
 /// A value given by a flag or a variable, with a place of its own for its problems.
 pub(super) struct Given<'i> {
     key: &'static Key,
@@ -115,6 +119,14 @@ pub(super) struct Sources<'d> {
     items: RefCell<Vec<Item>>,
     /// Parts of the text that may hold a secret and are not to be shown again.
     masks: RefCell<Vec<Range<usize>>>,
+    /// Every secret that was read.
+    pub(super) hidden: RefCell<Vec<Secret>>,
+    /// The credentials in the store, once it is open; `None` stands for one that no key opens.
+    pub(super) stored: Option<&'d Stored>,
+    /// Names of credentials that the config refers to.
+    pub(super) wanted: RefCell<BTreeSet<String>>,
+    /// Whether credentials can be stored at all.
+    pub(super) has_vault: Cell<bool>,
     /// Variables named by `{ env = … }`.
     pub(super) referred: RefCell<BTreeSet<String>>,
 }
@@ -125,6 +137,7 @@ impl<'d> Sources<'d> {
         env: &'d BTreeMap<String, String>,
         base: PathBuf,
         given: &'d [Given<'d>],
+        stored: Option<&'d Stored>,
     ) -> Self {
         let mut outside: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for Given { key, source, text, problems } in given {
@@ -134,8 +147,9 @@ impl<'d> Sources<'d> {
             }
         }
         let outside = RefCell::new(outside);
-        let (items, masks, referred) = Default::default();
-        Self { problems, env, base, outside, items, masks, referred }
+        let (items, masks, hidden, wanted, referred) = Default::default();
+        let has_vault = Cell::new(false);
+        Self { problems, env, base, outside, items, masks, hidden, stored, wanted, has_vault, referred }
     }
 
     /// Notes an effective value.
@@ -290,7 +304,7 @@ impl<'s, 'd> Section<'s, 'd> {
     /// Notes every key nobody asked for.
     pub(super) fn finish(self) {
         match self.table {
-            Some(table) if matches!(self.name, "webhook" | "auth" | "alertmanager") => {
+            Some(table) if matches!(self.name, "webhook" | "auth" | "alertmanager" | "vault") => {
                 self.sources.finish_hidden(table)
             }
             Some(table) => table.finish(),

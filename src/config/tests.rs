@@ -107,20 +107,25 @@ fn the_commented_examples_are_valid_too() {
     fs::write(&token, CANARY).unwrap();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     let token = token.display().to_string();
-    let text =
-        uncommented.replace("/run/secrets/webhook-token", &token).replace("/run/secrets/pagerduty", &token);
+    let text = uncommented
+        .replace("/run/secrets/webhook-token", &token)
+        .replace("/run/secrets/pagerduty", &token)
+        .replace("/usr/bin/pass", "/bin/echo");
     let variables = [
         ("RUNBOOKD_WEBHOOK_PASSWORD", CANARY),
         ("RUNBOOKD_JWT_SECRET", CANARY),
         ("RUNBOOKD_ALERTMANAGER_PASSWORD", CANARY),
         ("RUNBOOKD_SLACK_URL", "https://slack.example/canary-7f3a"),
+        ("RUNBOOKD_VAULT_KEY", "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="),
     ];
     check_problems(&text, &variables, &Overrides::default(), &[]);
     let config = loaded(&text, &variables, &Overrides::default());
     assert_eq!((config.webhook.bearer.len(), config.webhook.basic.len()), (1, 1));
     assert!(config.auth.jwt.is_some() && config.auth.roles.contains_key("oncall"));
-    assert_eq!((config.mappings.len(), config.secrets.len()), (1, 1));
+    assert_eq!((config.mappings.len(), config.secrets.len()), (1, 3));
     assert_eq!((config.people.notifiers.len(), config.people.policies.len()), (5, 1));
+    assert_eq!((config.secrets["wiki"].expose(), config.vault.has_key()), ("show wiki", true));
+    assert_eq!(config.wanted.iter().collect::<Vec<_>>(), ["chat-token"]);
     assert!(!format!("{config:?}").contains("slack.example"), "an address that is a secret is not shown");
     let alertmanager = config.alertmanager.unwrap();
     assert_eq!(alertmanager.urls, ["http://127.0.0.1:9093"]);

@@ -66,7 +66,10 @@ impl Webhook {
 }
 
 /// The elements of a list, or the one value that stands for a list; `None` for those that cannot be read.
-fn one_or_more<'d, T>(value: Option<Value<'d>>, read: impl Fn(Value<'d>) -> Option<T>) -> Vec<Option<T>> {
+pub(super) fn one_or_more<'d, T>(
+    value: Option<Value<'d>>,
+    read: impl Fn(Value<'d>) -> Option<T>,
+) -> Vec<Option<T>> {
     let values = match value {
         Some(list) if list.is_array() => list.array().unwrap_or_default(),
         one => one.into_iter().collect(),

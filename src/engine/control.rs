@@ -3,10 +3,10 @@
 use super::Engine;
 use super::registry::Input;
 use super::verb::{self, Actor, Anew, Answer, Ask, Earlier, Verb};
-use crate::journal::State;
-use crate::model::{ExecutionId, ExecutionStatus};
+use crate::journal::{AuditEntry, State};
+use crate::model::{ExecutionId, ExecutionStatus, Timestamp};
 use crate::runbook::Runbook;
-use crate::store::records::{create, last_anew, transact};
+use crate::store::records::{audit, create, last_anew, transact};
 use crate::store::{CommitError, ReadError};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -76,6 +76,17 @@ enum Begun {
     /// It has begun before.
     Earlier(ExecutionId, ExecutionStatus),
     Conflict(String),
+}
+
+fn anew(state: &State, what: Anew, ask: &Ask, id: &ExecutionId, now: Timestamp) -> AuditEntry {
+    AuditEntry {
+        at: now,
+        user: ask.actor.subject.clone(),
+        action: if what == Anew::Rollback { "execution.rollback" } else { "execution.retry" },
+        target: state.created.id.to_string(),
+        reason: ask.reason.clone(),
+        detail: [("began".to_owned(), id.to_string())].into(),
+    }
 }
 
 impl Engine {
@@ -178,6 +189,7 @@ impl Engine {
             let seed = ulid.random() as u64;
             let created =
                 verb::created(&runbook, &state, what, &ask, id.clone(), seed, now, limits.queue_deadline);
+            audit::append(txn, anew(&state, what, &ask, &id, now))?;
             create(txn, created, now)?;
             Ok(Begun::New(id))
         });

@@ -12,6 +12,9 @@ use std::fmt::Write as _;
 /// What the hash of the first record is chained to.
 pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
+/// The action of the record that is left where the front of a chain is cut off.
+pub const CUT: &str = "audit.cut";
+
 /// What a chain begins its hashes with: another encoding needs another name.
 const ENCODING: &[u8] = b"runbookd audit 1\n";
 
@@ -148,6 +151,12 @@ pub enum Broken {
     /// The last record is not the one that was written last.
     #[error("the last record, {0}, is not the one that was written last")]
     OtherHead(u64),
+    /// The front is missing, or where it was cut off was changed.
+    #[error("the log begins behind record {0}, and no record says that it was cut off there")]
+    Front(u64),
+    /// The stored end of the log, or where it begins, is not what was written.
+    #[error("where the log begins or ends is not what was written")]
+    Border,
     /// The stored end is older than the log.
     #[error("record {found} stands behind record {last}, which was written last")]
     Beyond {
@@ -161,10 +170,18 @@ pub enum Broken {
 /// Checks a chain from its first record on, portion by portion.
 #[derive(Debug, Default)]
 pub struct Verifier {
+    base: AuditHead,
     head: AuditHead,
+    /// Where the records themselves say that the front was cut off last.
+    cut: AuditHead,
 }
 
 impl Verifier {
+    /// Of a chain whose records up to `base` were cut off.
+    pub fn behind(base: AuditHead) -> Self {
+        Self { head: base.clone(), base, cut: AuditHead::default() }
+    }
+
     /// Checks that `record` comes next.
     ///
     /// # Errors
@@ -181,6 +198,10 @@ impl Verifier {
             return Err(Broken::Changed(record.seq));
         }
         self.head = record.head();
+        if record.action == CUT {
+            let said = |name: &str| record.detail.get(name).cloned().unwrap_or_default();
+            self.cut = AuditHead { seq: said("through").parse().unwrap_or(0), hash: said("hash") };
+        }
         Ok(())
     }
 
@@ -189,16 +210,21 @@ impl Verifier {
         &self.head
     }
 
-    /// Checks that nothing is missing behind the last record checked, by the head that was stored with it.
+    /// Checks that nothing is missing behind the last record checked, by the head that was stored with it, nor before
+    /// the first.
     ///
     /// # Errors
-    /// [`Broken::Cut`] or [`Broken::OtherHead`].
+    /// [`Broken::Cut`], [`Broken::OtherHead`] or [`Broken::Front`].
     pub fn end(&self, stored: &AuditHead) -> Result<(), Broken> {
         if self.head.seq != stored.seq {
             return Err(Broken::Cut { expected: stored.seq, found: self.head.seq });
         }
         if self.head.hash != stored.hash {
             return Err(Broken::OtherHead(stored.seq));
+        }
+        // The records say it themselves, so that nobody can cut more off than was cut.
+        if self.cut != self.base {
+            return Err(Broken::Front(self.base.seq));
         }
         Ok(())
     }

@@ -8,11 +8,13 @@ mod event;
 mod fold;
 mod record;
 mod state;
+mod word;
 
-pub use audit::{AuditEntry, AuditHead, AuditRecord, Broken, GENESIS, Verifier, verify};
+pub use audit::{AuditEntry, AuditHead, AuditRecord, Broken, CUT, GENESIS, Verifier, verify};
 pub use event::{Change, DecodeError, Entry, Event, Skip, decode, encode};
 pub use fold::IllegalEvent;
 pub use record::{AttemptResult, Created, Inherited, Output, Parent, StepHead, Trigger, TriggerKind};
 pub use state::{
     ApprovalState, Attempt, Decided, Open, Pause, Planned, Saying, State, StepState, StopRequest, VerifyState,
 };
+pub use word::audited;

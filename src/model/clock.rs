@@ -40,6 +40,14 @@ pub fn after(start: Timestamp, duration: std::time::Duration) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// `duration` before `end`; the beginning of time where that is earlier.
+pub fn before(end: Timestamp, duration: std::time::Duration) -> Timestamp {
+    jiff::SignedDuration::try_from(duration)
+        .ok()
+        .and_then(|duration| end.checked_sub(duration).ok())
+        .unwrap_or(Timestamp::MIN)
+}
+
 /// From `start` to `end`; zero when `end` is earlier, as a clock set back can make it.
 pub fn between(start: Timestamp, end: Timestamp) -> std::time::Duration {
     end.duration_since(start).try_into().unwrap_or_default()

@@ -23,7 +23,7 @@ mod status;
 mod unseen;
 
 pub use alert::{Alert, AlertStatus, Fingerprint, Labels};
-pub use clock::{Clock, ManualClock, Timestamp, after, between};
+pub use clock::{Clock, ManualClock, Timestamp, after, before, between};
 pub use confinement::{Confinement, Sandbox, StepLimits};
 pub use decision::{Decision, GateReport, GateVerdict, PlannedStep, Verdict};
 pub use effect::Effect;

@@ -23,6 +23,7 @@ pub use webhook::Webhook;
 
 use crate::model::{Secret, Timestamp};
 use crate::report::{Directory, Failure, Letter};
+use crate::secret::Redactor;
 use crate::step::Posted;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -143,11 +144,8 @@ fn judge(answer: Result<Posted, String>, secrets: &[&Secret]) -> Result<(), Fail
 
 /// `text` in a line, without any of `secrets`.
 fn hide(text: &str, secrets: &[&Secret]) -> String {
-    let mut text = text.to_owned();
-    for secret in secrets.iter().map(|secret| secret.expose()).filter(|secret| secret.len() >= 4) {
-        text = text.replace(secret, "(secret)");
-    }
-    crate::report::one_line(&text, WORDS_MAX)
+    let redactor = Redactor::new(secrets.iter().copied());
+    crate::report::one_line(&redactor.text(text), WORDS_MAX)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ fn attempt(letter: &Letter, occasion: Occasion) -> Try<'_> {
 }
 
 #[test]
-fn slack_is_given_plain_text_and_links_of_our_own() {
+fn t41_slack_is_given_plain_text_and_links_of_our_own() {
     let letter = letter();
     let payload = slack::payload(&attempt(&letter, Occasion::Trigger));
     assert_eq!(payload["text"], "bad: failed on &lt;!everyone&gt; &amp; \"x\"");
@@ -79,7 +79,7 @@ fn a_webhook_is_signed_as_anybody_can_check() {
 }
 
 #[test]
-fn a_mail_has_one_line_of_subject_and_the_same_id_in_every_try() {
+fn t41_a_mail_has_one_line_of_subject_and_the_same_id_in_every_try() {
     let mail = Mail {
         host: "127.0.0.1".into(),
         port: 25,
@@ -106,6 +106,27 @@ fn a_mail_has_one_line_of_subject_and_the_same_id_in_every_try() {
 
 fn mail_of() -> Mail {
     Mail { host: "h".into(), port: 25, tls: Tls::None, auth: None, from: "a@b".into(), to: vec![] }
+}
+
+#[test]
+fn t41_what_would_be_a_command_elsewhere_is_text_in_every_channel() {
+    let words = "=cmd|'/c calc'!A1 @everyone <!channel> [click](http://evil) <http://evil|ok> +1 -1";
+    let letter = Letter { subject: words.into(), body: words.into(), ..letter() };
+    let attempt = attempt(&letter, Occasion::Trigger);
+    // What is read by a program is handed over as a JSON text, unchanged: each reader shows it as text.
+    let page = pagerduty::payload(&attempt, "k");
+    assert_eq!(page["payload"]["summary"], words);
+    assert_eq!(page["links"].as_array().map(Vec::len), Some(2), "only our own links");
+    assert!(!page["links"].to_string().contains("evil"));
+    assert_eq!(webhook::payload(&attempt)["subject"], words);
+    assert_eq!(alertmanager::payload(&attempt)[0]["annotations"]["summary"], words);
+    let slack = slack::payload(&attempt);
+    for block in slack["blocks"].as_array().unwrap() {
+        let is_ours = !block.to_string().contains("evil");
+        assert_eq!(block["text"]["type"] == "mrkdwn", is_ours, "{block}");
+    }
+    let shown = slack["text"].as_str().unwrap();
+    assert!(!shown.contains('<') && slack["parse"] == "none" && slack["link_names"] == false, "{shown}");
 }
 
 #[test]

@@ -489,6 +489,8 @@ pub struct Command {
     pub args: Vec<Template>,
     /// Further variables of the child's environment.
     pub env: BTreeMap<String, Template>,
+    /// Names of secrets, by the `NAME` whose `NAME_FILE` tells the child where it finds one.
+    pub secrets: BTreeMap<String, String>,
     /// Working directory; the private one where absent.
     pub cwd: Option<Template>,
     /// What the child reads; `/dev/null` where absent.
@@ -529,6 +531,8 @@ pub struct Http {
     pub expect_status: Vec<(u16, u16)>,
     /// What the answer must contain.
     pub expect_json: Option<serde_json::Value>,
+    /// The name of the secret that is sent as a bearer token.
+    pub bearer: Option<String>,
     /// Whether redirects are followed, within the same authority.
     pub follow_redirects: bool,
 }

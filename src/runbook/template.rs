@@ -9,6 +9,7 @@ mod context;
 mod engine;
 mod scan;
 mod scope;
+mod url;
 
 pub use context::{Context, ContextBuilder};
 pub use scope::{Scope, Turn};
@@ -92,8 +93,19 @@ impl Template {
     pub fn render(&self, context: &Context) -> Result<String, TemplateError> {
         match &self.scan {
             None => Ok(self.source.to_string()),
-            Some(scan) => engine::render(&self.source, &scan.references, context),
+            Some(scan) => engine::render(&self.source, &scan.references, context, false),
         }
+    }
+
+    /// The address for `context`: no value can end the part of it that it stands in.
+    ///
+    /// # Errors
+    /// As [`Template::render`], and a value that would change where the request goes.
+    pub fn render_url(&self, context: &Context) -> Result<String, TemplateError> {
+        let Some(scan) = &self.scan else { return Ok(self.source.to_string()) };
+        let marked = engine::render(&self.source, &scan.references, context, true)?;
+        url::checked(&marked, engine::MARKS)
+            .map_err(|why| TemplateError::new(why, "correct the value, or use the filter `urlencode`", None))
     }
 
     fn references(&self) -> &[Reference] {

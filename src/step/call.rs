@@ -3,7 +3,7 @@
 //! May import: `model`. Must never: do anything, or hold a secret that a plan for people could show.
 
 use super::StatusRange;
-use crate::model::{Confinement, Expect, Secret};
+use crate::model::{Confinement, Expect};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +17,8 @@ pub struct CommandCall {
     pub args: Vec<String>,
     /// Variables beside the standard ones; see [`crate::model::env_name_problem`].
     pub env: BTreeMap<String, String>,
+    /// Names of secrets, by the `NAME` whose `NAME_FILE` holds the path of a file with the secret in it.
+    pub secrets: BTreeMap<String, String>,
     /// An absolute directory; the private one when absent.
     pub cwd: Option<PathBuf>,
     /// Standard input; `/dev/null` when absent.
@@ -38,6 +40,8 @@ pub struct ScriptCall {
     pub text: String,
     /// As in [`CommandCall`]; the only way for values to get in.
     pub env: BTreeMap<String, String>,
+    /// As in [`CommandCall`].
+    pub secrets: BTreeMap<String, String>,
     /// As in [`CommandCall`].
     pub cwd: Option<PathBuf>,
     /// As in [`CommandCall`].
@@ -74,8 +78,8 @@ pub struct HttpCall {
     pub expect_status: Vec<StatusRange>,
     /// What the body must contain as JSON: every key named must be there with that value.
     pub expect_json: Option<serde_json::Value>,
-    /// A credential for `Authorization: Bearer`.
-    pub bearer: Option<Secret>,
+    /// The name of the secret for `Authorization: Bearer`.
+    pub bearer: Option<String>,
     /// Whether redirects are followed, within the same authority only.
     pub follow_redirects: bool,
     /// Whether it can change something, so that it carries an `Idempotency-Key`.

@@ -41,6 +41,8 @@ pub(super) struct Plan<'a> {
     /// Files of the private directory.
     pub(super) files: &'a [HomeFile],
     pub(super) env: &'a BTreeMap<String, String>,
+    /// Names of secrets, by the variable that holds the path of its file, less its `_FILE`.
+    pub(super) secrets: &'a BTreeMap<String, String>,
     pub(super) cwd: Option<&'a Path>,
     pub(super) stdin: Option<&'a [u8]>,
     pub(super) ok_exit: &'a [i32],
@@ -68,6 +70,7 @@ pub(super) async fn run_command(
         script: None,
         files: &[],
         env: &call.env,
+        secrets: &call.secrets,
         cwd: call.cwd.as_deref(),
         stdin: call.stdin.as_deref(),
         ok_exit: &call.ok_exit,
@@ -93,6 +96,7 @@ pub(super) async fn run_script(
         script: Some(&call.text),
         files: &[],
         env: &call.env,
+        secrets: &call.secrets,
         cwd: call.cwd.as_deref(),
         stdin: call.stdin.as_deref(),
         ok_exit: &call.ok_exit,
@@ -185,6 +189,7 @@ fn begin(
         let written = write(&home.path().join(file.name), &file.bytes, 0o600);
         written.map_err(|cause| format!("the file {} could not be written: {cause}", file.name))?;
     }
+    let secrets = secret_files(runner, plan, home.path())?;
     if let Some(owner) = confined.owner() {
         home.give_to(owner)
             .map_err(|cause| format!("the private directory could not be given to its user: {cause}"))?;
@@ -192,7 +197,7 @@ fn begin(
     let start = Start {
         program: c_string("the program", program.as_os_str().as_bytes())?,
         argv,
-        env: environment(context, plan, home.path())?,
+        env: environment(context, plan, &secrets, home.path())?,
         cwd: c_string("the working directory", plan.cwd.unwrap_or(home.path()).as_os_str().as_bytes())?,
         stdin: plan.stdin.map(input).transpose().map_err(|cause| format!("no standard input: {cause}"))?,
         variables: context.variables().into(),
@@ -259,7 +264,12 @@ fn c_string(what: &str, bytes: &[u8]) -> Result<CString, String> {
 }
 
 /// The child's whole environment. Later entries win, so that a runbook may set `HOME`, `PATH` and `LANG` itself.
-fn environment(context: &AttemptContext, plan: &Plan<'_>, home: &Path) -> Result<Vec<CString>, String> {
+fn environment(
+    context: &AttemptContext,
+    plan: &Plan<'_>,
+    secrets: &BTreeMap<String, PathBuf>,
+    home: &Path,
+) -> Result<Vec<CString>, String> {
     let mut all: BTreeMap<&str, &[u8]> = BTreeMap::new();
     let own = context.variables();
     all.insert("PATH", SEARCH_PATH.as_bytes());
@@ -270,6 +280,9 @@ fn environment(context: &AttemptContext, plan: &Plan<'_>, home: &Path) -> Result
     for (name, value) in alert.chain(plan.env) {
         all.insert(name, value.as_bytes());
     }
+    for (name, path) in secrets {
+        all.insert(name, path.as_os_str().as_bytes());
+    }
     for (name, value) in &own {
         all.insert(name, value.as_bytes());
     }
@@ -278,6 +291,24 @@ fn environment(context: &AttemptContext, plan: &Plan<'_>, home: &Path) -> Result
             c_string(&format!("the environment variable {name}"), &[name.as_bytes(), b"=", value].concat())
         })
         .collect()
+}
+
+/// Writes each secret into a file that nobody else can read; gives the variables that hold the paths.
+fn secret_files(runner: &Runner, plan: &Plan<'_>, home: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
+    let mut paths = BTreeMap::new();
+    for (name, secret_name) in plan.secrets {
+        let secret = runner.ways.secret(secret_name)?;
+        let variable = format!("{name}_FILE");
+        if let Some(problem) = env_name_problem(&variable) {
+            return Err(format!("the environment variable {variable:?} is refused: {problem}"));
+        }
+        let path = home.join(format!("secret.{name}"));
+        write(&path, secret.expose().as_bytes(), 0o600).map_err(|cause| {
+            format!("the file of the secret {secret_name:?} could not be written: {cause}")
+        })?;
+        paths.insert(variable, path);
+    }
+    Ok(paths)
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

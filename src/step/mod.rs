@@ -3,7 +3,7 @@
 //! The engine gives a [`Runner`] a [`Call`] whose templates are rendered, and gets a [`Finished`] back; what is
 //! tried again, undone or recorded is the engine's. `process` owns children, `output` keeps what they print, `http`,
 //! `promql` and `silence` ask other programs, `outgoing` says where a templated address may lead.
-//! May import: `model`. Must never: read the runbook or the store, render a template, or take the time from
+//! May import: `model`, `secret`. Must never: read the runbook or the store, render a template, or take the time from
 //! anywhere but the clock in its [`Ways`].
 
 mod alertmanager;
@@ -40,6 +40,7 @@ pub use process::{
 pub use promql::{Observation, PromClient, PromUrlError, QueryAnswer, QueryError, Sample, judge};
 
 use crate::model::{AttemptOutcome, Clock, ExecutionId, Part, Secret, StepId};
+use crate::secret::Secrets;
 use output::Stream;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -179,31 +180,28 @@ pub struct Ways {
     pub alertmanager: Option<AlertmanagerClient>,
     /// Who carries the messages of `notify`.
     pub messenger: Option<Arc<dyn Messenger>>,
-    /// Secrets by name, for what names one.
-    pub secrets: Arc<BTreeMap<String, Secret>>,
+    /// Secrets by name, for what names one; all of them are kept out of outputs and sentences.
+    pub secrets: Secrets,
 }
 
 impl Ways {
     /// Nothing but the time.
     pub fn none(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, prometheus: None, alertmanager: None, messenger: None, secrets: Arc::default() }
+        Self { clock, prometheus: None, alertmanager: None, messenger: None, secrets: Secrets::default() }
     }
 
     /// The secret of this name.
     ///
     /// # Errors
     /// A sentence, when there is none.
-    fn secret(&self, name: &str) -> Result<&Secret, String> {
-        self.secrets.get(name).ok_or_else(|| {
-            format!("there is no secret {name:?}: add a section [secrets.{name}] to the config")
-        })
+    fn secret(&self, name: &str) -> Result<Secret, String> {
+        self.secrets.get(name).map_err(|error| error.to_string())
     }
 }
 
 impl fmt::Debug for Ways {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secrets: Vec<&String> = self.secrets.keys().collect();
-        f.debug_struct("Ways").field("secrets", &secrets).finish_non_exhaustive()
+        f.debug_struct("Ways").field("secrets", &self.secrets).finish_non_exhaustive()
     }
 }
 
@@ -213,6 +211,7 @@ pub struct Runner {
     dirs: Arc<Dirs>,
     http: HttpClient,
     outgoing: Arc<OutgoingPolicy>,
+    names: Arc<dyn lookup::Names>,
     ways: Ways,
     children: Arc<ChildRules>,
     live: Arc<Mutex<HashMap<LiveKey, LiveOutput>>>,
@@ -221,7 +220,8 @@ pub struct Runner {
 impl Runner {
     /// A runner that works below `dirs`.
     pub fn new(dirs: Arc<Dirs>, http: HttpClient, outgoing: Arc<OutgoingPolicy>, ways: Ways) -> Self {
-        Self { dirs, http, outgoing, ways, children: Arc::default(), live: Arc::default() }
+        let (names, children) = (Arc::new(lookup::SystemNames), Arc::default());
+        Self { dirs, http, outgoing, names, ways, children, live: Arc::default() }
     }
 
     /// The same, with these rules for the processes of steps.
@@ -235,7 +235,7 @@ impl Runner {
     /// Dropped half-way, its processes are killed and its private directory is removed by a thread of its own, and
     /// its output is gone.
     pub async fn run(&self, context: &AttemptContext, call: &Call, kill: KillSignal) -> Finished {
-        match call {
+        let mut finished = match call {
             Call::Command(call) => Box::pin(command::run_command(self, context, call, kill)).await,
             Call::Script(call) => Box::pin(command::run_script(self, context, call, kill)).await,
             Call::Http(call) => Box::pin(http::run(self, context, call, kill)).await,
@@ -244,7 +244,10 @@ impl Runner {
             Call::ExpireSilence(call) => Box::pin(silence::run_expire(self, context, call, kill)).await,
             Call::Ssh(call) => Box::pin(ssh::run(self, context, call, kill)).await,
             Call::Notify(call) => Box::pin(notify::run(self, context, call, kill)).await,
-        }
+        };
+        // What other programs said is part of such a sentence.
+        finished.error = finished.error.map(|error| self.ways.secrets.hide(&error));
+        finished
     }
 
     /// The output of an attempt that runs right now.
@@ -269,8 +272,10 @@ impl Runner {
 
     /// The two streams of an attempt, live until they are finished or dropped.
     fn streams(&self, context: &AttemptContext, limit: u64) -> Streams {
+        let redactor = self.ways.secrets.redactor();
         let stream = |name: &str| {
-            Arc::new(Stream::new(&self.dirs.outputs, format!("{}.{name}", context.name()), limit))
+            let name = format!("{}.{name}", context.name());
+            Arc::new(Stream::new(&self.dirs.outputs, name, limit, &redactor))
         };
         let output = LiveOutput { stdout: stream("stdout"), stderr: stream("stderr") };
         let key = (context.execution.clone(), context.step.clone(), context.part, context.attempt);

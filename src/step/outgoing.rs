@@ -1,13 +1,16 @@
 //! Where a templated address may lead: `[outgoing] allow`.
 //!
 //! Pure: names are resolved by the caller, which asks again with every address found. Link-local and metadata
-//! addresses are allowed by nothing but themselves. May import: nothing of this crate. Must never: resolve a name.
+//! addresses, and those that are no place, are allowed by nothing but themselves; this machine by no name but its own. May import: nothing of this crate. Must never: resolve a name.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The EC2 metadata service over IPv6.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// Metadata services that are not link-local: of EC2 and GCE over IPv6, and of Azure, Alibaba and Oracle.
+const METADATA_V6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+const METADATA_V4: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
 
 /// Why an entry cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,9 +66,11 @@ impl OutgoingPolicy {
         })
     }
 
-    /// Whether a connection to `address` is allowed; `by_name` when an entry names the host it was found under.
-    pub(super) fn allows_address(&self, address: IpAddr, port: u16, by_name: bool) -> bool {
+    /// Whether a connection to `address` is allowed; `name` is the host it was found under, where an entry names it.
+    pub(super) fn allows_address(&self, address: IpAddr, port: u16, name: Option<&str>) -> bool {
         let address = plain(address);
+        // Whoever answers for a name could otherwise point it at what listens for this machine only.
+        let by_name = name.is_some_and(|name| !address.is_loopback() || is_localhost(name));
         let mut entries = self.entries.iter().filter(|entry| entry.takes(port));
         if is_guarded(address) {
             return entries.any(|entry| entry.place == Place::Address(address));
@@ -100,22 +105,33 @@ impl fmt::Display for Entry {
     }
 }
 
-/// The IPv4 address inside an IPv6 one that is only another spelling of it (mapped, or through NAT64).
+/// The IPv4 address inside an IPv6 one that is only another way to it: mapped, compatible, through NAT64 or 6to4.
 fn plain(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) if v6.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] => {
-            let [.., a, b, c, d] = v6.octets();
-            Ipv4Addr::new(a, b, c, d).into()
-        }
-        other => other.to_canonical(),
-    }
+    let IpAddr::V6(v6) = address else { return address };
+    let octets = v6.octets();
+    let at = match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => 12,
+        // Neither `::` nor `::1`.
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => 12,
+        [0x2002, ..] => 2,
+        _ => return address.to_canonical(),
+    };
+    Ipv4Addr::new(octets[at], octets[at + 1], octets[at + 2], octets[at + 3]).into()
 }
 
 fn is_guarded(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6 == METADATA_V6,
-    }
+    let is_nowhere = address.is_unspecified() || address.is_multicast();
+    is_nowhere
+        || match address {
+            IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast() || METADATA_V4.contains(&v4),
+            IpAddr::V6(v6) => v6.is_unicast_link_local() || METADATA_V6.contains(&v6),
+        }
+}
+
+/// Whether `name` means this machine and says so.
+fn is_localhost(name: &str) -> bool {
+    let name = name.trim_end_matches('.');
+    name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
 }
 
 fn contains(network: IpAddr, bits: u8, address: IpAddr) -> bool {
@@ -217,7 +233,7 @@ mod tests {
     }
 
     fn check_address(entries: &[&str], address: &str, port: u16, expected: bool) {
-        let allowed = policy(entries).allows_address(address.parse().unwrap(), port, false);
+        let allowed = policy(entries).allows_address(address.parse().unwrap(), port, None);
         assert_eq!(allowed, expected, "{entries:?} {address} {port}");
     }
 
@@ -239,21 +255,34 @@ mod tests {
     }
 
     #[test]
-    fn link_local_and_metadata_addresses_need_that_very_address_in_the_list() {
+    fn t10_link_local_and_metadata_addresses_need_that_very_address_in_the_list() {
         for address in ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"] {
             check_address(&["0.0.0.0/0", "169.254.0.0/16", "::/0"], address, 80, false);
             check_address(&["169.254.169.254"], address, 80, true);
             check_address(&["169.254.169.254/32"], address, 80, true);
             check_address(&["169.254.169.253"], address, 80, false);
         }
-        for address in ["fe80::1", "fd00:ec2::254"] {
+        for address in ["0.0.0.0", "168.63.129.16", "100.100.100.200", "255.255.255.255", "224.0.0.1"] {
+            check_address(&["0.0.0.0/0", "::/0"], address, 80, false);
+            check_address(&[address], address, 80, true);
+        }
+        for address in ["2002:a9fe:a9fe::1", "::169.254.169.254"] {
+            check_address(&["::/0", "0.0.0.0/0"], address, 80, false);
+        }
+        check_address(&["::/0"], "2002:0a00:0001::1", 80, false);
+        for address in ["fe80::1", "fd00:ec2::254", "::", "ff02::1"] {
             check_address(&["::/0", "fe80::/10", "fd00::/8"], address, 80, false);
             check_address(&[address], address, 80, true);
         }
         let named = policy(&["metadata.internal"]);
         assert!(named.allows_name("metadata.internal", 80));
-        assert!(!named.allows_address("169.254.169.254".parse().unwrap(), 80, true));
-        assert!(named.allows_address("10.0.0.1".parse().unwrap(), 80, true));
+        let by_name = |address: &str, name| named.allows_address(address.parse().unwrap(), 80, Some(name));
+        assert!(!by_name("169.254.169.254", "metadata.internal"));
+        assert!(by_name("10.0.0.1", "metadata.internal"));
+        for address in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
+            assert!(!by_name(address, "metadata.internal"), "{address}");
+            assert!(by_name(address, "localhost."), "{address}");
+        }
     }
 
     #[test]

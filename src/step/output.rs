@@ -3,8 +3,10 @@
 //! The first 2 KiB stay in memory. Beyond that one file per stream is used: its first half is the head, its
 //! second half a ring over the tail, so a flood costs neither memory nor more disk than the limit. When
 //! something was cut, [`Stream::finish`] writes the file anew in order, with a line that says how much.
-//! May import: `model`. Must never: block the child for long, or name a file by anything but checked ids.
+//! Secrets are taken out before anything is counted or kept.
+//! May import: `secret`. Must never: block the child for long, or name a file by anything but checked ids.
 
+use crate::secret::{self, Redactor};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -58,12 +60,16 @@ struct State {
     disk: Option<File>,
     broken: Option<String>,
     finished: bool,
+    /// What the bytes go through first.
+    filter: secret::Stream,
 }
 
 impl Stream {
-    /// A stream that keeps `limit` bytes, if need be in the file `name` of `directory`.
-    pub(super) fn new(directory: &Path, name: String, limit: u64) -> Self {
-        Self { directory: directory.to_owned(), name, limit, state: Mutex::default() }
+    /// A stream that keeps `limit` bytes, if need be in the file `name` of `directory`, and none of what `redactor`
+    /// knows.
+    pub(super) fn new(directory: &Path, name: String, limit: u64, redactor: &Redactor) -> Self {
+        let state = Mutex::new(State { filter: redactor.stream(), ..State::default() });
+        Self { directory: directory.to_owned(), name, limit, state }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -89,7 +95,8 @@ impl Stream {
     /// Whether taking `more` bytes touches the disk, so that it belongs on a blocking thread.
     fn needs_disk(&self, more: usize) -> bool {
         let state = self.lock();
-        state.disk.is_some() || state.total.saturating_add(more as u64) > self.inline_limit()
+        let coming = (more + state.filter.held()) as u64;
+        state.disk.is_some() || state.total.saturating_add(coming) > self.inline_limit()
     }
 
     /// Takes the next bytes. Never fails: what cannot be kept is counted.
@@ -98,11 +105,21 @@ impl Stream {
         if state.finished {
             return;
         }
+        if state.filter.is_idle() {
+            return self.put(&mut state, bytes);
+        }
+        let mut clear = Vec::with_capacity(bytes.len());
+        state.filter.push(bytes, &mut clear);
+        self.put(&mut state, &clear);
+    }
+
+    /// Counts and keeps what is clear of secrets.
+    fn put(&self, state: &mut State, bytes: &[u8]) {
         let at = state.total;
         state.total = at.saturating_add(bytes.len() as u64);
         if state.broken.is_none()
             && (state.disk.is_some() || state.total > self.inline_limit())
-            && let Err(cause) = self.keep(&mut state, at, bytes)
+            && let Err(cause) = self.keep(state, at, bytes)
         {
             state.broken = Some(format!("the output could not be kept: {cause}"));
         }
@@ -180,13 +197,16 @@ impl Stream {
 
     /// Whether [`Stream::finish`] touches the disk, so that it belongs on a blocking thread.
     pub(super) fn is_on_disk(&self) -> bool {
-        self.lock().disk.is_some()
+        self.needs_disk(0)
     }
 
     /// Ends the stream: what was kept is put in order and made durable. Bytes that come later are ignored.
     /// The second value says, as a sentence, what could not be kept.
     pub(super) fn finish(&self) -> (Captured, Option<String>) {
         let mut state = self.lock();
+        let mut rest = Vec::new();
+        state.filter.finish(&mut rest);
+        self.put(&mut state, &rest);
         state.finished = true;
         let settled = match (&state.broken, &state.disk) {
             (None, Some(file)) => self.settle(file, &state),
@@ -331,7 +351,7 @@ mod tests {
             limit in 1_usize..9000, pieces in prop::collection::vec(0_usize..5000, 0..12)
         ) {
             let directory = tempfile::tempdir().unwrap();
-            let stream = Stream::new(directory.path(), "x.y.1.stdout".into(), limit as u64);
+            let stream = Stream::new(directory.path(), "x.y.1.stdout".into(), limit as u64, &Redactor::default());
             let all = pattern(pieces.iter().sum());
             let mut rest = &all[..];
             for length in pieces {
@@ -355,7 +375,7 @@ mod tests {
             limit in 1_usize..9000, pieces in prop::collection::vec(1_usize..5000, 1..8), offset in 0_u64..30000
         ) {
             let directory = tempfile::tempdir().unwrap();
-            let stream = Stream::new(directory.path(), "x.y.1.stdout".into(), limit as u64);
+            let stream = Stream::new(directory.path(), "x.y.1.stdout".into(), limit as u64, &Redactor::default());
             let all = pattern(pieces.iter().sum());
             let mut at = 0;
             for length in pieces {
@@ -373,7 +393,7 @@ mod tests {
     #[test]
     fn a_limit_of_zero_counts_and_keeps_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let stream = Stream::new(directory.path(), "a.out".into(), 0);
+        let stream = Stream::new(directory.path(), "a.out".into(), 0, &Redactor::default());
         stream.push(b"abc");
         let (captured, _) = stream.finish();
         assert_eq!(captured, Captured { total: 3, truncated: 3, head: vec![], file: None });
@@ -381,7 +401,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_counted_and_said() {
-        let stream = Stream::new(Path::new("/nonexistent"), "a.out".into(), 10_000);
+        let stream = Stream::new(Path::new("/nonexistent"), "a.out".into(), 10_000, &Redactor::default());
         stream.push(&[b'x'; 5000]);
         stream.push(&[b'y'; 5000]);
         let (captured, error) = stream.finish();
@@ -392,7 +412,7 @@ mod tests {
     #[test]
     fn a_stream_that_nobody_finished_leaves_no_file() {
         let directory = tempfile::tempdir().unwrap();
-        let stream = Stream::new(directory.path(), "a.out".into(), 10_000);
+        let stream = Stream::new(directory.path(), "a.out".into(), 10_000, &Redactor::default());
         stream.push(&[b'x'; 5000]);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         drop(stream);

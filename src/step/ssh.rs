@@ -90,6 +90,7 @@ pub(super) async fn run(
         script: None,
         files: &files,
         env: &BTreeMap::new(),
+        secrets: &BTreeMap::new(),
         cwd: None,
         stdin: None,
         ok_exit: &call.ok_exit,
@@ -106,7 +107,8 @@ async fn address(runner: &Runner, call: &SshCall) -> Result<Option<IpAddr>, Stri
     if !call.templated_host {
         return Ok(None);
     }
-    let allowed = lookup::allowed(&runner.outgoing, &call.host, call.port, "the ssh host").await?;
+    let allowed =
+        lookup::allowed(&*runner.names, &runner.outgoing, &call.host, call.port, "the ssh host").await?;
     Ok(allowed.and_then(|addresses| addresses.into_iter().next()))
 }
 

@@ -20,7 +20,8 @@
 //! | `s/` | hash of a scope of the kill switch | the order that stands there |
 //! | `m/` | hash of a mapping's name | [`MappingRecord`](mapping::MappingRecord): set over the API |
 //! | `c/` | hash of a schedule's name | [`ScheduleRecord`](schedule::ScheduleRecord): how far it was seen to |
-//! | `a/` | sequence | one [`AuditRecord`]; `a-head` is the end of their chain |
+//! | `cr/` | id | [`CredentialRecord`](credential::CredentialRecord): a secret that people stored, encrypted |
+//! | `a/` | sequence | one [`AuditRecord`]; `a-head` is the end of their chain, `a-base` where its front was cut off |
 //! | `o/` | id of an escalation | [`Escalation`](crate::report::Escalation) |
 //! | `op/` | the same | its revision: something is still to be sent of it |
 //! | `ox/` | ULID of an execution | the ids of its escalations |
@@ -33,6 +34,7 @@
 
 pub mod audit;
 pub mod breaker;
+pub mod credential;
 mod executions;
 pub mod guards;
 pub mod late;
@@ -42,6 +44,7 @@ pub mod outbox;
 mod parked;
 pub mod quarantine;
 mod queue;
+mod retire;
 pub mod schedule;
 pub mod switch;
 
@@ -55,6 +58,7 @@ pub use list::{DecisionFilter, ExecutionFilter, Page};
 pub use outbox::{Backlog, EscalationFilter};
 pub use parked::Parked;
 pub use queue::QueueCount;
+pub use retire::Portion;
 
 use super::{CommitError, Pair, ReadError, Scan, Store, Txn};
 use crate::journal::{AuditRecord, Entry, Parent, TriggerKind, decode};

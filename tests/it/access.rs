@@ -14,18 +14,19 @@ const HOOK: &str = "the-webhook-token";
 
 /// What a route asks for.
 #[derive(Clone, Copy, PartialEq)]
-enum Door {
+pub(crate) enum Door {
     Open,
     Webhook,
     Read,
     Execute,
     Edit,
     Audit,
+    Secrets,
     Admin,
 }
 
 /// Method, path with its parameters filled in, the path as the source has it, door.
-const ROUTES: &[(&str, &str, &str, Door)] = &[
+pub(crate) const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("POST", "/api/sre/alerts/webhook", "/api/sre/alerts/webhook", Door::Webhook),
     ("GET", "/api/sre/runbooks/integration-status", "/api/sre/runbooks/integration-status", Door::Read),
     ("GET", "/api/runbooks", "/api/runbooks", Door::Read),
@@ -62,6 +63,9 @@ const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("POST", "/api/breakers/a%2Fb/open", "/api/breakers/{key}/open", Door::Execute),
     ("GET", "/api/quarantine", "/api/quarantine", Door::Read),
     ("DELETE", "/api/quarantine/a", "/api/quarantine/{target}", Door::Execute),
+    ("GET", "/api/credentials", "/api/credentials", Door::Secrets),
+    ("POST", "/api/credentials", "/api/credentials", Door::Secrets),
+    ("DELETE", "/api/credentials/x", "/api/credentials/{id}", Door::Secrets),
     ("GET", "/api/audit", "/api/audit", Door::Audit),
     ("GET", "/api/audit/verify", "/api/audit/verify", Door::Audit),
     ("GET", "/api/config", "/api/config", Door::Admin),
@@ -141,7 +145,7 @@ fn every_route_opens_to_its_own_credentials_and_to_no_other() {
                 | (Door::Read, "viewer" | "operator" | "editor" | "sre")
                 | (Door::Execute, "operator" | "sre")
                 | (Door::Edit, "editor" | "sre")
-                | (Door::Audit, "sre") => None,
+                | (Door::Audit | Door::Secrets, "sre") => None,
                 _ => Some(403),
             };
             let got = status(Some(token));

@@ -93,7 +93,7 @@ fn a_failed_execution_is_told_in_spite_of_errors_and_silence_and_signed() {
 }
 
 #[test]
-fn a_refusal_goes_to_the_second_channel_and_a_lost_level_to_the_next_one() {
+fn t41_a_refusal_goes_to_the_second_channel_whose_markup_is_only_ours() {
     let (first, second) = (Receiver::start(&[]), Receiver::start(&[]));
     first.then(Reply::Status(404));
     let config = config(&format!(

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
 mod access;
+mod audited;
 mod children;
 mod cli;
 mod control;
@@ -16,6 +17,7 @@ mod first;
 mod fuzz;
 mod guard;
 mod guards;
+mod injection;
 mod intake;
 mod kinds;
 mod lifecycle;
@@ -24,6 +26,7 @@ mod mappings;
 mod peers;
 mod powercut;
 mod schedules;
+mod secrets;
 mod shipped;
 mod stop;
 mod support;

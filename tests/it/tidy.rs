@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("document", &[]),
-    ("config", &["document", "guard", "model", "schedule"]),
+    ("secret", &["model"]),
+    ("config", &["document", "guard", "model", "schedule", "secret"]),
     ("runbook", &["document", "guard", "model"]),
     ("catalogue", &["document", "model"]),
     (
@@ -38,11 +39,11 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["admit", "guard", "journal", "model", "plan", "report", "runbook", "step", "store", "telemetry"],
     ),
     ("journal", &["model"]),
-    ("step", &["model"]),
+    ("step", &["model", "secret"]),
     ("report", &["journal", "model", "runbook"]),
-    ("notifier", &["model", "report", "step", "store", "telemetry"]),
+    ("notifier", &["model", "report", "secret", "step", "store", "telemetry"]),
     ("store", &["guard", "journal", "model", "report"]),
-    ("telemetry", &["model"]),
+    ("telemetry", &["model", "secret"]),
     ("auth", &["model"]),
     ("api", &["guard", "journal", "model", "report", "runbook", "schedule", "store"]),
     (
@@ -60,6 +61,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "report",
             "routing",
             "runbook",
+            "secret",
             "step",
             "store",
             "telemetry",
@@ -85,6 +87,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "routing",
             "runbook",
             "schedule",
+            "secret",
             "step",
             "store",
             "telemetry",
@@ -96,6 +99,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Rooms and files without tasks, clock or store, and the words that would give them away.
 const PURE: &[&str] = &[
     "model",
+    "secret/forms.rs",
+    "secret/redactor.rs",
     "document",
     "runbook",
     "routing",

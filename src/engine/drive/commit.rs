@@ -5,10 +5,10 @@
 use super::guards::{Denied, Guards};
 use crate::engine::Shared;
 use crate::guard::Change;
-use crate::journal::{Created, Entry};
+use crate::journal::{Created, Entry, audited};
 use crate::model::{ExecutionId, Timestamp};
 use crate::report::Word;
-use crate::store::records::{Header, append, create, outbox, transact};
+use crate::store::records::{Header, append, audit, create, outbox, transact};
 use crate::store::{CommitError, Txn};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,6 +46,9 @@ impl Commit {
                         create(txn, child.clone(), self.now)?;
                     }
                     append(txn, &id, &self.entries, &self.header)?;
+                    for entry in self.entries.iter().filter_map(|entry| audited(&id, entry)) {
+                        audit::append(txn, entry)?;
+                    }
                     outbox::apply(txn, &self.words, self.now)?;
                     Ok(changes)
                 }

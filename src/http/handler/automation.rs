@@ -1,6 +1,6 @@
 //! `/api/automation`: the kill switch.
 
-use super::{Services, bounded};
+use super::{NOT_DURABLE, Services, bounded};
 use crate::api;
 use crate::engine::{OrderError, Posted};
 use crate::guard::{Order, Scope, SwitchState};
@@ -60,10 +60,16 @@ pub(super) async fn set(services: Arc<Services>, request: Request) -> Result<Rep
         "kill switch set"
     );
     match services.engine.post(order).await {
-        Ok(posted) => Ok(answer(&services, Some(&posted))),
+        Ok(posted) => {
+            if matches!(posted, Posted::InForce(_)) {
+                // Its record is written with the order, as soon as the store takes it.
+                services.metrics.audit_write_failed();
+            }
+            Ok(answer(&services, Some(&posted)))
+        }
         Err(error @ OrderError::TooMany) => Err(ApiError::conflict("too_many_orders", error.to_string())),
         Err(error @ OrderError::NotDurable(_)) => {
-            Err(ApiError::unavailable("store_unavailable", error.to_string(), Duration::from_secs(5)))
+            Err(ApiError::unavailable(NOT_DURABLE, error.to_string(), Duration::from_secs(5)))
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod audit;
 mod automation;
+mod credentials;
 mod decisions;
 mod escalations;
 mod executions;
@@ -26,6 +27,7 @@ use crate::intake::{Candidate, Intake};
 use crate::model::{Clock, RunbookId};
 use crate::routing::Library;
 use crate::runbook::Runbook;
+use crate::secret::{Secrets, Vault};
 use crate::step::Runner;
 use crate::store::records::Records;
 use crate::store::{CommitError, ReadError};
@@ -60,6 +62,10 @@ pub struct Services {
     pub outputs: PathBuf,
     /// Attempts in progress.
     pub runner: Arc<Runner>,
+    /// Every secret there is.
+    pub secrets: Secrets,
+    /// What stored credentials are encrypted with; held while one changes.
+    pub vault: tokio::sync::Mutex<Vault>,
     /// Numbers.
     pub metrics: Metrics,
     /// The config in force, item by item.
@@ -112,6 +118,7 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
     const EXECUTE: Access = Needs(Permission::Execute);
     const EDIT: Access = Needs(Permission::Edit);
     const AUDIT: Access = Needs(Permission::Audit);
+    const SECRETS: Access = Needs(Permission::Secrets);
     let get = |path, access, handler| route(&[Get], path, access, BodyLimit::None, handler);
     let post = |path, handler| route(&[Method::Post], path, EXECUTE, CONTROL_BODY, handler);
     let s = |f| with(services, f);
@@ -178,6 +185,21 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
             CONTROL_BODY,
             with(services, guard::clear),
         ),
+        get("/api/credentials", SECRETS, with(services, credentials::list)),
+        route(
+            &[Method::Post],
+            "/api/credentials",
+            SECRETS,
+            CONTROL_BODY,
+            with(services, credentials::create),
+        ),
+        route(
+            &[Method::Delete],
+            "/api/credentials/{id}",
+            SECRETS,
+            CONTROL_BODY,
+            with(services, credentials::delete),
+        ),
         get("/api/audit", AUDIT, with(services, audit::list)),
         get("/api/audit/verify", AUDIT, with(services, audit::verify)),
         get("/api/config", Needs(Permission::Admin), with(services, operations::config)),
@@ -206,8 +228,25 @@ where
     A: Future<Output = Result<Reply, ApiError>> + Send + 'static,
 {
     let services = Arc::clone(services);
-    handler(move |request| answer(Arc::clone(&services), request))
+    handler(move |request| {
+        let mutates = request.method != Method::Get && request.route != WEBHOOK;
+        let (metrics, answered) = (services.metrics.clone(), answer(Arc::clone(&services), request));
+        async move {
+            let answered = answered.await;
+            // A change and its audit record are one commit: what refuses the one refuses the other.
+            if mutates && answered.as_ref().is_err_and(|error| error.code() == NOT_DURABLE) {
+                metrics.audit_write_failed();
+            }
+            answered
+        }
+    })
 }
+
+/// What this program is sent by others than people changes nothing that the audit log tells of.
+const WEBHOOK: &str = "/api/sre/alerts/webhook";
+
+/// The code of a change that could not be made durable.
+const NOT_DURABLE: &str = "store_unavailable";
 
 /// A store that cannot be read: nothing the caller can mend.
 fn unreadable(error: &ReadError) -> ApiError {
@@ -234,7 +273,7 @@ fn not_durable(error: &CommitError) -> ApiError {
     }
     tracing::error!(%error, "a change was refused: it could not be made durable");
     ApiError::unavailable(
-        "store_unavailable",
+        NOT_DURABLE,
         "the change could not be made durable, nothing of it remains; try it again",
         Duration::from_secs(5),
     )

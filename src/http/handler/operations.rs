@@ -1,9 +1,10 @@
 //! Health, readiness, metrics, config and the integration's status: what operators and probes ask.
 
-use super::{Services, guard, unreadable};
+use super::{Services, guard, not_durable, unreadable};
 use crate::api::{self, IntegrationStatus, tally};
 use crate::guard::{BreakerRecord, BreakerState, Order, SwitchState};
 use crate::http::{ApiError, Reply, Request};
+use crate::journal::AuditEntry;
 use crate::model::{Timestamp, between};
 use crate::telemetry::Gauges;
 use serde_json::{Value, json};
@@ -185,12 +186,21 @@ async fn breaker_gauges(services: &Services) -> Gauges {
     }
 }
 
-pub(super) async fn reload(services: Arc<Services>, _: Request) -> Result<Reply, ApiError> {
+pub(super) async fn reload(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
     let Some(reload) = &services.reload else {
         return Err(ApiError::forbidden(
             "lifecycle is off: start runbookd with --web.enable-lifecycle, or send SIGHUP",
         ));
     };
+    let entry = AuditEntry {
+        at: services.clock.now(),
+        user: request.user().to_owned(),
+        action: "config.reload",
+        target: "config".to_owned(),
+        reason: String::new(),
+        detail: BTreeMap::new(),
+    };
+    services.records.note(entry).await.map_err(|error| not_durable(&error))?;
     reload.notify_one();
     Ok(Reply::json(&Value::Object([("status".to_owned(), "reloading".into())].into_iter().collect())))
 }

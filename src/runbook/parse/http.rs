@@ -40,6 +40,7 @@ pub(super) fn read(mut table: Table<'_>, scope: &Scope) -> Option<Http> {
     let body = table.take("body").and_then(|value| templates::template(&value, scope)).map(Body::Text);
     let expect_status = table.take("expect_status").map_or_else(|| Some(vec![(200, 299)]), statuses);
     let expect_json = table.take("expect_json").map(|value| to_json(value, None));
+    let bearer = table.take("auth").and_then(Value::table).map(auth);
     let follow_redirects = table.take("follow_redirects").and_then(|value| value.boolean());
     table.finish();
     let (url, templated_authority) = url?;
@@ -51,8 +52,16 @@ pub(super) fn read(mut table: Table<'_>, scope: &Scope) -> Option<Http> {
         body: json.or(body),
         expect_status: expect_status?,
         expect_json,
+        bearer: bearer.flatten(),
         follow_redirects: follow_redirects.unwrap_or(false),
     })
+}
+
+/// What proves who is asking: the name of a secret, never the secret.
+fn auth(mut table: Table<'_>) -> Option<String> {
+    let bearer = table.require("bearer", "write auth = { bearer = \"NAME\" }, the name of a secret");
+    table.finish();
+    templates::secret_name(&bearer?)
 }
 
 /// A request that only looks, for what is asked again and again.

@@ -212,6 +212,9 @@ fn program_problem(program: &str) -> Option<&'static str> {
 /// What commands and scripts have in common; `program` and `args` stay empty.
 fn settings(table: &mut Table<'_>, scope: &Scope) -> Command {
     let env = table.take("env").and_then(Value::table).map(|env| environment(env, scope));
+    let taken: Vec<String> = env.iter().flat_map(BTreeMap::keys).cloned().collect();
+    let secrets = table.take("secrets").and_then(Value::table).map(|inner| secrets(inner, &taken));
+    let secrets = secrets.unwrap_or_default();
     let cwd = table.take("cwd").and_then(|value| path(&value, scope));
     let stdin = table.take("stdin").and_then(|value| templates::template(&value, scope));
     let (ok_exit, max_output) = limits(table);
@@ -219,6 +222,7 @@ fn settings(table: &mut Table<'_>, scope: &Scope) -> Command {
         program: String::new(),
         args: Vec::new(),
         env: env.unwrap_or_default(),
+        secrets,
         cwd,
         stdin,
         ok_exit,
@@ -246,6 +250,26 @@ fn environment(mut table: Table<'_>, scope: &Scope) -> BTreeMap<String, Template
         }
     }
     environment
+}
+
+/// Names of secrets, by the variable that will tell where the secret is, less its `_FILE`.
+fn secrets(mut table: Table<'_>, taken: &[String]) -> BTreeMap<String, String> {
+    let mut secrets = BTreeMap::new();
+    for (name, value) in table.take_all() {
+        let variable = format!("{}_FILE", name.value);
+        let why = match env_name_problem(&variable) {
+            None if taken.contains(&variable) => Some("env sets it already"),
+            why => why,
+        };
+        if let Some(why) = why {
+            let message = format!("the variable {variable:?} cannot be set: {why}");
+            value.problems().error(name.span, value.path(), message, "use another name");
+        }
+        if let Some(secret) = templates::secret_name(&value) {
+            secrets.insert(name.value, secret);
+        }
+    }
+    secrets
 }
 
 /// The accepted codes in order; 0 always is one.

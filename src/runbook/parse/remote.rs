@@ -2,7 +2,7 @@
 
 use super::{Around, DAY, inputs, kinds, query, templates};
 use crate::document::{Table, Value};
-use crate::model::{Labels, Matcher, RunbookId, is_word};
+use crate::model::{Labels, Matcher, RunbookId};
 use crate::runbook::definition::{Kind, Silence, Ssh};
 use crate::runbook::template::{Scope, Template};
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ pub(super) fn ssh(mut table: Table<'_>, scope: &Scope) -> Option<Kind> {
     let user = table.require("user", "write user = \"deploy\"").and_then(|value| word(&value, scope, "user"));
     let (program, args) = kinds::program_and_args(&mut table, scope);
     let key = table.require("key", "write key = \"name\", of a secret that holds the private key");
-    let key = key.and_then(|value| secret(&value));
+    let key = key.and_then(|value| templates::secret_name(&value));
     let help = "write known_hosts = \"/etc/runbookd/known_hosts\", the keys that are accepted";
     let known_hosts = table.require("known_hosts", help).and_then(|value| file(&value));
     let (ok_exit, max_output) = kinds::limits(&mut table);
@@ -131,16 +131,6 @@ fn word(value: &Value<'_>, scope: &Scope, what: &str) -> Option<Template> {
         }
     }
     Some(template)
-}
-
-fn secret(value: &Value<'_>) -> Option<String> {
-    let help = "name a secret of the config: letters, digits, _ and -";
-    let name = templates::literal(value, help)?.value;
-    if !is_word(&name) {
-        value.error("this is not the name of a secret", help);
-        return None;
-    }
-    Some(name)
 }
 
 fn file(value: &Value<'_>) -> Option<String> {

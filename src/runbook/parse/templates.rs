@@ -1,6 +1,7 @@
 //! Texts of a runbook: templates, expressions, and those that must not be templates.
 
 use crate::document::{Sited, Value};
+use crate::model::is_word;
 use crate::runbook::template::{Expression, Scope, Template, TemplateError};
 
 /// A template whose names are known at its place.
@@ -45,6 +46,17 @@ pub(super) fn literal(value: &Value<'_>, help: &str) -> Option<Sited<String>> {
         }
         None => Some(text),
     }
+}
+
+/// The name of a secret; never a template, so that no label decides which one is handed out.
+pub(super) fn secret_name(value: &Value<'_>) -> Option<String> {
+    let help = "name a secret of the config: letters, digits, _ and -";
+    let name = literal(value, help)?.value;
+    if !is_word(&name) {
+        value.error("this is not the name of a secret", help);
+        return None;
+    }
+    Some(name)
 }
 
 /// A text without NUL, which no program, header or path can carry.

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::scan::Reference;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
-use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters, tests};
+use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, filters, tests};
 use std::fmt::Write as _;
 use std::io;
 use std::ops::Range;
@@ -93,21 +93,44 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default());
     // Gives errors their place; nothing of it is shown as it is.
     environment.set_debug(true);
-    environment.set_formatter(|out, state, value| {
-        if value.is_none() {
-            return Err(Error::new(ErrorKind::InvalidOperation, "the value is none"));
-        }
-        // As JSON and TOML spell it; minijinja itself would print `True`.
-        if value.kind() == ValueKind::Bool {
-            return Ok(out.write_str(if value.is_true() { "true" } else { "false" })?);
-        }
-        minijinja::escape_formatter(out, state, value)
-    });
+    environment.set_formatter(print);
     environment.add_function("range", minijinja::functions::range);
     add_filters(&mut environment);
     add_tests(&mut environment);
     environment
 });
+
+/// The same, with [`MARKS`] around every value that is printed.
+static MARKING: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = ENVIRONMENT.clone();
+    environment.set_formatter(|out, state, value| {
+        // Such a character in a value would end it early.
+        if value.to_string().contains(MARKS) {
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "the value has a character for private use in it",
+            ));
+        }
+        out.write_char(MARKS[0])?;
+        print(out, state, value)?;
+        Ok(out.write_char(MARKS[1])?)
+    });
+    environment
+});
+
+/// What stands before and behind a value in a text that is marked.
+pub(super) const MARKS: [char; 2] = ['\u{F0000}', '\u{F0001}'];
+
+fn print(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    if value.is_none() {
+        return Err(Error::new(ErrorKind::InvalidOperation, "the value is none"));
+    }
+    // As JSON and TOML spell it; minijinja itself would print `True`.
+    if value.kind() == ValueKind::Bool {
+        return Ok(out.write_str(if value.is_true() { "true" } else { "false" })?);
+    }
+    minijinja::escape_formatter(out, state, value)
+}
 
 fn add_filters(environment: &mut Environment<'static>) {
     let plain = [
@@ -270,14 +293,16 @@ fn syntax(error: &Error, source: &str, what: &str) -> TemplateError {
     TemplateError::new(message, "correct the syntax", error.range().filter(|range| range.end <= source.len()))
 }
 
-/// Renders a template that was checked.
+/// Renders a template that was checked; `marked` with [`MARKS`] around its values.
 pub(super) fn render(
     source: &str,
     references: &[Reference],
     context: &Context,
+    marked: bool,
 ) -> Result<String, TemplateError> {
     let failed = |error: Error| explain(&error, source, references, context);
-    let template = ENVIRONMENT.template_from_str(source).map_err(failed)?;
+    let environment = if marked { &MARKING } else { &ENVIRONMENT };
+    let template = environment.template_from_str(source).map_err(failed)?;
     let mut output = Bounded(Vec::new());
     template.render_captured_to(context.value(), &mut output).map_err(failed)?;
     String::from_utf8(output.0).map_err(|_| TemplateError::new("the output is not UTF-8", "", None))

@@ -76,7 +76,7 @@ impl HttpClient {
         within: Duration,
         now: Timestamp,
     ) -> Result<Posted, String> {
-        let url = Url::parse(url).map_err(|cause| format!("the url cannot be read: {cause}"))?;
+        let url = super::parse_url(url)?;
         let mut request = self.client.post(url.clone()).timeout(within).body(body);
         for (name, value) in headers {
             let mut value = HeaderValue::from_str(value)

@@ -15,7 +15,7 @@ mod tests;
 pub use client::{HttpClient, HttpClientError, Posted};
 pub use expect::StatusRange;
 
-use super::{AttemptContext, Finished, HttpCall, KillSignal, OutgoingPolicy, Runner, Streams, lookup};
+use super::{AttemptContext, Finished, HttpCall, KillSignal, Runner, Streams, Ways, lookup};
 use crate::model::AttemptOutcome;
 use client::Pin;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
@@ -62,7 +62,7 @@ pub(super) async fn run(
     call: &HttpCall,
     mut kill: KillSignal,
 ) -> Finished {
-    let request = match prepare(context, call) {
+    let request = match prepare(&runner.ways, context, call) {
         Ok(request) => request,
         Err(sentence) => return Finished::refused(sentence),
     };
@@ -100,7 +100,7 @@ fn read<T>(progress: &Mutex<Progress>, get: impl FnOnce(&mut Progress) -> T) -> 
     get(&mut progress.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn prepare(context: &AttemptContext, call: &HttpCall) -> Result<Request, String> {
+fn prepare(ways: &Ways, context: &AttemptContext, call: &HttpCall) -> Result<Request, String> {
     let method = Method::from_bytes(call.method.as_bytes())
         .ok()
         .filter(|method| *method != Method::CONNECT)
@@ -117,7 +117,8 @@ fn prepare(context: &AttemptContext, call: &HttpCall) -> Result<Request, String>
         })?;
         headers.append(checked, value);
     }
-    if let Some(bearer) = &call.bearer {
+    if let Some(name) = &call.bearer {
+        let bearer = ways.secret(name)?;
         let mut value = HeaderValue::from_str(&format!("Bearer {}", bearer.expose()))
             .map_err(|_| "the bearer secret has a character in it that no header can carry".to_owned())?;
         value.set_sensitive(true);
@@ -161,11 +162,7 @@ async fn exchange(
     streams: &Streams,
     progress: &Mutex<Progress>,
 ) -> Result<Option<String>, String> {
-    let _pin = if call.templated_authority {
-        admit(&runner.outgoing, &runner.http, &request.url).await?
-    } else {
-        None
-    };
+    let _pin = if call.templated_authority { admit(runner, &request.url).await? } else { None };
     let response = send(&runner.http, request, call, progress).await?;
     let status = response.status().as_u16();
     let wait = retry_after::of(response.headers(), runner.ways.clock.now());
@@ -196,11 +193,12 @@ async fn exchange(
 }
 
 /// Asks the allow-list about the authority, with every address its name has now, and pins these.
-async fn admit(policy: &OutgoingPolicy, client: &HttpClient, url: &Url) -> Result<Option<Pin>, String> {
+async fn admit(runner: &Runner, url: &Url) -> Result<Option<Pin>, String> {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or_default();
-    let addresses = lookup::allowed(policy, host, port, "the url's authority").await?;
-    Ok(addresses.map(|addresses| client.pin(host, addresses)))
+    let allowed =
+        lookup::allowed(&*runner.names, &runner.outgoing, host, port, "the url's authority").await?;
+    Ok(allowed.map(|addresses| runner.http.pin(host, addresses)))
 }
 
 async fn send(

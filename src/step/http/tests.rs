@@ -1,10 +1,18 @@
 //! Requests as bytes on the wire, against servers that misbehave.
 
-use super::super::tests::{Bench, bench};
+use super::super::OutgoingPolicy;
+use super::super::lookup::Names;
+use super::super::tests::{Bench, bench, bench_with, clock};
 use super::super::{Call, kill_pair};
 use super::*;
 use crate::model::Secret;
+use crate::secret::Secrets;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::json;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +32,12 @@ fn get(url: &str) -> HttpCall {
         changing: false,
         max_output: 10_000,
     }
+}
+
+/// A bench with this secret, called `token`.
+fn bench_of(token: &str) -> Bench {
+    let secrets = Secrets::of_config([("token".to_owned(), Secret::new(token))].into(), Vec::new());
+    bench_with(Ways { secrets, ..Ways::none(clock()) })
 }
 
 async fn read_request(socket: &mut TcpStream) -> String {
@@ -66,14 +80,14 @@ async fn run(bench: &Bench, call: HttpCall) -> Finished {
 }
 
 #[tokio::test]
-async fn the_request_is_exactly_these_bytes() {
-    let bench = bench();
+async fn t09_the_request_is_exactly_these_bytes() {
+    let bench = bench_of("s3cret\n");
     let (authority, served) = server(vec![answer("201 Created", "", "made")]).await;
     let call = HttpCall {
         method: "POST".into(),
         headers: vec![("X-Note".into(), "a \"b\" ü".into()), ("accept".into(), "text/plain".into())],
         body: Some(b"{\"a\":1}".to_vec()),
-        bearer: Some(Secret::new("s3cret\n")),
+        bearer: Some("token".into()),
         changing: true,
         ..get(&format!("http://{authority}/a%20b?q=1#part"))
     };
@@ -102,7 +116,7 @@ async fn the_request_is_exactly_these_bytes() {
 }
 
 #[tokio::test]
-async fn what_must_not_be_sent_is_refused_with_a_sentence() {
+async fn t09_what_must_not_be_sent_is_refused_with_a_sentence() {
     let bench = bench();
     let url = "http://127.0.0.1:9/";
     let header =
@@ -132,7 +146,7 @@ async fn what_must_not_be_sent_is_refused_with_a_sentence() {
 }
 
 #[tokio::test]
-async fn a_templated_authority_goes_only_where_the_list_allows() {
+async fn t10_a_templated_authority_goes_only_where_the_list_allows() {
     let bench = bench();
     let (authority, served) = server(vec![answer("200 OK", "", "")]).await;
     let templated = |url: String| HttpCall { templated_authority: true, ..get(&url) };
@@ -156,7 +170,7 @@ async fn a_templated_authority_goes_only_where_the_list_allows() {
 }
 
 #[tokio::test]
-async fn a_templated_name_needs_every_address_of_it_allowed_or_its_name_listed() {
+async fn t10_a_templated_name_needs_every_address_of_it_allowed_or_its_name_listed() {
     let (authority, served) = server(vec![answer("200 OK", "", "")]).await;
     let port = authority.rsplit_once(':').unwrap().1;
     let url = format!("http://localhost:{port}/");
@@ -177,7 +191,7 @@ fn policy(entries: &[&str]) -> std::sync::Arc<OutgoingPolicy> {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed_unless_asked_and_then_within_the_authority_only() {
+async fn t10_a_redirect_is_not_followed_unless_asked_and_then_within_the_authority_only() {
     let bench = bench();
     let redirect = |to: &str| answer("302 Found", &format!("location: {to}\r\n"), "");
     let (authority, served) = server(vec![redirect("/next")]).await;
@@ -233,7 +247,7 @@ async fn status_and_json_decide() {
 }
 
 #[tokio::test]
-async fn an_endless_body_is_read_up_to_the_limit() {
+async fn t11_an_endless_body_is_read_up_to_the_limit() {
     let bench = bench();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -257,7 +271,7 @@ async fn an_endless_body_is_read_up_to_the_limit() {
 }
 
 #[tokio::test]
-async fn a_slow_drip_times_out_and_keeps_what_came_and_a_kill_ends_it() {
+async fn t11_a_slow_drip_times_out_and_keeps_what_came_and_a_kill_ends_it() {
     let bench = bench();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -289,11 +303,11 @@ async fn a_slow_drip_times_out_and_keeps_what_came_and_a_kill_ends_it() {
 
 #[tokio::test]
 async fn a_failure_names_its_phase_and_no_secret() {
-    let bench = bench();
+    let bench = bench_of("s3cret");
     // A port that is never given out to a listener of another test.
     let closed = "127.0.0.1:1";
     let with_secret =
-        |url: String| HttpCall { bearer: Some(Secret::new("s3cret")), ..get(&format!("{url}?token=s3cret")) };
+        |url: String| HttpCall { bearer: Some("token".into()), ..get(&format!("{url}?token=s3cret")) };
     let refused = run(&bench, with_secret(format!("http://{closed}/"))).await.error.unwrap();
     assert!(refused.starts_with(&format!("could not connect to {closed}: ")), "{refused}");
     let nowhere = run(&bench, with_secret("http://nowhere.invalid/".into())).await.error.unwrap();
@@ -333,4 +347,99 @@ async fn what_an_answer_says_of_the_next_try_is_passed_on_unless_it_is_success()
         assert_eq!(finished.retry_after, wait.map(Duration::from_secs), "{status} {header}");
         served.await.unwrap();
     }
+}
+
+/// Answers differently each time, as whoever owns a name can.
+#[derive(Debug)]
+struct Turning(Mutex<VecDeque<&'static str>>);
+
+impl Names for Turning {
+    fn look_up(&self, _: String, _: u16) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
+        let next =
+            self.0.lock().unwrap().pop_front().expect("no more questions are asked than answers there are");
+        async move { Ok(next.split(' ').map(|address| address.parse().unwrap()).collect()) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn t10_a_name_that_turns_after_the_check_leads_nowhere_else() {
+    let mut bench = bench();
+    let (authority, served) = server(vec![answer("200 OK", "", "the first")]).await;
+    let port = authority.rsplit_once(':').unwrap().1.to_owned();
+    // Were it asked again for the connection, it would be led to where nobody listens, or run out of answers.
+    let answers = ["127.0.0.1", "127.0.0.2", "127.0.0.1 169.254.169.254", "127.0.0.1 ::ffff:10.0.0.1"];
+    bench.runner.names = Arc::new(Turning(Mutex::new(answers.into())));
+    let call = || HttpCall { templated_authority: true, ..get(&format!("http://rebind.test:{port}/")) };
+    let first = run(&bench, call()).await;
+    assert_eq!(
+        (first.outcome, &first.stdout.head[..]),
+        (AttemptOutcome::Succeeded, &b"the first"[..]),
+        "{first:?}"
+    );
+    served.await.unwrap();
+    for bad in ["127.0.0.2", "169.254.169.254", "::ffff:10.0.0.1"] {
+        let refused = run(&bench, call()).await.error.unwrap();
+        assert!(refused.contains(&format!("({bad}) is not in [outgoing] allow")), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn t11_endless_headers_end_the_attempt_in_bounds() {
+    let bench = bench();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        read_request(&mut socket).await;
+        socket.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+        let line = format!("x-more: {}\r\n", "y".repeat(1000));
+        let mut sent = 0;
+        while socket.write_all(line.as_bytes()).await.is_ok() {
+            sent += line.len();
+        }
+        sent
+    });
+    let finished = run(&bench, get(&url)).await;
+    assert_eq!(finished.outcome, AttemptOutcome::Failed, "{finished:?}");
+    assert!(finished.error.unwrap().starts_with("no answer from"));
+    assert!(server.await.unwrap() < 32 << 20);
+}
+
+#[tokio::test]
+async fn t11_a_compressed_bomb_is_kept_as_it_came_and_never_unpacked() {
+    let bench = bench();
+    // A gigabyte of zeros is a thousand times smaller when packed; what it holds is nothing to this client.
+    let bomb = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &[0xed; 4000]].concat();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let packed = bomb.clone();
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let request = read_request(&mut socket).await;
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len());
+        socket.write_all(head.as_bytes()).await.unwrap();
+        socket.write_all(&packed).await.unwrap();
+        request
+    });
+    let finished = run(&bench, get(&url)).await;
+    assert_eq!((finished.outcome, finished.stdout.total), (AttemptOutcome::Succeeded, bomb.len() as u64));
+    let kept = std::fs::read(bench.dirs.outputs.join(finished.stdout.file.unwrap())).unwrap();
+    assert!(kept == bomb);
+    assert!(!server.await.unwrap().to_ascii_lowercase().contains("accept-encoding"));
+}
+
+#[tokio::test]
+async fn t29_a_body_that_repeats_the_token_is_kept_without_it() {
+    let bench = bench_of("s3cret-token");
+    let body = "you sent Bearer s3cret-token, czNjcmV0LXRva2Vu";
+    let (authority, served) = server(vec![answer("500 Oops", "", body)]).await;
+    let call = HttpCall { bearer: Some("token".into()), ..get(&format!("http://{authority}/")) };
+    let finished = run(&bench, call).await;
+    let kept = String::from_utf8_lossy(&finished.stdout.head).into_owned();
+    assert!(kept.starts_with("you sent Bearer (secret), (secret)") && kept.len() < 50, "{kept}");
+    assert!(served.await.unwrap()[0].contains("Bearer s3cret-token"));
+    let none = HttpCall { bearer: Some("other".into()), ..get("http://127.0.0.1:1/") };
+    let error = run(&bench, none).await.error.unwrap();
+    assert!(error.starts_with("there is no secret \"other\""), "{error}");
 }

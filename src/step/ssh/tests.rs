@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::model::Secret;
+use crate::secret::Secrets;
 use crate::step::tests::{WORLD, bench, bench_with, clock};
 use crate::step::{Call, Ways};
-use std::sync::Arc;
 
 fn call() -> SshCall {
     SshCall {
@@ -103,7 +103,7 @@ fn the_client_is_told_all_that_matters_and_no_path() {
 #[tokio::test]
 async fn what_cannot_be_done_is_refused_before_anything_starts() {
     let _world = WORLD.read().await;
-    let secrets = Arc::new([("ops_key".to_owned(), Secret::new("k3y-k3y"))].into());
+    let secrets = Secrets::of_config([("ops_key".to_owned(), Secret::new("k3y-k3y"))].into(), Vec::new());
     let bench = bench_with(Ways { secrets, ..Ways::none(clock()) });
     let missing = bench.root.path().join("gone");
     for (call, sentence) in [

@@ -1,7 +1,7 @@
 //! Log lines: one event, one line on stdout, whatever a stranger put into it.
 //!
 //! `line` renders and escapes, `writer` owns stdout, this file connects both to `tracing`.
-//! May import: `model`. Must never: panic, or make the code that logs wait for whoever reads stdout.
+//! May import: `model`, `secret`. Must never: panic, or make the code that logs wait for whoever reads stdout.
 
 mod line;
 #[cfg(test)]
@@ -9,6 +9,7 @@ mod tests;
 mod writer;
 
 use crate::model::Clock;
+use crate::secret::Secrets;
 use line::Fields;
 use std::io;
 use std::os::fd::AsFd;
@@ -98,11 +99,11 @@ impl Drop for Logs {
 ///
 /// # Errors
 /// [`LogError`]; a second call is one.
-pub fn init(level: &str, format: Format, clock: Arc<dyn Clock>) -> Result<Logs, LogError> {
+pub fn init(level: &str, format: Format, clock: Arc<dyn Clock>, secrets: Secrets) -> Result<Logs, LogError> {
     let filter = EventFilter::new(level)?;
     // A copy of the descriptor has no buffer and no lock that a panicking `println!` could hold.
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(LogError::Output)?;
-    let lines = Lines::new(format, clock, std::fs::File::from(stdout)).map_err(LogError::Output)?;
+    let lines = Lines::new(format, clock, std::fs::File::from(stdout), secrets).map_err(LogError::Output)?;
     let logs = Logs { writer: lines.writer.clone() };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)?;
@@ -114,10 +115,16 @@ struct Lines {
     format: Format,
     clock: Arc<dyn Clock>,
     writer: Arc<Writer>,
+    secrets: Secrets,
 }
 
 impl Lines {
-    fn new(format: Format, clock: Arc<dyn Clock>, out: impl io::Write + Send + 'static) -> io::Result<Self> {
+    fn new(
+        format: Format,
+        clock: Arc<dyn Clock>,
+        out: impl io::Write + Send + 'static,
+        secrets: Secrets,
+    ) -> io::Result<Self> {
         let notice_clock = clock.clone();
         let notice = move |lost: u64| {
             let mut fields = Fields::default();
@@ -126,7 +133,7 @@ impl Lines {
             line::render(format, notice_clock.now(), tracing::Level::WARN, module_path!(), &fields)
         };
         let writer = Writer::start(out, notice)?;
-        Ok(Self { format, clock, writer: Arc::new(writer) })
+        Ok(Self { format, clock, writer: Arc::new(writer), secrets })
     }
 }
 
@@ -164,7 +171,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         fields.merge(&own);
         let metadata = event.metadata();
         let line = line::render(self.format, self.clock.now(), *metadata.level(), metadata.target(), &fields);
-        self.writer.send(&line);
+        // What other programs said may be part of it.
+        self.writer.send(&self.secrets.redactor().text(&line));
     }
 }
 

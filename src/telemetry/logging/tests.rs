@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::{ManualClock, Timestamp};
+use crate::secret::Secrets;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::Mutex;
@@ -28,7 +29,7 @@ fn clock() -> Arc<dyn Clock> {
 /// What `work` logs at `level`.
 fn logged(level: &str, format: Format, work: impl FnOnce()) -> String {
     let capture = Capture::default();
-    let lines = Lines::new(format, clock(), capture.clone()).unwrap();
+    let lines = Lines::new(format, clock(), capture.clone(), Secrets::default()).unwrap();
     let writer = lines.writer.clone();
     let filter = EventFilter::new(level).unwrap();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines.with_filter(filter)), work);
@@ -281,7 +282,7 @@ fn a_bad_level_is_an_error_that_names_it() {
 fn a_closed_stdout_costs_lines_and_nothing_else() {
     let (reader, pipe) = io::pipe().unwrap();
     drop(reader);
-    let lines = Lines::new(Format::Json, clock(), pipe).unwrap();
+    let lines = Lines::new(Format::Json, clock(), pipe, Secrets::default()).unwrap();
     let writer = lines.writer.clone();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
         for n in 0..100 {
@@ -295,7 +296,7 @@ fn a_closed_stdout_costs_lines_and_nothing_else() {
 #[test]
 fn a_reader_that_stalls_blocks_nobody_and_is_told_what_it_missed() {
     let (reader, pipe) = io::pipe().unwrap();
-    let lines = Lines::new(Format::Json, clock(), pipe).unwrap();
+    let lines = Lines::new(Format::Json, clock(), pipe, Secrets::default()).unwrap();
     let writer = lines.writer.clone();
     let padding = "p".repeat(1000);
     let began = Instant::now();
@@ -377,9 +378,12 @@ fn lines_of_many_threads_never_mix() {
 fn init_logs_to_the_real_stdout_once() {
     const CHILD: &str = "RUNBOOKD_TEST_LOG_CHILD";
     if std::env::var_os(CHILD).is_some() {
-        let logs = init("runbookd=warn", Format::Json, clock()).unwrap();
-        assert!(matches!(init("error", Format::Text, clock()), Err(LogError::Twice)));
-        assert!(matches!(init("loud", Format::Text, clock()), Err(LogError::Level { .. })));
+        let logs = init("runbookd=warn", Format::Json, clock(), Secrets::default()).unwrap();
+        assert!(matches!(init("error", Format::Text, clock(), Secrets::default()), Err(LogError::Twice)));
+        assert!(matches!(
+            init("loud", Format::Text, clock(), Secrets::default()),
+            Err(LogError::Level { .. })
+        ));
         // Only alone in a process is the global level this log's own.
         info_span!("execution", execution_id = "web_01").in_scope(|| {
             warn!(status = 503, "shown");

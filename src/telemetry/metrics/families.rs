@@ -99,6 +99,7 @@ pub(super) struct Families {
     pub(super) http_requests: Family<HttpLabels, Counter>,
     pub(super) http_duration: Histograms<RouteLabels>,
     pub(super) auth_failures: Family<AuthLabels, Counter>,
+    pub(super) audit_write_failures: Counter,
     pub(super) escalations: Family<EscalationLabels, Counter>,
     pub(super) reload_successful: Gauge,
     pub(super) reload_success_time: Seconds,
@@ -127,6 +128,7 @@ impl Families {
             http_requests: Family::default(),
             http_duration: Family::new_with_constructor(|| Histogram::new(REQUEST)),
             auth_failures: Family::default(),
+            audit_write_failures: Counter::default(),
             escalations: Family::default(),
             reload_successful: Gauge::default(),
             reload_success_time: Seconds::default(),
@@ -249,6 +251,11 @@ impl Families {
             &self.http_duration,
         );
         add.one("auth_failures", "Requests refused for who sent them", &self.auth_failures);
+        add.one(
+            "audit_write_failures",
+            "Changes whose audit record could not be written: refused, or of the kill switch and in force all the same",
+            &self.audit_write_failures,
+        );
         add.one(
             "config_last_reload_successful",
             "Whether the last reading of config and runbooks found no problem (1) or did (0)",

@@ -147,6 +147,11 @@ impl Metrics {
         self.0.families.escalations.get_or_create(&self.escalation_labels(notifier, outcome)).inc();
     }
 
+    /// A record of the audit log could not be written, and neither was what it tells of, but for the kill switch.
+    pub fn audit_write_failed(&self) {
+        self.0.families.audit_write_failures.inc();
+    }
+
     /// So many escalations were dropped, because too many were waiting.
     pub fn escalations_dropped(&self, count: u64) {
         let labels = self.escalation_labels("", Escalated::Dropped);

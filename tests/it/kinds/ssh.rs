@@ -4,14 +4,15 @@ use super::Bench;
 use crate::support::process::eventually;
 use crate::support::sshd::Sshd;
 use runbookd::model::{AttemptOutcome, Secret};
+use runbookd::secret::Secrets;
 use runbookd::step::{Call, Finished, HttpClient, SshCall, Ways, kill_pair};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn bench(sshd: &Sshd) -> Bench {
     let secrets = ["user", "stranger"].map(|name| (name.to_owned(), Secret::new(&sshd.key(name))));
-    Bench::new(HttpClient::build().unwrap(), |none| Ways { secrets: Arc::new(secrets.into()), ..none })
+    let secrets = Secrets::of_config(secrets.into(), Vec::new());
+    Bench::new(HttpClient::build().unwrap(), |none| Ways { secrets, ..none })
 }
 
 fn call(sshd: &Sshd, program: &str, args: &[&str]) -> SshCall {

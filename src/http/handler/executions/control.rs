@@ -1,6 +1,6 @@
 //! What a person may do to an execution: reads the request, asks the engine, says what came of it.
 
-use super::super::bounded;
+use super::super::{NOT_DURABLE, bounded};
 use super::{Services, header, not_found};
 use crate::engine::VerbError;
 use crate::engine::verb::{Actor, Ask, Verb};
@@ -141,7 +141,7 @@ fn refusal(services: &Services, request: &Request, error: VerbError) -> ApiError
     match error {
         VerbError::Unknown(_) => not_found(),
         VerbError::Conflict { .. } => ApiError::conflict("wrong_state", error.to_string()),
-        VerbError::NotDurable(_) => ApiError::unavailable("store_unavailable", error.to_string(), AGAIN),
+        VerbError::NotDurable(_) => ApiError::unavailable(NOT_DURABLE, error.to_string(), AGAIN),
         VerbError::Invalid(why) => ApiError::invalid_field("", why),
         VerbError::Forbidden(why) => refuse(services, request, why),
         VerbError::QueueFull => ApiError::unavailable("queue_full", error.to_string(), AGAIN),
