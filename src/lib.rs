@@ -76,6 +76,8 @@ pub mod telemetry;
 
 pub mod auth;
 
+pub mod identity;
+
 // How people and programs meet it.
 pub mod api;
 

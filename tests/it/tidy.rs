@@ -44,6 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["guard", "journal", "model", "report"]),
     ("telemetry", &["model"]),
     ("auth", &["model"]),
+    ("identity", &["auth", "journal", "model", "step", "store", "telemetry"]),
     ("api", &["guard", "journal", "model", "report", "runbook", "schedule", "store"]),
     (
         "http",
@@ -54,6 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "document",
             "engine",
             "guard",
+            "identity",
             "intake",
             "journal",
             "model",
@@ -77,6 +79,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "engine",
             "guard",
             "http",
+            "identity",
             "intake",
             "journal",
             "model",
