@@ -1,6 +1,7 @@
 //! A process from start to end: read, open, recover, serve, drain, shut.
 
 use super::build::{self, EdgeMetrics};
+use super::door::Door;
 use super::keeper::{self, Keeper};
 use super::library::Shelf;
 use super::world::{RealWorld, Shelved};
@@ -149,12 +150,11 @@ struct Daemon {
     shelf: Shelf,
     store: Arc<dyn Store>,
     checked: Checked,
-    metrics: Metrics,
-    clock: Arc<dyn Clock>,
     reload: Arc<Notify>,
     /// Whether the config as it stands in its file is in force.
     config_in_force: AtomicBool,
     people: People,
+    door: Door,
 }
 
 /// Who can be told, and by what.
@@ -210,6 +210,7 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     shutdown.cancel();
     // The server bounds its own end; what it could not finish it has cut.
     let _cut = server.await;
+    daemon.services.identity.write_down().await;
     daemon.store.shut().await;
     // A next start overwrites it; a reader that finds it finds nobody.
     let _gone = std::fs::remove_file(listen_file);
@@ -234,7 +235,7 @@ impl Daemon {
         sweep(&dirs).await;
         let records = Records::new(Arc::clone(&store));
         let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
-        let (wake, queue) = <(Arc<Notify>, Arc<QueueCount>)>::default();
+        let (wake, queue, reload) = <(Arc<Notify>, Arc<QueueCount>, Arc<Notify>)>::default();
         let shelf = Shelf::new(config, records.clone(), Arc::clone(&clock), metrics.clone());
         let (instance, ids) = (instance_name(), Arc::new(Ids::after(latest.as_deref())));
         let people = People::new(config, &metrics, address)?;
@@ -263,11 +264,12 @@ impl Daemon {
             metrics.clone(),
             Arc::clone(engine.board()),
         );
-        let (reload, config_in_force) = (Arc::new(Notify::new()), AtomicBool::new(true));
+        let door = Door::new(&records, &clock, &metrics, &shelf.library, people.client.clone());
         let services = Arc::new(Services {
             intake,
             engine,
             records,
+            identity: door.identity(),
             library: Arc::clone(&shelf.library),
             broken: Arc::clone(&shelf.broken),
             runbooks_dir: config.runbooks.dir.display().to_string(),
@@ -283,8 +285,8 @@ impl Daemon {
             reload: options.enable_lifecycle.then(|| Arc::clone(&reload)),
             last_webhook: AtomicI64::new(0),
         });
-        let edge = Arc::new(edge(config, &services)?);
-        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people })
+        let (edge, config_in_force) = (edge(config, &services, &door, address)?, AtomicBool::new(true));
+        Ok(Self { services, edge, shelf, store, checked, reload, config_in_force, people, door })
     }
 
     /// What tells people.
@@ -292,8 +294,8 @@ impl Daemon {
         Sender::new(SenderParts {
             records: self.services.records.clone(),
             notifiers: self.people.notifiers.clone(),
-            clock: Arc::clone(&self.clock),
-            metrics: self.metrics.clone(),
+            clock: Arc::clone(&self.services.clock),
+            metrics: self.services.metrics.clone(),
         })
     }
 
@@ -314,7 +316,7 @@ impl Daemon {
         let intake = &self.services.intake;
         intake.load_mappings().await.map_err(|error| ("the mappings cannot be read", error))?;
         let engine = self.services.engine.clone();
-        let keeper = Keeper::new(engine.clone(), Arc::clone(&self.clock), &config.store.path);
+        let keeper = Keeper::new(engine.clone(), Arc::clone(&self.services.clock), &config.store.path);
         keeper.begin().await;
         let keeper = tokio::spawn(keeper.keep());
         let (cursor, live) = engine.recover().await.map_err(|error| ("recovery", error))?;
@@ -329,10 +331,12 @@ impl Daemon {
         });
         intake.reschedule(build::schedules(config));
         let scheduler = tokio::spawn(scheduler::keep(Arc::clone(&self.services)));
+        let identity = tokio::spawn(self.services.identity.clone().keep());
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
         let ended = self.wait(config, options, signals).await;
         scheduler.abort();
+        identity.abort();
         dispatcher.abort();
         keeper.abort();
         ended
@@ -370,7 +374,7 @@ impl Daemon {
 
     async fn halt(&self) {
         tracing::error!("halted by SIGUSR1; `runbookd unhalt` takes it back");
-        let order = keeper::halt(Scope::Global, "signal", "SIGUSR1", self.clock.now());
+        let order = keeper::halt(Scope::Global, "signal", "SIGUSR1", self.services.clock.now());
         // It counts in any case.
         let _posted = self.services.engine.post(order).await;
     }
@@ -382,9 +386,9 @@ impl Daemon {
 
     fn note_reload(&self, all_good: bool) {
         if all_good && self.config_in_force.load(Ordering::SeqCst) {
-            self.metrics.config_loaded(self.clock.now());
+            self.services.metrics.config_loaded(self.services.clock.now());
         } else {
-            self.metrics.config_refused();
+            self.services.metrics.config_refused();
         }
     }
 
@@ -392,9 +396,10 @@ impl Daemon {
     async fn reload(&self, options: &ServeOptions) {
         let built = load_config(&options.config_file, &options.env, &options.overrides).and_then(
             |(config, warnings)| {
-                let auth = build::auth(&config).map_err(|error| error.to_string())?;
-                let book = self.people.book(&config, &self.metrics);
-                Ok((config, warnings, auth, book.map_err(|Refusal(why)| why)?))
+                let opening = self.door.prepare(&config, self.people.address);
+                let opening = opening.map_err(|error| error.to_string())?;
+                let book = self.people.book(&config, &self.services.metrics);
+                Ok((config, warnings, opening, book.map_err(|Refusal(why)| why)?))
             },
         );
         let all_good = self.shelf.refresh().await;
@@ -403,7 +408,7 @@ impl Daemon {
             Err(problems) => Some(problems.clone()),
         };
         match (built, refused) {
-            (Ok((config, warnings, auth, book)), None) => {
+            (Ok((config, warnings, opening, book)), None) => {
                 for warning in &warnings {
                     tracing::warn!("{warning}");
                 }
@@ -412,7 +417,7 @@ impl Daemon {
                 self.services.engine.reconfigure(build::engine_limits(&config));
                 self.shelf.adopt(&config.breakers);
                 self.people.notifiers.replace(book);
-                self.edge.replace_auth(auth);
+                self.edge.replace_auth(self.door.open(opening));
                 *self.services.config.write().unwrap_or_else(PoisonError::into_inner) =
                     build::config_items(&config);
                 self.config_in_force.store(true, Ordering::SeqCst);
@@ -424,7 +429,7 @@ impl Daemon {
             (_, refused) => {
                 // Until the next reload; a runbook that is mended meanwhile does not mend the config.
                 self.config_in_force.store(false, Ordering::SeqCst);
-                self.metrics.config_refused();
+                self.services.metrics.config_refused();
                 tracing::error!(
                     why = refused.unwrap_or_default(),
                     "the new config is refused; the old one stays"
@@ -459,20 +464,26 @@ fn world(
 }
 
 /// The edge over the routes of `services`.
-fn edge(config: &Config, services: &Arc<Services>) -> Result<Edge, Refusal> {
+fn edge(
+    config: &Config,
+    services: &Arc<Services>,
+    door: &Door,
+    address: SocketAddr,
+) -> Result<Arc<Edge>, Refusal> {
+    let opening = door.prepare(config, address).map_err(|error| ("config", error))?;
     let metrics = services.metrics.clone();
     let table = Table::new(routes(services)).map_err(|error| ("the route table", error))?;
     for route in table.iter() {
         metrics.register_route(route.path);
     }
-    Ok(Edge::new(
+    Ok(Arc::new(Edge::new(
         table,
-        build::auth(config).map_err(|error| ("config", error))?,
+        door.open(opening),
         TrustedProxies::new(config.server.trusted_proxies.clone()),
         build::limits(config),
         Arc::clone(&services.clock),
-        Arc::new(EdgeMetrics { metrics, clock: SystemClock }),
-    ))
+        Arc::new(EdgeMetrics { metrics, clock: SystemClock, identity: services.identity.clone() }),
+    )))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Refusal> {
