@@ -15,6 +15,7 @@ mod first;
 mod fuzz;
 mod guard;
 mod guards;
+mod identity;
 mod intake;
 mod kinds;
 mod lifecycle;
