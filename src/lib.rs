@@ -78,6 +78,8 @@ pub mod telemetry;
 
 pub mod auth;
 
+pub mod identity;
+
 // How people and programs meet it.
 pub mod api;
 

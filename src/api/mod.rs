@@ -7,12 +7,14 @@ mod automation;
 mod escalation;
 mod execution;
 mod guard;
+mod identity;
 mod trigger;
 
 pub use automation::automation;
 pub use escalation::escalation;
 pub use execution::{ExecutionView, summary};
 pub use guard::{audit_check, breaker, credential, freezes, quarantine, shadow, storm};
+pub use identity::{executed, key, refused};
 pub use trigger::{config_mapping, dry_run, last_attempts, outcome, schedule, set_mapping};
 
 use crate::model::ExecutionStatus;

@@ -1,11 +1,9 @@
 //! From the config to the rooms.
 
-use crate::auth::{
-    Auth, Expected, Failure, People, Permission, Permissions, Roles, Verifier, VerifyingKey, WebhookAuth,
-    WebhookCredential,
-};
-use crate::config::{AlertmanagerAuth, Config, EmailTls, JwtKey, MappingSource, Notifier, PolicyLevel};
-use crate::http::{Limits, Observer};
+use crate::auth::Failure;
+use crate::config::{AlertmanagerAuth, Config, EmailTls, MappingSource, Notifier, PolicyLevel};
+use crate::http::{Forbidden, Limits, Observer};
+use crate::identity::Identity;
 use crate::intake;
 use crate::notifier::{self, Book, Channel, NotifierMessenger, Notifiers};
 use crate::report::Level;
@@ -14,7 +12,6 @@ use crate::schedule::Schedule;
 use crate::secret::Secrets;
 use crate::step::{AlertmanagerClient, Credential, HttpClient, OutgoingPolicy, PromClient, Ways};
 use crate::telemetry::{AuthFailure, Metrics};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,50 +30,6 @@ pub(super) fn because<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E
 
 /// The webhook's path, by which its metrics are told from those of people's requests.
 const WEBHOOK: &str = "/api/sre/alerts/webhook";
-
-/// Who may come in.
-pub(super) fn auth(config: &Config) -> Result<Auth, BuildError> {
-    let people = match &config.auth.jwt {
-        Some(jwt) => {
-            let key = match &jwt.key {
-                JwtKey::Secret(secret) => VerifyingKey::secret(secret),
-                JwtKey::PublicKey(pem) => VerifyingKey::public_pem(pem),
-            };
-            let expected = Expected {
-                issuer: Some(jwt.issuer.clone()),
-                audience: Some(jwt.audience.clone()),
-                roles_claim: config.auth.roles_claim.clone(),
-            };
-            let key = key.map_err(because("[auth] jwt"))?;
-            People::Jwt(Verifier::new(vec![key], expected).map_err(because("[auth] jwt"))?)
-        }
-        // Checked by the config already; asked again here, because this opens everything.
-        None if config.server.listen.ip().is_loopback() => People::Open,
-        None => People::NotConfigured,
-    };
-    let own: BTreeMap<String, Permissions> = config
-        .auth
-        .roles
-        .iter()
-        .map(|(role, permissions)| {
-            let words: Vec<Permission> = permissions.iter().copied().collect();
-            (role.clone(), Permissions::of(&words))
-        })
-        .collect();
-    let bearer = config.webhook.bearer.iter().cloned().map(WebhookCredential::Bearer);
-    let basic = config
-        .webhook
-        .basic
-        .iter()
-        .map(|basic| WebhookCredential::Basic { user: basic.user.clone(), password: basic.password.clone() });
-    let credentials: Vec<WebhookCredential> = bearer.chain(basic).collect();
-    let open = config.webhook.allow_unauthenticated && config.server.listen.ip().is_loopback();
-    Ok(Auth {
-        people,
-        roles: Roles::new(own).map_err(because("[auth.roles]"))?,
-        webhook: WebhookAuth::new(&credentials, open),
-    })
-}
 
 /// What the engine is told of the config.
 pub(super) fn engine_limits(config: &Config) -> crate::engine::Limits {
@@ -248,10 +201,11 @@ pub(super) fn config_items(config: &Config) -> serde_json::Value {
     config.effective().into_iter().map(item).collect()
 }
 
-/// The edge's observer: metrics.
+/// The edge's observer: metrics, and the histories of runbooks.
 pub(super) struct EdgeMetrics {
     pub(super) metrics: Metrics,
     pub(super) clock: super::SystemClock,
+    pub(super) identity: Identity,
 }
 
 impl Observer for EdgeMetrics {
@@ -266,15 +220,24 @@ impl Observer for EdgeMetrics {
     fn auth_failure(&self, reason: Failure) {
         self.metrics.auth_failed(match reason {
             Failure::Missing | Failure::NotConfigured => AuthFailure::Missing,
-            Failure::Malformed | Failure::TooLong | Failure::Claim => AuthFailure::Malformed,
+            Failure::Malformed | Failure::Several | Failure::TooLong | Failure::Claim => {
+                AuthFailure::Malformed
+            }
             Failure::Expired | Failure::NotYetValid => AuthFailure::Expired,
             Failure::Forbidden => AuthFailure::Forbidden,
+            Failure::CrossSite => AuthFailure::CrossSite,
+            Failure::Unavailable => AuthFailure::Unavailable,
             Failure::Algorithm
             | Failure::Signature
+            | Failure::UnknownKey
             | Failure::Issuer
             | Failure::Audience
             | Failure::Credential => AuthFailure::Invalid,
         });
+    }
+
+    fn forbidden(&self, refused: Forbidden<'_>) {
+        super::door::note(&self.identity, refused);
     }
 
     fn handler_panic(&self) {

@@ -2,6 +2,7 @@
 
 use super::build::{self, EdgeMetrics};
 use super::children;
+use super::door::Door;
 use super::keeper::{self, Keeper};
 use super::library::Shelf;
 use super::opening::{LINGER, LINGER_PAUSE, open_store};
@@ -153,13 +154,12 @@ struct Daemon {
     shelf: Shelf,
     store: Arc<dyn Store>,
     checked: Checked,
-    metrics: Metrics,
-    clock: Arc<dyn Clock>,
     reload: Arc<Notify>,
     /// Whether the config as it stands in its file is in force.
     in_force: AtomicBool,
     people: People,
     manager: Arc<Manager>,
+    door: Door,
 }
 
 /// Who can be told, and by what.
@@ -217,6 +217,7 @@ async fn run(config: Config, secrets: Secrets, options: &ServeOptions) -> Result
     // The server bounds its own end; what it could not finish it has cut.
     let _cut = server.await;
     note_head(&daemon.services.records, "the head of the audit log at the end").await;
+    daemon.services.identity.write_down().await;
     daemon.store.shut().await;
     if let Some(cgroups) = &daemon.services.runner.children().cgroups {
         cgroups.leave();
@@ -274,7 +275,7 @@ impl Daemon {
     ) -> Result<Self, Refusal> {
         let Base { clock, metrics, dirs, store, checked, children, records, secrets } = base;
         let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
-        let (wake, queue) = <(Arc<Notify>, Arc<QueueCount>)>::default();
+        let (wake, queue, reload) = <(Arc<Notify>, Arc<QueueCount>, Arc<Notify>)>::default();
         let shelf = Shelf::new(config, records.clone(), Arc::clone(&clock), metrics.clone());
         let (instance, ids) = (instance_name(), Arc::new(Ids::after(latest.as_deref())));
         let people = People::new(config, &metrics, address)?;
@@ -303,11 +304,13 @@ impl Daemon {
             metrics.clone(),
             Arc::clone(engine.board()),
         );
+        let door = Door::new(&records, &clock, &metrics, &shelf.library, people.client.clone());
         let (reload, in_force) = (Arc::new(Notify::new()), AtomicBool::new(true));
         let services = Arc::new(Services {
             intake,
             engine,
             records,
+            identity: door.identity(),
             library: Arc::clone(&shelf.library),
             broken: Arc::clone(&shelf.broken),
             runbooks_dir: config.runbooks.dir.display().to_string(),
@@ -325,8 +328,9 @@ impl Daemon {
             reload: options.enable_lifecycle.then(|| Arc::clone(&reload)),
             last_webhook: AtomicI64::new(0),
         });
-        let (edge, manager) = (Arc::new(edge(config, &services)?), Arc::new(Manager::of(&options.env)));
-        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, in_force, people, manager })
+        let edge = Arc::new(edge(config, &services, &door, address)?);
+        let manager = Arc::new(Manager::of(&options.env));
+        Ok(Self { services, edge, shelf, store, checked, reload, in_force, people, manager, door })
     }
 
     /// What tells people.
@@ -334,8 +338,8 @@ impl Daemon {
         Sender::new(SenderParts {
             records: self.services.records.clone(),
             notifiers: self.people.notifiers.clone(),
-            clock: Arc::clone(&self.clock),
-            metrics: self.metrics.clone(),
+            clock: Arc::clone(&self.services.clock),
+            metrics: self.services.metrics.clone(),
         })
     }
 
@@ -356,7 +360,7 @@ impl Daemon {
         let intake = &self.services.intake;
         intake.load_mappings().await.map_err(|error| ("the mappings cannot be read", error))?;
         let engine = self.services.engine.clone();
-        let keeper = Keeper::new(engine.clone(), Arc::clone(&self.clock), &config.store.path);
+        let keeper = Keeper::new(engine.clone(), Arc::clone(&self.services.clock), &config.store.path);
         keeper.begin().await;
         let keeper = tokio::spawn(keeper.keep());
         let (cursor, live) = engine.recover().await.map_err(|error| ("recovery", error))?;
@@ -373,6 +377,7 @@ impl Daemon {
         note_head(&self.services.records, "the head of the audit log at the start").await;
         let retention = tokio::spawn(self.retention(config).keep());
         let scheduler = tokio::spawn(scheduler::keep(Arc::clone(&self.services)));
+        let identity = tokio::spawn(self.services.identity.clone().keep());
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
         self.manager.ready("ready");
@@ -383,13 +388,14 @@ impl Daemon {
         let ended = self.wait(config, options, signals).await;
         scheduler.abort();
         retention.abort();
+        identity.abort();
         dispatcher.abort();
         keeper.abort();
         ended
     }
 
     fn retention(&self, config: &Config) -> Retention {
-        let (records, clock) = (self.services.records.clone(), Arc::clone(&self.clock));
+        let (records, clock) = (self.services.records.clone(), Arc::clone(&self.services.clock));
         Retention { records, clock, store: config.store.clone(), outputs: self.services.outputs.clone() }
     }
 
@@ -425,7 +431,7 @@ impl Daemon {
 
     async fn halt(&self) {
         tracing::error!("halted by SIGUSR1; `runbookd unhalt` takes it back");
-        let order = keeper::halt(Scope::Global, "signal", "SIGUSR1", self.clock.now());
+        let order = keeper::halt(Scope::Global, "signal", "SIGUSR1", self.services.clock.now());
         // It counts in any case.
         let _posted = self.services.engine.post(order).await;
     }
@@ -437,9 +443,9 @@ impl Daemon {
 
     fn note_reload(&self, all_good: bool) {
         if all_good && self.in_force.load(Ordering::SeqCst) {
-            self.metrics.config_loaded(self.clock.now());
+            self.services.metrics.config_loaded(self.services.clock.now());
         } else {
-            self.metrics.config_refused();
+            self.services.metrics.config_refused();
         }
     }
 
@@ -454,11 +460,11 @@ impl Daemon {
     async fn read_again(&self, options: &ServeOptions) {
         // Nobody stores a credential meanwhile, and so none is lost.
         let mut vault = self.services.vault.lock().await;
-        let read = credentials::read_again(&self.services.records, &*self.clock, options).await;
+        let read = credentials::read_again(&self.services.records, &*self.services.clock, options).await;
         let built = read.and_then(|(config, warnings)| {
-            let auth = build::auth(&config).map_err(|error| error.to_string())?;
-            let book = self.people.book(&config, &self.metrics);
-            Ok((config, warnings, auth, book.map_err(|Refusal(why)| why)?))
+            let opening = self.door.prepare(&config, self.people.address).map_err(|error| error.to_string())?;
+            let book = self.people.book(&config, &self.services.metrics);
+            Ok((config, warnings, opening, book.map_err(|Refusal(why)| why)?))
         });
         let all_good = self.shelf.refresh().await;
         let refused = match &built {
@@ -466,7 +472,7 @@ impl Daemon {
             Err(problems) => Some(problems.clone()),
         };
         match (built, refused) {
-            (Ok((config, warnings, auth, book)), None) => {
+            (Ok((config, warnings, opening, book)), None) => {
                 for warning in &warnings {
                     tracing::warn!("{warning}");
                 }
@@ -475,10 +481,10 @@ impl Daemon {
                 self.services.engine.reconfigure(build::engine_limits(&config));
                 self.shelf.adopt(&config.breakers);
                 self.people.notifiers.replace(book);
-                self.edge.replace_auth(auth);
+                self.edge.replace_auth(self.door.open(opening));
                 vault.clone_from(&config.vault);
                 self.services.secrets.replace_config(config.secrets.clone(), config.hidden.clone());
-                match credentials::open(&self.services.records, &config.vault, &*self.clock).await {
+                match credentials::open(&self.services.records, &config.vault, &*self.services.clock).await {
                     Ok(stored) => self.services.secrets.replace_stored(stored),
                     Err(error) => tracing::error!(%error, "the old credentials stay"),
                 }
@@ -493,7 +499,7 @@ impl Daemon {
             (_, refused) => {
                 // Until the next reload; a runbook that is mended meanwhile does not mend the config.
                 self.in_force.store(false, Ordering::SeqCst);
-                self.metrics.config_refused();
+                self.services.metrics.config_refused();
                 tracing::error!(
                     why = refused.unwrap_or_default(),
                     "the new config is refused; the old one stays"
@@ -533,20 +539,26 @@ fn world(
 }
 
 /// The edge over the routes of `services`.
-fn edge(config: &Config, services: &Arc<Services>) -> Result<Edge, Refusal> {
+fn edge(
+    config: &Config,
+    services: &Arc<Services>,
+    door: &Door,
+    address: SocketAddr,
+) -> Result<Arc<Edge>, Refusal> {
+    let opening = door.prepare(config, address).map_err(|error| ("config", error))?;
     let metrics = services.metrics.clone();
     let table = Table::new(routes(services)).map_err(|error| ("the route table", error))?;
     for route in table.iter() {
         metrics.register_route(route.path);
     }
-    Ok(Edge::new(
+    Ok(Arc::new(Edge::new(
         table,
-        build::auth(config).map_err(|error| ("config", error))?,
+        door.open(opening),
         TrustedProxies::new(config.server.trusted_proxies.clone()),
         build::limits(config),
         Arc::clone(&services.clock),
-        Arc::new(EdgeMetrics { metrics, clock: SystemClock }),
-    ))
+        Arc::new(EdgeMetrics { metrics, clock: SystemClock, identity: services.identity.clone() }),
+    )))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Refusal> {

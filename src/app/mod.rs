@@ -1,7 +1,7 @@
 //! The composition root: builds the rooms, joins them, runs them, takes them down in order.
 //!
 //! May import everything but `cli`. Must never: decide anything a room should decide. `lifecycle` is the
-//! story of a process from start to end; `build` turns the config into rooms; `library` keeps the runbooks
+//! story of a process from start to end; `build` turns the config into rooms, `door` into who may come in; `library` keeps the runbooks
 //! live; `oneshot` is one execution without a server; `check` is what can be known before starting,
 //! `candidate` what a reload would put in force, `audit` what can be checked of a stopped one.
 
@@ -12,6 +12,7 @@ mod check;
 mod children;
 mod clock;
 mod credentials;
+mod door;
 mod keeper;
 mod library;
 mod lifecycle;
@@ -30,6 +31,7 @@ pub use clock::SystemClock;
 pub use lifecycle::{ServeOptions, serve};
 pub use oneshot::{ExecuteOptions, execute};
 
+use crate::auth::PasswordHash;
 use crate::config::{self, Config, Loaded, Overrides, Stored};
 use crate::document::{Problem, Problems, Severity};
 use crate::step::OutgoingPolicy;
@@ -64,6 +66,10 @@ fn load_config_with(
         problems.extend(config.check_outgoing(|entry| {
             OutgoingPolicy::parse_entry(entry).map(|_| ()).map_err(|error| error.to_string())
         }));
+        problems
+            .extend(config.check_users(|hash| {
+                PasswordHash::parse(hash).map(|_| ()).map_err(|error| error.to_string())
+            }));
     }
     let refused = problems.iter().any(|problem| problem.severity == Severity::Error);
     match config {

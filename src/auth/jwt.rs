@@ -1,10 +1,11 @@
 //! JSON Web Tokens: checking those of callers, making those of the `token` command.
 //!
 //! The key pins the algorithm: a token's `alg` only has to agree with it, and every header that offers another
-//! key (`jwk`, `jku`, `x5u`, `x5c`, `kid`) is ignored. Signatures are the crate's work; claims are checked here,
+//! key (`jwk`, `jku`, `x5u`, `x5c`) is ignored; a `kid` selects among the keys of an issuer, and does nothing else. Signatures are the crate's work; claims are checked here,
 //! strictly by type and against a time given by the caller. May import: `model`. Must never: fetch a key.
 
-use super::{Failure, Principal, Roles};
+use super::jwks::{KeyServer, KeySet};
+use super::{Failure, Principal, Roles, Via};
 use crate::model::{Secret, Timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -12,7 +13,10 @@ use jsonwebtoken::crypto::{self, CryptoProvider};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
 use serde_json::{Map, Value};
 use std::fmt;
+use std::sync::Arc;
 
+/// How the subject of an account begins that somebody made for themselves; no token may claim to be one.
+pub const SIGNUP_PREFIX: &str = "signup:";
 /// Clock difference forgiven for `exp` and `nbf`, in seconds: enough for hosts that keep time by NTP, too short
 /// to be worth stealing a token for.
 pub const LEEWAY_SECONDS: i64 = 10;
@@ -73,6 +77,10 @@ impl fmt::Debug for VerifyingKey {
 }
 
 impl VerifyingKey {
+    pub(super) fn new(algorithm: Algorithm, key: DecodingKey) -> Self {
+        Self { algorithm, key }
+    }
+
     /// HS256 with a shared secret.
     ///
     /// # Errors
@@ -127,10 +135,19 @@ impl Default for Expected {
     }
 }
 
+/// Where the keys come from.
+#[derive(Debug, Clone)]
+enum Keys {
+    /// The config. They have no names, so a token's `kid` says nothing.
+    Given(Arc<KeySet>),
+    /// The issuer, who replaces them.
+    Served(Arc<dyn KeyServer>),
+}
+
 /// Checks tokens.
 #[derive(Debug, Clone)]
 pub struct Verifier {
-    keys: Vec<VerifyingKey>,
+    keys: Keys,
     expected: Expected,
 }
 
@@ -140,7 +157,36 @@ impl Verifier {
     /// # Errors
     /// [`KeyError::NoKey`] when there is none.
     pub fn new(keys: Vec<VerifyingKey>, expected: Expected) -> Result<Self, KeyError> {
-        if keys.is_empty() { Err(KeyError::NoKey) } else { Ok(Self { keys, expected }) }
+        let keys = KeySet::of(keys);
+        if keys.is_empty() {
+            return Err(KeyError::NoKey);
+        }
+        Ok(Self { keys: Keys::Given(Arc::new(keys)), expected })
+    }
+
+    /// A verifier that accepts a signature by a key its issuer serves just then.
+    pub fn served(server: Arc<dyn KeyServer>, expected: Expected) -> Self {
+        install_crypto();
+        Self { keys: Keys::Served(server), expected }
+    }
+
+    /// As [`Verifier::verify`]; a key that is not known is looked for once more.
+    ///
+    /// # Errors
+    /// The [`Failure`].
+    pub async fn verify_or_look(
+        &self,
+        token: &str,
+        roles: &Roles,
+        now: Timestamp,
+    ) -> Result<Principal, Failure> {
+        match (self.verify(token, roles, now), &self.keys) {
+            (Err(Failure::UnknownKey), Keys::Served(server)) => {
+                server.look_again().await;
+                self.verify(token, roles, now)
+            }
+            (outcome, _) => outcome,
+        }
     }
 
     /// Who holds `token`, at `now`.
@@ -156,19 +202,38 @@ impl Verifier {
         if header.is_empty() || payload.is_empty() || payload.contains('.') {
             return Err(Failure::Malformed);
         }
-        let algorithm = header_algorithm(&object(header)?)?;
-        self.check_signature(message, signature, &algorithm)?;
+        let header = object(header)?;
+        let algorithm = header_algorithm(&header)?;
+        let kid = header.get("kid").and_then(Value::as_str);
+        self.check_signature(message, signature, &algorithm, kid)?;
         let claims = object(payload)?;
         check_times(&claims, now)?;
         self.check_origin(&claims)?;
         let subject = subject(&claims)?;
         let claimed = claimed_roles(&claims, &self.expected.roles_claim);
-        Ok(Principal { subject, permissions: roles.permissions(&claimed), roles: claimed, claims })
+        let permissions = roles.permissions(&claimed);
+        Ok(Principal { subject, permissions, roles: claimed, claims, via: Via::Token })
     }
 
-    fn check_signature(&self, message: &str, signature: &str, algorithm: &str) -> Result<(), Failure> {
-        let mut refused = Failure::Algorithm;
-        for key in self.keys.iter().filter(|key| format!("{:?}", key.algorithm) == algorithm) {
+    fn check_signature(
+        &self,
+        message: &str,
+        signature: &str,
+        algorithm: &str,
+        kid: Option<&str>,
+    ) -> Result<(), Failure> {
+        let keys = match &self.keys {
+            Keys::Given(keys) => Arc::clone(keys),
+            Keys::Served(server) => server.keys().ok_or(Failure::Unavailable)?,
+        };
+        let mut refused = Failure::UnknownKey;
+        for key in keys.meant(kid) {
+            if format!("{:?}", key.algorithm) != algorithm {
+                if refused == Failure::UnknownKey {
+                    refused = Failure::Algorithm;
+                }
+                continue;
+            }
             match crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm) {
                 Ok(true) => return Ok(()),
                 Ok(false) | Err(_) => refused = Failure::Signature,
@@ -261,7 +326,8 @@ fn subject(claims: &Map<String, Value>) -> Result<String, Failure> {
     let subject = claims.get("sub").and_then(Value::as_str).ok_or(Failure::Claim)?;
     let fits = !subject.trim().is_empty()
         && subject.chars().count() <= MAX_SUBJECT_CHARS
-        && !subject.chars().any(char::is_control);
+        && !subject.chars().any(char::is_control)
+        && !subject.starts_with(SIGNUP_PREFIX);
     if fits { Ok(subject.to_owned()) } else { Err(Failure::Claim) }
 }
 

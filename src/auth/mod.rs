@@ -1,23 +1,37 @@
 //! Who is asking, and may they: the one policy point of the edge.
 //!
-//! A caller is either a person or program with a JWT ([`Auth::principal`]) or a sender of webhooks
-//! ([`WebhookAuth`]); neither credential opens the other's door. May import: `model`. Must never: know HTTP
-//! status codes, read a clock or a file, or put a credential into an error or a log line.
+//! A caller is a person or program ([`Auth::identify`]) with a JWT, an API key or a session, or a sender of webhooks
+//! ([`WebhookAuth`]); neither credential opens the other's door. Keys and sessions are looked up by whoever keeps
+//! them ([`Stored`]). May import: `model`. Must never: know HTTP status codes, read a clock or a file, or put a
+//! credential into an error or a log line.
 
+mod handle;
+mod jwks;
 mod jwt;
+mod limiter;
+mod password;
 mod permission;
 mod webhook;
 
 pub use crate::model::Permission;
+pub use handle::{Handle, HandleKind, Minted, NoRandomness, TokenDigest, random};
+pub use jwks::{JwksError, KeyServer, KeySet};
 pub use jwt::{
-    Expected, KeyError, LEEWAY_SECONDS, MAX_TOKEN_BYTES, Signer, Verifier, VerifyingKey, install_crypto,
+    Expected, KeyError, LEEWAY_SECONDS, MAX_TOKEN_BYTES, SIGNUP_PREFIX, Signer, Verifier, VerifyingKey,
+    install_crypto,
+};
+pub use limiter::{Allowances, LoginLimiter, Rule};
+pub use password::{
+    HashError, MAX_PASSWORD_BYTES, MIN_PASSWORD_CHARS, PasswordError, PasswordHash, check_password,
 };
 pub use permission::{Permissions, RoleError, Roles};
 pub use webhook::{WebhookAuth, WebhookCredential};
 
 use crate::model::Timestamp;
-use serde_json::{Map, Value};
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value, json};
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a caller was refused; the word is a metric label, never shown with details of the credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,12 +40,16 @@ pub enum Failure {
     Missing,
     /// Not a credential at all: wrong scheme, not three parts, not base64, not JSON, several headers.
     Malformed,
+    /// Two kinds of credential at once: which one counts would be a guess.
+    Several,
     /// The token is longer than [`MAX_TOKEN_BYTES`].
     TooLong,
     /// The token names an algorithm no configured key has, or asks for critical extensions.
     Algorithm,
     /// No configured key made this signature.
     Signature,
+    /// The issuer serves no key of the name the token gives.
+    UnknownKey,
     /// `exp` lies in the past.
     Expired,
     /// `nbf` lies in the future.
@@ -48,6 +66,10 @@ pub enum Failure {
     NotConfigured,
     /// Known, but without the permission.
     Forbidden,
+    /// A session's cookie on a request that a page of another site may have made.
+    CrossSite,
+    /// Whether the credential is good cannot be found out now.
+    Unavailable,
 }
 
 impl Failure {
@@ -56,9 +78,11 @@ impl Failure {
         match self {
             Self::Missing => "missing",
             Self::Malformed => "malformed",
+            Self::Several => "several",
             Self::TooLong => "too_long",
             Self::Algorithm => "algorithm",
             Self::Signature => "signature",
+            Self::UnknownKey => "unknown_key",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::Issuer => "issuer",
@@ -67,6 +91,8 @@ impl Failure {
             Self::Credential => "credential",
             Self::NotConfigured => "not_configured",
             Self::Forbidden => "forbidden",
+            Self::CrossSite => "cross_site",
+            Self::Unavailable => "unavailable",
         }
     }
 
@@ -75,15 +101,22 @@ impl Failure {
         match self {
             Self::Missing => "a credential is required",
             Self::Malformed => "the credential cannot be read",
+            Self::Several => "the request carries two credentials; send one of Authorization and X-API-KEY",
             Self::TooLong => "the token is too long",
-            Self::Expired => "the token has expired",
+            Self::Expired => "the credential has expired",
             Self::NotYetValid => "the token is not valid yet",
-            Self::Algorithm | Self::Signature | Self::Credential => "the credential is not valid",
+            Self::Algorithm | Self::Signature | Self::UnknownKey | Self::Credential => {
+                "the credential is not valid"
+            }
             Self::Issuer => "the token's issuer is not accepted here",
             Self::Audience => "the token is meant for another audience",
             Self::Claim => "a claim of the token is missing or has the wrong type",
             Self::NotConfigured => "authentication is not configured on this server",
             Self::Forbidden => "the permission for this is missing",
+            Self::CrossSite => {
+                "with a session's cookie a change must come from this server's own pages, with X-Requested-With: runbookd"
+            }
+            Self::Unavailable => "credentials cannot be checked just now; try again",
         }
     }
 }
@@ -94,23 +127,39 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What a caller proved who they are with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Via {
+    /// Nothing: the server is told to be open.
+    Nobody,
+    /// A JWT.
+    Token,
+    /// The API key of this id.
+    Key(String),
+    /// The session of this id.
+    Session(String),
+}
+
 /// A caller who is known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Principal {
-    /// `sub`: 1 to 256 characters, none of them a control character.
+    /// `sub`: 1 to 256 characters, none of them a control character. A key's is its owner's: one person is one
+    /// subject, whatever they come with.
     pub subject: String,
     /// Role names as claimed, known or not.
     pub roles: Vec<String>,
     /// What those roles allow together.
     pub permissions: Permissions,
-    /// Every claim of the token, for runbooks with `required_claims`.
+    /// Every claim of the token, for runbooks with `required_claims`; keys and sessions claim `sub` and `roles`.
     pub claims: Map<String, Value>,
+    /// What they came with.
+    pub via: Via,
 }
 
 impl Principal {
-    /// Whether nobody had to prove anything. A token always has claims, so none can pretend to be this.
+    /// Whether nobody had to prove anything.
     pub fn is_anonymous(&self) -> bool {
-        self.claims.is_empty()
+        self.via == Via::Nobody
     }
 
     /// The caller of a server that is told to be open: every permission, no claims.
@@ -120,8 +169,27 @@ impl Principal {
             roles: Vec::new(),
             permissions: Permissions::ALL,
             claims: Map::new(),
+            via: Via::Nobody,
         }
     }
+}
+
+/// Whose a key or a session is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The owner.
+    pub subject: String,
+    /// What they may claim to be now.
+    pub roles: Vec<String>,
+}
+
+/// Who keeps keys and sessions.
+pub trait Stored: Send + Sync + fmt::Debug {
+    /// Whose `handle` is at `now`.
+    ///
+    /// [`Failure::Credential`] when it is not, or no longer, one of ours; [`Failure::Expired`];
+    /// [`Failure::Unavailable`] when that cannot be found out.
+    fn holder<'a>(&'a self, handle: &'a Handle, now: Timestamp) -> BoxFuture<'a, Result<Holder, Failure>>;
 }
 
 /// How people and programs prove who they are.
@@ -131,8 +199,35 @@ pub enum People {
     NotConfigured,
     /// Everybody is `anonymous` with all permissions. Only for a loopback address; who builds this decides.
     Open,
-    /// By JWT.
-    Jwt(Verifier),
+    /// By what is configured.
+    Known {
+        /// JWTs.
+        tokens: Option<Verifier>,
+        /// API keys and sessions.
+        stored: Option<Arc<dyn Stored>>,
+    },
+}
+
+/// What a request carries to prove who sent it.
+#[derive(Clone, Copy, Default)]
+pub struct Presented<'r> {
+    /// `Authorization`.
+    pub authorization: Option<&'r [u8]>,
+    /// `X-API-KEY`.
+    pub api_key: Option<&'r [u8]>,
+    /// The session's cookie. Nobody sends it on purpose, so it only counts where nothing else is sent.
+    pub cookie: Option<&'r str>,
+}
+
+impl fmt::Debug for Presented<'_> {
+    /// Which ones there are, never what they say.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presented")
+            .field("authorization", &self.authorization.is_some())
+            .field("api_key", &self.api_key.is_some())
+            .field("cookie", &self.cookie.is_some())
+            .finish()
+    }
 }
 
 /// The checked credentials of one configuration; replaced as a whole on reload.
@@ -144,24 +239,60 @@ pub struct Auth {
     pub roles: Roles,
     /// Senders of webhooks.
     pub webhook: WebhookAuth,
+    /// The origin of our own pages, where a proxy hides it from us, such as `https://runbookd.example.org`.
+    pub origin: Option<String>,
 }
 
 impl Auth {
-    /// Who sent this `Authorization` header, at `now`.
+    /// Who sent this, at `now`.
     ///
     /// # Errors
     /// The [`Failure`]; never [`Failure::Forbidden`], which is about a permission.
-    pub fn principal(&self, authorization: Option<&[u8]>, now: Timestamp) -> Result<Principal, Failure> {
-        let verifier = match &self.people {
+    pub async fn identify(&self, presented: Presented<'_>, now: Timestamp) -> Result<Principal, Failure> {
+        let (tokens, stored) = match &self.people {
             People::NotConfigured => return Err(Failure::NotConfigured),
             People::Open => return Ok(Principal::anonymous()),
-            People::Jwt(verifier) => verifier,
+            People::Known { tokens, stored } => (tokens, stored),
         };
-        let (scheme, token) = credential(authorization)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Failure::Malformed);
-        }
-        verifier.verify(token, &self.roles, now)
+        let handle = match (presented.authorization, presented.api_key, presented.cookie) {
+            (Some(_), Some(_), _) => return Err(Failure::Several),
+            (None, Some(key), _) => {
+                let key = std::str::from_utf8(key).map_err(|_| Failure::Malformed)?;
+                Handle::parse(key.trim()).filter(|handle| handle.kind == HandleKind::Key)
+            }
+            (Some(_), None, _) => {
+                let (scheme, token) = credential(presented.authorization)?;
+                if !scheme.eq_ignore_ascii_case("bearer") {
+                    return Err(Failure::Malformed);
+                }
+                match Handle::parse(token) {
+                    Some(handle) => Some(handle).filter(|handle| handle.kind == HandleKind::Session),
+                    None => {
+                        let verifier = tokens.as_ref().ok_or(Failure::Credential)?;
+                        return verifier.verify_or_look(token, &self.roles, now).await;
+                    }
+                }
+            }
+            (None, None, Some(cookie)) => {
+                let handle = Handle::parse(cookie).filter(|handle| handle.kind == HandleKind::Session);
+                Some(handle.ok_or(Failure::Credential)?)
+            }
+            (None, None, None) => return Err(Failure::Missing),
+        };
+        let handle = handle.ok_or(Failure::Malformed)?;
+        let Some(stored) = stored else { return Err(Failure::Credential) };
+        let Holder { subject, roles } = stored.holder(&handle, now).await?;
+        let claims = json!({ "sub": subject, "roles": roles });
+        Ok(Principal {
+            permissions: self.roles.permissions(&roles),
+            claims: claims.as_object().cloned().unwrap_or_default(),
+            via: match handle.kind {
+                HandleKind::Key => Via::Key(handle.id),
+                HandleKind::Session => Via::Session(handle.id),
+            },
+            subject,
+            roles,
+        })
     }
 }
 
@@ -181,21 +312,92 @@ fn credential(authorization: Option<&[u8]>) -> Result<(&str, &str), Failure> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn nobody_comes_in_where_nothing_is_configured() {
-        let auth =
-            Auth { people: People::NotConfigured, roles: Roles::default(), webhook: WebhookAuth::default() };
+    const ID: &str = "01JC0000000000000000000000";
+
+    /// Knows one key and one session, both ada's.
+    #[derive(Debug)]
+    struct Drawer;
+
+    impl Stored for Drawer {
+        fn holder<'a>(&'a self, handle: &'a Handle, _: Timestamp) -> BoxFuture<'a, Result<Holder, Failure>> {
+            let known = handle.digest.is(&minted(handle.kind).digest.encoded());
+            let holder = Holder { subject: "ada".into(), roles: vec!["viewer".into()] };
+            Box::pin(async move { if known { Ok(holder) } else { Err(Failure::Credential) } })
+        }
+    }
+
+    fn minted(kind: HandleKind) -> Minted {
+        Minted::new(kind, ID, [7; 32])
+    }
+
+    fn auth(people: People) -> Auth {
+        Auth { people, roles: Roles::default(), webhook: WebhookAuth::default(), origin: None }
+    }
+
+    async fn identify(auth: &Auth, presented: Presented<'_>) -> Result<Principal, Failure> {
+        auth.identify(presented, Timestamp::UNIX_EPOCH).await
+    }
+
+    #[tokio::test]
+    async fn nobody_comes_in_where_nothing_is_configured() {
+        let auth = auth(People::NotConfigured);
         for header in [None, Some(&b"Bearer abc"[..]), Some(b"Basic YTpi")] {
-            assert_eq!(auth.principal(header, Timestamp::UNIX_EPOCH).unwrap_err(), Failure::NotConfigured);
+            let presented = Presented { authorization: header, ..Presented::default() };
+            assert_eq!(identify(&auth, presented).await.unwrap_err(), Failure::NotConfigured);
         }
         assert_eq!(auth.webhook.check(None).unwrap_err(), Failure::NotConfigured);
     }
 
-    #[test]
-    fn an_open_server_knows_only_anonymous() {
-        let auth = Auth { people: People::Open, roles: Roles::default(), webhook: WebhookAuth::default() };
-        let who = auth.principal(None, Timestamp::UNIX_EPOCH).unwrap();
+    #[tokio::test]
+    async fn an_open_server_knows_only_anonymous() {
+        let who = identify(&auth(People::Open), Presented::default()).await.unwrap();
         assert_eq!((who.subject.as_str(), who.permissions), ("anonymous", Permissions::ALL));
+        assert!(who.is_anonymous());
+    }
+
+    #[tokio::test]
+    async fn each_credential_has_one_place_where_it_counts() {
+        let auth = auth(People::Known { tokens: None, stored: Some(Arc::new(Drawer)) });
+        let [key, session] = [HandleKind::Key, HandleKind::Session].map(|kind| minted(kind).text);
+        let (key, session) = (key.expose(), session.expose());
+        let bearer = |text: &str| format!("Bearer {text}").into_bytes();
+        let (bearer_key, bearer_session, jwt) = (bearer(key), bearer(session), bearer("a.b.c"));
+        let other = Minted::new(HandleKind::Key, ID, [8; 32]).text;
+        let none = Presented::default();
+        let (a, k, c) = (
+            |text| Presented { authorization: Some(text), ..none },
+            |text| Presented { api_key: Some(text), ..none },
+            |text| Presented { cookie: Some(text), ..none },
+        );
+        for (presented, via) in [
+            (k(key.as_bytes()), Via::Key(ID.into())),
+            (a(&bearer_session), Via::Session(ID.into())),
+            (c(session), Via::Session(ID.into())),
+            // Whoever sends a credential on purpose means it, and not the cookie of the browser.
+            (Presented { cookie: Some("rubbish"), ..k(key.as_bytes()) }, Via::Key(ID.into())),
+        ] {
+            let who = identify(&auth, presented).await.unwrap();
+            assert_eq!((who.subject.as_str(), &who.via), ("ada", &via));
+            assert_eq!(who.permissions, Permissions::of(&[Permission::Read]));
+            assert_eq!(who.claims, *json!({"sub": "ada", "roles": ["viewer"]}).as_object().unwrap());
+        }
+        for (presented, failure) in [
+            (none, Failure::Missing),
+            (a(&bearer_key), Failure::Malformed),
+            (k(session.as_bytes()), Failure::Malformed),
+            (k(b"a.b.c"), Failure::Malformed),
+            (k(b""), Failure::Malformed),
+            (k(b"\xff"), Failure::Malformed),
+            (k(other.expose().as_bytes()), Failure::Credential),
+            (c(key), Failure::Credential),
+            (c(""), Failure::Credential),
+            (a(&jwt), Failure::Credential),
+            (Presented { cookie: Some(session), ..a(b"Basic YTpi") }, Failure::Malformed),
+            (Presented { cookie: Some(session), ..k(b"rbk_") }, Failure::Malformed),
+            (Presented { api_key: Some(key.as_bytes()), ..a(&bearer_session) }, Failure::Several),
+        ] {
+            assert_eq!(identify(&auth, presented).await.unwrap_err(), failure, "{presented:?}");
+        }
     }
 
     #[test]

@@ -176,6 +176,8 @@ pub(super) enum Verb {
     Config(Server),
     /// Make a token to use the API with, signed here; prints only the token
     Token(Token),
+    /// Make the hash of a password on stdin, for the users file; prints only the hash
+    HashPassword,
 }
 
 /// Which server, and how its answer is shown.
@@ -184,7 +186,7 @@ pub(super) struct Server {
     /// The server [env: RUNBOOKD_URL] [default: http://127.0.0.1:9796]
     #[arg(long, global = true, value_name = "URL", help_heading = "Server")]
     pub(super) url: Option<String>,
-    /// The credential; better in the variable, for other users see flags [env: RUNBOOKD_TOKEN]
+    /// A token or an API key; better in the variable, for other users see flags [env: RUNBOOKD_TOKEN]
     #[arg(long, global = true, value_name = "TOKEN", help_heading = "Server")]
     pub(super) token: Option<String>,
     /// How data is shown: for people, or the server's answer as it is

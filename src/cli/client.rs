@@ -7,7 +7,7 @@ use super::args::{Server, Shape};
 use super::quit::Quit;
 use super::{Environment, field, json};
 use crate::model::Secret;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
@@ -30,7 +30,8 @@ const SILENCE: Duration = Duration::from_secs(45);
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
-    token: Option<HeaderValue>,
+    /// The header that says who asks.
+    credential: Option<(HeaderName, HeaderValue)>,
     /// How its answers are to be shown.
     pub(super) shape: Shape,
 }
@@ -73,7 +74,8 @@ impl Client {
         let url = server.url.as_deref().or_else(|| env.get("RUNBOOKD_URL")).unwrap_or(DEFAULT_URL);
         let base = base(url).map_err(Quit::Usage)?;
         let token = server.token.as_deref().or_else(|| env.get("RUNBOOKD_TOKEN"));
-        let token = token.map(|token| bearer(&Secret::new(token.trim()))).transpose().map_err(Quit::Usage)?;
+        let credential = token.map(|token| credential(&Secret::new(token.trim())));
+        let credential = credential.transpose().map_err(Quit::Usage)?;
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("runbookd/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
@@ -88,7 +90,7 @@ impl Client {
         }
         let http =
             builder.build().map_err(|cause| Quit::no(format!("no HTTPS is possible: {}", root(&cause))))?;
-        Ok(Self { http, base, token, shape: server.output })
+        Ok(Self { http, base, credential, shape: server.output })
     }
 
     /// GETs a JSON answer; empty parameters are left out.
@@ -161,8 +163,8 @@ impl Client {
             segments.pop_if_empty().extend(path);
         }
         let request = self.http.request(method, url);
-        match &self.token {
-            Some(token) => request.header(AUTHORIZATION, token.clone()),
+        match self.credential.clone() {
+            Some((name, value)) => request.header(name, value),
             None => request,
         }
     }
@@ -223,7 +225,7 @@ impl Client {
             };
         }
         let hint = match status.as_u16() {
-            401 if self.token.is_none() => "pass --token or set RUNBOOKD_TOKEN".to_owned(),
+            401 if self.credential.is_none() => "pass --token or set RUNBOOKD_TOKEN".to_owned(),
             401 => "pass --token or set RUNBOOKD_TOKEN to one that is valid; `runbookd token` makes one"
                 .to_owned(),
             403 => "your roles do not allow it; ask somebody whose roles do".to_owned(),
@@ -285,9 +287,16 @@ fn base(text: &str) -> Result<Url, String> {
     }
 }
 
-fn bearer(token: &Secret) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-        .map_err(|_| "the token holds a character that no token has".to_owned())?;
+/// A token, or an API key: the prefix tells.
+fn credential(token: &Secret) -> Result<(HeaderName, HeaderValue), String> {
+    let text = token.expose();
+    let (name, text) = if text.starts_with("rbk_") {
+        (HeaderName::from_static("x-api-key"), text.to_owned())
+    } else {
+        (AUTHORIZATION, format!("Bearer {text}"))
+    };
+    let value = HeaderValue::from_str(&text);
+    let mut value = value.map_err(|_| "the token holds a character that no token has".to_owned())?;
     value.set_sensitive(true);
-    Ok(value)
+    Ok((name, value))
 }

@@ -22,6 +22,7 @@ mod json;
 mod manual;
 mod mappings;
 mod options;
+mod password;
 mod people;
 mod program;
 mod quit;
@@ -147,6 +148,7 @@ fn carry_out(
         Verb::Execute(args) => Ok(program.execute(args.try_into().map_err(Quit::Usage)?)),
         Verb::Validate(args) => validate::run(&args, env, screen),
         Verb::Token(args) => token::run(&args, env, screen),
+        Verb::HashPassword => password::run(&mut std::io::stdin().lock(), screen),
         Verb::Status(server) => {
             ask(&server, env, screen, async |client, screen| status::run(client, env, screen).await)
         }

@@ -25,6 +25,7 @@ mod server;
 mod source;
 mod steps;
 mod store;
+mod users;
 mod vault;
 mod webhook;
 
@@ -41,6 +42,7 @@ pub use server::Server;
 pub use source::{Item, Overrides, Source, Stored};
 pub use steps::{Containment, Steps};
 pub use store::{Store, StoreKind};
+pub use users::LocalUser;
 pub use webhook::{Basic, Webhook};
 
 use crate::document::{Place, Problem, Problems, Severity, Table, parse};
@@ -222,8 +224,8 @@ impl Config {
         let store = Store::read(sources, root);
         let runbooks = Runbooks::read(sources, root);
         let (webhook, given) = Webhook::read(sources, root, &named);
-        let (auth, has_jwt) = Auth::read(sources, root, &named);
-        check_exposure(sources, &listen, &given, has_jwt);
+        let (auth, known) = Auth::read(sources, root, &named);
+        check_exposure(sources, &listen, &given, &known);
         let (automation, escalate_to) = Automation::read(sources, root);
         let people = People::read(sources, root, &named);
         people.check(sources, &escalate_to);
@@ -268,6 +270,12 @@ impl Config {
         self.schedules.iter().filter_map(|entry| Some(entry.unfit(&why(&entry.schedule)?))).collect()
     }
 
+    /// The problems of local users whose password hash `check` refuses, saying why.
+    pub fn check_users(&self, check: impl Fn(&Secret) -> Result<(), String>) -> Vec<Problem> {
+        let users = self.auth.users.iter().flatten();
+        users.filter_map(|user| Some(user.problem(&check(&user.password_hash).err()?))).collect()
+    }
+
     /// The problems of entries of `outgoing.allow` that `check` refuses, saying why.
     pub fn check_outgoing(&self, check: impl Fn(&str) -> Result<(), String>) -> Vec<Problem> {
         let refused = self.outgoing.allow.iter().filter_map(|entry| Some((entry, check(&entry.text).err()?)));
@@ -280,7 +288,7 @@ fn check_exposure(
     sources: &Sources<'_>,
     listen: &Setting<SocketAddr>,
     webhook: &webhook::Given,
-    has_jwt: bool,
+    known: &auth::Given,
 ) {
     let address = listen.value;
     if address.ip().to_canonical().is_loopback() {
@@ -302,9 +310,10 @@ fn check_exposure(
         let message = format!("{address} is not a loopback address, and the webhook needs no credential");
         wrong(&listen.place, message, "set webhook.bearer or webhook.basic, or listen on 127.0.0.1");
     }
-    if !has_jwt {
+    known.check_exposure(sources, address);
+    if !known.people {
         let message = format!("{address} is not a loopback address, and the API has no authentication");
-        wrong(&listen.place, message, "set auth.jwt, or listen on 127.0.0.1");
+        wrong(&listen.place, message, "set auth.jwt or auth.users_file, or listen on 127.0.0.1");
     }
 }
 

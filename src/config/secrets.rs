@@ -252,14 +252,14 @@ fn usable(text: &str) -> Result<Secret, String> {
 
 /// Why a file was not read.
 #[derive(Debug, PartialEq, Eq)]
-enum FileError {
+pub(super) enum FileError {
     /// Others have a permission; its mode.
     Permissions(u32),
     /// Anything else, as a sentence.
     Other(String),
 }
 
-fn read_secret_file(path: &Path) -> Result<String, FileError> {
+pub(super) fn read_secret_file(path: &Path) -> Result<String, FileError> {
     read_small(path, 0o007)
 }
 

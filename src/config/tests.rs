@@ -96,7 +96,11 @@ fn the_shipped_file_names_every_key_and_shows_its_default() {
 fn the_commented_examples_are_valid_too() {
     let uncommented: String = SHIPPED
         .lines()
-        .filter(|line| !line.contains("public_key_file") && *line != "allow_unauthenticated = true")
+        .filter(|line| {
+            !line.contains("public_key_file")
+                && !line.contains("jwks_url")
+                && *line != "allow_unauthenticated = true"
+        })
         .map(|line| {
             let example = line.strip_prefix("# ").filter(|rest| is_header(rest) || is_setting(rest));
             format!("{}\n", example.unwrap_or(line))
@@ -107,7 +111,12 @@ fn the_commented_examples_are_valid_too() {
     fs::write(&token, CANARY).unwrap();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     let token = token.display().to_string();
+    let users = dir.path().join("users.toml");
+    fs::write(&users, "ada = { password_hash = \"$argon2id$canary-7f3a\", roles = [\"operator\"] }\n")
+        .unwrap();
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o600)).unwrap();
     let text = uncommented
+        .replace("users.toml", &users.display().to_string())
         .replace("/run/secrets/webhook-token", &token)
         .replace("/run/secrets/pagerduty", &token)
         .replace("/usr/bin/pass", "/bin/echo");
@@ -122,6 +131,7 @@ fn the_commented_examples_are_valid_too() {
     let config = loaded(&text, &variables, &Overrides::default());
     assert_eq!((config.webhook.bearer.len(), config.webhook.basic.len()), (1, 1));
     assert!(config.auth.jwt.is_some() && config.auth.roles.contains_key("oncall"));
+    assert_eq!(config.auth.users.as_ref().map(|users| users[0].name.as_str()), Some("ada"));
     assert_eq!((config.mappings.len(), config.secrets.len()), (1, 3));
     assert_eq!((config.people.notifiers.len(), config.people.policies.len()), (5, 1));
     assert_eq!((config.secrets["wiki"].expose(), config.vault.has_key()), ("show wiki", true));
@@ -270,7 +280,7 @@ fn an_open_address_from_a_flag_is_refused_there() {
         &flags,
         &[
             "--web.listen-address: 0.0.0.0:9796 is not a loopback address, and the webhook needs no credential (help: set webhook.bearer or webhook.basic, or listen on 127.0.0.1)",
-            "--web.listen-address: 0.0.0.0:9796 is not a loopback address, and the API has no authentication (help: set auth.jwt, or listen on 127.0.0.1)",
+            "--web.listen-address: 0.0.0.0:9796 is not a loopback address, and the API has no authentication (help: set auth.jwt or auth.users_file, or listen on 127.0.0.1)",
         ],
     );
     let text = "[webhook]\nbearer = { env = \"K\" }\n[auth]\njwt = { secret = { env = \"K\" }, issuer = \"i\", audience = \"a\" }\n";
@@ -555,4 +565,41 @@ fn mail_goes_in_the_clear_to_this_machine_only_and_ports_follow_tls() {
     assert_eq!(email("smtp = \"h\"\ntls = \"tls\""), ("h".into(), 465, EmailTls::Tls));
     assert_eq!(email("smtp = \"[::1]:2525\"\ntls = \"none\""), ("::1".into(), 2525, EmailTls::None));
     assert_eq!(email("smtp = \"127.0.0.1\"\ntls = \"none\""), ("127.0.0.1".into(), 25, EmailTls::None));
+}
+
+#[test]
+fn a_users_file_is_read_whole_and_its_hashes_are_shown_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("users.toml");
+    let check = |users: &str, mode: u32, expected: &[&str]| {
+        fs::write(&file, users).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let text = format!("[auth]\nusers_file = {:?}\n[webhook]\nallow_unauthenticated = true\n", file);
+        let loaded = load_text(&text, &[], &Overrides::default());
+        let found: Vec<String> = loaded.problems.iter().map(|problem| problem.message.clone()).collect();
+        let name = file.display().to_string();
+        let expected: Vec<String> = expected.iter().map(|text| text.replace("FILE", &name)).collect();
+        assert_eq!(found, expected);
+        let shown = format!("{loaded:?}{}", Problems::render(&loaded.problems, &loaded.text));
+        assert!(!shown.contains("canary"), "{shown}");
+        loaded.config
+    };
+    let good = "ada = { password_hash = '$canary', roles = [\"viewer\", \"oncall\"] }\n\"b@c\" = { password_hash = '$canary', roles = [] }\n";
+    let config = check(good, 0o640, &[]).unwrap();
+    let users = config.auth.users.clone().unwrap();
+    assert_eq!((users[0].name.as_str(), users[0].roles.len()), ("ada", 2));
+    let refused = config.check_users(|hash| Err(format!("no hash has {} characters", hash.expose().len())));
+    assert_eq!(refused.len(), 2);
+    assert!(refused[0].to_string().contains("\"ada\" in the users file: no hash has 7"), "{}", refused[0]);
+    check("", 0o600, &[]);
+    check(good, 0o644, &["the users file \"FILE\" is open to others (mode 0644)"]);
+    check("ada = { password_hash = '$canary' }\n", 0o600, &["FILE:1:7: roles is missing"]);
+    check(
+        "\"a b\" = { password_hash = '$canary', roles = [] }\n",
+        0o600,
+        &["FILE:1:1: this is not a name for a user"],
+    );
+    let more = "ada = { password_hash = '$canary', roles = [], admin = true }\n";
+    check(more, 0o600, &["FILE:1:48: unknown key \"admin\""]);
+    check("ada = '$canary'\n", 0o600, &["FILE:1:7: expected a table, found string"]);
 }

@@ -4,6 +4,7 @@
 //! is announced; then the body is read, and the handler runs in a task of its own. May import: `auth`, `model`.
 //! Must never: read a byte of the body before the sender may send it.
 
+use super::admission::Asked;
 use super::body::{Held, check_announced, read};
 use super::connection::EndOfReply;
 use super::observe::{Refusals, UNMATCHED};
@@ -12,10 +13,10 @@ use super::reply::ReplyBody;
 use super::request::{Query, Request, decode};
 use super::route::{Access, BodyLimit, Found, Method, Route, Table};
 use super::{ApiError, Limits, Observer, Reply};
-use crate::auth::{Auth, Failure, Permission, Principal};
+use crate::auth::Auth;
 use crate::model::Clock;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, HOST, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, HOST, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Response, Version};
 use std::fmt;
@@ -39,7 +40,7 @@ pub struct Edge {
     table: Table,
     auth: RwLock<Arc<Auth>>,
     trusted: TrustedProxies,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     refusals: Refusals,
     body_memory: Arc<AtomicU64>,
 }
@@ -102,7 +103,7 @@ impl Edge {
         &self.table
     }
 
-    fn auth(&self) -> Arc<Auth> {
+    pub(super) fn auth(&self) -> Arc<Auth> {
         Arc::clone(&self.auth.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -177,7 +178,9 @@ impl Edge {
         let query = Query::read(parts.uri.query().unwrap_or(""))
             .ok_or_else(|| ApiError::malformed("the query cannot be decoded"))?;
         let (client, https) = self.trusted.client(arrival.peer, &parts.headers);
-        let principal = self.admit(route, &parts.headers, id, client)?;
+        let asked =
+            Asked { params: &params, headers: &parts.headers, id, peer: arrival.peer.ip(), client, https };
+        let principal = self.admit(route, &asked, &parts.method).await?;
         seen.user = principal.as_ref().map(|who| who.subject.clone());
         let mut held = Held::new(&self.body_memory);
         let body = self.take_body(route, &parts.headers, body, &mut held, seen).await?;
@@ -220,42 +223,6 @@ impl Edge {
             return Err(ApiError::malformed("one Host header is required"));
         }
         Ok(())
-    }
-
-    /// Whether the sender may use the route, and who it is.
-    fn admit(
-        &self,
-        route: &Route,
-        headers: &HeaderMap,
-        id: &str,
-        client: IpAddr,
-    ) -> Result<Option<Principal>, ApiError> {
-        let refuse = |failure, webhook| {
-            self.observer.auth_failure(failure);
-            ApiError::unauthorized(failure, webhook)
-        };
-        let webhook = match route.access {
-            Access::Open => return Ok(None),
-            Access::Webhook => true,
-            Access::Needs(_) => false,
-        };
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let authorization = values.next().map(|value| value.as_bytes());
-        if values.next().is_some() {
-            return Err(refuse(Failure::Malformed, webhook));
-        }
-        let auth = self.auth();
-        let Access::Needs(permission) = route.access else {
-            auth.webhook.check(authorization).map_err(|failure| refuse(failure, true))?;
-            return Ok(None);
-        };
-        let principal =
-            auth.principal(authorization, self.clock.now()).map_err(|failure| refuse(failure, false))?;
-        if !principal.permissions.allow(permission) {
-            self.observer.auth_failure(Failure::Forbidden);
-            return Err(forbidden(&principal, permission, route.path, id, client));
-        }
-        Ok(Some(principal))
     }
 
     async fn take_body(
@@ -315,19 +282,6 @@ impl Edge {
         self.observer.request(UNMATCHED, "other", status, Duration::ZERO);
         tracing::debug!(status, %peer, "unreadable request");
     }
-}
-
-fn forbidden(
-    principal: &Principal,
-    permission: Permission,
-    route: &'static str,
-    id: &str,
-    client: IpAddr,
-) -> ApiError {
-    tracing::warn!(
-        user = %principal.subject, request_id = id, route, permission = %permission, %client, "RBAC failure"
-    );
-    ApiError::forbidden(format!("this needs the permission {permission}"))
 }
 
 fn decode_params(params: Vec<(String, String)>) -> Result<Vec<(String, String)>, ApiError> {

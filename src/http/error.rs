@@ -90,6 +90,12 @@ impl ApiError {
             .with(|error| error.challenge = Some(challenge))
     }
 
+    /// 401 `unauthorized` to somebody who signs in.
+    pub fn wrong_password(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+            .with(|error| error.challenge = Some(r#"Bearer realm="runbookd""#))
+    }
+
     /// 403 `forbidden`.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
@@ -98,6 +104,11 @@ impl ApiError {
     /// 404 `not_found`; `what` does not exist.
     pub fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} does not exist"))
+    }
+
+    /// 404 `not_found`, in a sentence of its own.
+    pub fn absent(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
     /// 405 `method_not_allowed`; `allow` is the header's value.

@@ -6,8 +6,10 @@
 //! The route table is data ([`Table`]): router, access tests and API documents are read from it. May import:
 //! `model`, `auth`; handlers also what they serve. Must never: redirect, or run a handler that a client can cancel.
 
+mod admission;
 mod body;
 mod connection;
+pub(crate) mod cookie;
 mod edge;
 mod error;
 pub mod handler;
@@ -22,7 +24,7 @@ mod server;
 pub use edge::Edge;
 pub use error::{ApiError, FieldError, RateLimit};
 pub use limits::Limits;
-pub use observe::{Observer, Silent, UNMATCHED};
+pub use observe::{Forbidden, Observer, Silent, UNMATCHED};
 pub use proxy::TrustedProxies;
 pub use reply::{Event, KEEP_ALIVE, Reply};
 pub use request::{Query, Request};

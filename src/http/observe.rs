@@ -1,9 +1,9 @@
 //! What the edge tells the rest of the program about itself, and how often it says the same thing in the log.
 //!
-//! Metrics live elsewhere: whoever builds the edge gives an [`Observer`]. May import: `auth` (the reason word).
+//! Metrics live elsewhere: whoever builds the edge gives an [`Observer`]. May import: `auth` (the reason word, the caller).
 //! Must never: use a label that a stranger chooses.
 
-use crate::auth::Failure;
+use crate::auth::{Failure, Principal};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +16,25 @@ const QUIET: Duration = Duration::from_secs(60);
 /// How many senders are remembered for that.
 const MAX_SENDERS: usize = 1024;
 
+/// A request that was refused for what its sender may do.
+#[derive(Debug, Clone, Copy)]
+pub struct Forbidden<'r> {
+    /// Who asked.
+    pub who: &'r Principal,
+    /// The route.
+    pub route: &'static str,
+    /// The runbook or the execution it is about, as the path has it.
+    pub about: &'r str,
+    /// Whether it only reads.
+    pub reads: bool,
+    /// From where.
+    pub client: IpAddr,
+    /// The request.
+    pub request_id: &'r str,
+    /// Why not.
+    pub why: &'r str,
+}
+
 /// Told about each request. Called on the way of every answer: it must not block.
 pub trait Observer: Send + Sync + 'static {
     /// A request was answered. `route` is a path of the table or [`UNMATCHED`], `method` a known method or
@@ -23,6 +42,8 @@ pub trait Observer: Send + Sync + 'static {
     fn request(&self, route: &'static str, method: &'static str, code: u16, duration: Duration);
     /// A caller was refused.
     fn auth_failure(&self, reason: Failure);
+    /// A known caller may not do this to a runbook. Called beside [`Observer::auth_failure`].
+    fn forbidden(&self, _: Forbidden<'_>) {}
     /// A handler panicked; its request was answered 500.
     fn handler_panic(&self);
     /// A connection over the cap was answered 503 and closed.

@@ -57,6 +57,10 @@ impl Method {
 pub enum Access {
     /// Anybody; no credential is looked at.
     Open,
+    /// Anybody, but no page of another site: what signs in leaves a cookie behind.
+    OwnPages,
+    /// Whoever is known; no permission is needed for what is one's own.
+    SignedIn,
     /// Holders of a webhook credential, and nobody else.
     Webhook,
     /// People and programs with this permission.

@@ -122,6 +122,8 @@ fn routes(gate: &Arc<Gate>) -> Vec<Route> {
         route(get, "/open", Access::Open, ok.clone()),
         route(post, "/open/{id}", Access::Open, ok.clone()),
         route(get, "/needs/read/{id}", Access::Needs(Read), ok.clone()),
+        route(post, "/own-pages", Access::OwnPages, ok.clone()),
+        route(get, "/signed-in", Access::SignedIn, ok.clone()),
         route(post, "/needs/execute", Access::Needs(Execute), ok.clone()),
         route(&[Method::Put, Method::Delete], "/needs/edit/{id}", Access::Needs(Edit), ok.clone()),
         route(post, "/needs/secrets", Access::Needs(Secrets), ok.clone()),
@@ -163,9 +165,13 @@ fn auth() -> Auth {
         WebhookCredential::Basic { user: "am".into(), password: Secret::new("hook-password") },
     ];
     Auth {
-        people: People::Jwt(Verifier::new(vec![key], Expected::default()).unwrap()),
+        people: People::Known {
+            tokens: Some(Verifier::new(vec![key], Expected::default()).unwrap()),
+            stored: None,
+        },
         roles: Roles::default(),
         webhook: WebhookAuth::new(&webhook, false),
+        origin: None,
     }
 }
 

@@ -27,6 +27,13 @@
 //! | `ox/` | ULID of an execution | the ids of its escalations |
 //! | `od/` | runbook `/` reason | the escalation that counts its denials |
 //! | `oc/` | runbook | how many of its escalations are still to be sent |
+//! | `ak/` | id of an API key | [`KeyRecord`](identity::KeyRecord) |
+//! | `ao/` | hash of an owner | the ids of their keys; 100 at most |
+//! | `us/` | id of a session | [`SessionRecord`](identity::SessionRecord) |
+//! | `uo/` | hash of a subject | the ids of their sessions; 20 at most |
+//! | `un/` | hash of a name | [`UserRecord`](identity::UserRecord): signed up; `u-count` is how many |
+//! | `rf/` | runbook `/` ULID | [`RefusalRecord`](refusal::RefusalRecord): somebody was not allowed to |
+//! | `rn/` | runbook | the ULIDs of its refusals; 100 at most |
 //! | `v/ h/ w/` | runbook `/` version, hash; runbook | file text; version; latest version |
 //!
 //! ULIDs sort by time, so lists need no index of their own. May import: `model`, `journal`, `guard`,
@@ -37,6 +44,7 @@ pub mod breaker;
 pub mod credential;
 mod executions;
 pub mod guards;
+pub mod identity;
 pub mod late;
 mod list;
 pub mod mapping;
@@ -44,6 +52,7 @@ pub mod outbox;
 mod parked;
 pub mod quarantine;
 mod queue;
+pub mod refusal;
 mod retire;
 pub mod schedule;
 pub mod switch;

@@ -13,9 +13,11 @@ const SECRET: &str = "a test secret that is at least 32 bytes long";
 const HOOK: &str = "the-webhook-token";
 
 /// What a route asks for.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Door {
     Open,
+    OwnPages,
+    SignedIn,
     Webhook,
     Read,
     Execute,
@@ -35,6 +37,7 @@ pub(crate) const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("POST", "/api/runbooks/none/execute", "/api/runbooks/{id}/execute", Door::Execute),
     ("GET", "/api/runbooks/guarded/versions", "/api/runbooks/{id}/versions", Door::Read),
     ("GET", "/api/runbooks/guarded/shadow", "/api/runbooks/{id}/shadow", Door::Read),
+    ("GET", "/api/runbooks/guarded/history", "/api/runbooks/{id}/history", Door::Read),
     ("GET", "/api/executions", "/api/executions", Door::Read),
     ("GET", "/api/executions/x_1", "/api/executions/{id}", Door::Read),
     ("GET", "/api/executions/x_1/events", "/api/executions/{id}/events", Door::Read),
@@ -68,6 +71,13 @@ pub(crate) const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("DELETE", "/api/credentials/x", "/api/credentials/{id}", Door::Secrets),
     ("GET", "/api/audit", "/api/audit", Door::Audit),
     ("GET", "/api/audit/verify", "/api/audit/verify", Door::Audit),
+    ("POST", "/api/users/signup", "/api/users/signup", Door::OwnPages),
+    ("POST", "/api/users/login", "/api/users/login", Door::OwnPages),
+    ("POST", "/api/users/logout", "/api/users/logout", Door::SignedIn),
+    ("GET", "/api/keys", "/api/keys", Door::SignedIn),
+    ("POST", "/api/keys", "/api/keys", Door::SignedIn),
+    ("DELETE", "/api/keys/x", "/api/keys/{id}", Door::SignedIn),
+    ("POST", "/dev-login", "/dev-login", Door::OwnPages),
     ("GET", "/api/config", "/api/config", Door::Admin),
     ("GET", "/health", "/health", Door::Open),
     ("GET", "/-/healthy", "/-/healthy", Door::Open),
@@ -128,18 +138,18 @@ fn every_route_opens_to_its_own_credentials_and_to_no_other() {
         ["viewer", "operator", "editor", "sre", "admin", "nobody-knows"].map(|role| (role, token(role, &[])));
     for (method, path, _, door) in ROUTES {
         let status = |credential: Option<&str>| ask(&daemon, method, path, credential, Some("{}")).status;
-        let open = *door == Door::Open;
+        let open = matches!(door, Door::Open | Door::OwnPages);
         assert_eq!(status(None) == 401, !open, "{method} {path} without a credential");
         assert_eq!(status(Some("forged.token.here")) == 401, !open, "{method} {path} with a forged token");
         let hook = status(Some(HOOK));
         assert_eq!(
             hook == 401,
-            !matches!(door, Door::Open | Door::Webhook),
+            !open && *door != Door::Webhook,
             "{method} {path} with the webhook's: {hook}"
         );
         for (role, token) in &roles {
             let expected = match (door, *role) {
-                (Door::Open, _) => None,
+                (Door::Open | Door::OwnPages | Door::SignedIn, _) => None,
                 (Door::Webhook, _) => Some(401),
                 (_, "admin")
                 | (Door::Read, "viewer" | "operator" | "editor" | "sre")

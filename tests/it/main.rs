@@ -17,6 +17,7 @@ mod first;
 mod fuzz;
 mod guard;
 mod guards;
+mod identity;
 mod injection;
 mod intake;
 mod kinds;

@@ -45,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["guard", "journal", "model", "report"]),
     ("telemetry", &["model", "secret"]),
     ("auth", &["model"]),
+    ("identity", &["auth", "journal", "model", "step", "store", "telemetry"]),
     ("api", &["guard", "journal", "model", "report", "runbook", "schedule", "store"]),
     (
         "http",
@@ -55,6 +56,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "document",
             "engine",
             "guard",
+            "identity",
             "intake",
             "journal",
             "model",
@@ -79,6 +81,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "engine",
             "guard",
             "http",
+            "identity",
             "intake",
             "journal",
             "model",

@@ -243,6 +243,7 @@ fn wrong_claims_are_refused_each_with_its_reason() {
         ("sub", Some(json!("  ")), Failure::Claim),
         ("sub", Some(json!(7)), Failure::Claim),
         ("sub", Some(json!("ada\nadmin")), Failure::Claim),
+        ("sub", Some(json!("signup:ada")), Failure::Claim),
         ("sub", Some(json!("a".repeat(257))), Failure::Claim),
     ];
     for (_, signer, verifier) in pairs() {

@@ -150,6 +150,7 @@ fn every_verb_has_help_that_fits_and_the_version_is_that_of_the_package() {
         &["status"],
         &["config"],
         &["token"],
+        &["hash-password"],
         &["runbooks", "list"],
         &["runbooks", "show"],
         &["executions", "list"],

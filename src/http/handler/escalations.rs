@@ -1,6 +1,6 @@
 //! `/api/escalations`: what people were told, and who took it.
 
-use super::{Services, decisions::cursor, guard::person, not_durable, unreadable};
+use super::{Services, check_claims, decisions::cursor, guard::person, not_durable, unreadable};
 use crate::api;
 use crate::http::{ApiError, Reply, Request};
 use crate::model::ExecutionId;
@@ -23,6 +23,10 @@ pub(super) async fn list(services: Arc<Services>, request: Request) -> Result<Re
 pub(super) async fn acknowledge(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
     let none = || ApiError::not_found("escalation");
     let id = EscalationId::parse(request.param("id")).ok_or_else(none)?;
+    let told =
+        services.records.escalation(&id).await.map_err(|error| unreadable(&error))?.ok_or_else(none)?;
+    // The same as the action `acknowledge` on its execution, so the same people may.
+    check_claims(&services, &request, &told.runbook, None).await?;
     let person = person(&request, false)?;
     let (user, reason) = (person.user.clone(), person.reason.clone());
     let taken = services.records.acknowledge_escalation(&id, person, services.clock.now()).await;

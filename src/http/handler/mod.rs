@@ -1,6 +1,6 @@
 //! What answers each route. A handler reads its request, asks one room, and shapes the answer.
 //!
-//! May import: `api`, `auth`, `admit` (a denial), `intake`, `routing`, `runbook`, `engine`, `store::records`, `guard`, `report`, `step` (live
+//! May import: `api`, `auth`, `identity`, `admit` (a denial), `intake`, `routing`, `runbook`, `engine`, `store::records`, `guard`, `report`, `step` (live
 //! output), `telemetry`. Must never: decide who may do what (the table says), or write to the store by itself.
 
 mod audit;
@@ -10,23 +10,32 @@ mod decisions;
 mod escalations;
 mod executions;
 mod guard;
+mod history;
+mod keys;
 mod manual;
 mod mappings;
 mod operations;
 mod runbooks;
 mod schedules;
 mod trial;
+mod users;
 mod webhook;
 
+pub use history::refusal_of;
+
 use super::route::{Access, BodyLimit, Handler, Method, Route, handler};
-use super::{ApiError, Reply, Request};
+use super::{ApiError, Forbidden, Reply, Request};
 use crate::auth::{Permission, Principal};
 use crate::document::Problem;
 use crate::engine::Engine;
+use crate::identity::Identity;
 use crate::intake::{Candidate, Intake};
 use crate::model::{Clock, RunbookId};
-use crate::routing::Library;
-use crate::runbook::Runbook;
+use crate::identity::Identity;
+use crate::intake::{Candidate, Intake};
+use crate::model::{Clock, RunbookId};
+use crate::routing::{Library, Listed};
+use crate::runbook::{self, Runbook};
 use crate::secret::{Secrets, Vault};
 use crate::step::Runner;
 use crate::store::records::Records;
@@ -52,6 +61,8 @@ pub struct Services {
     pub engine: Engine,
     /// What is stored.
     pub records: Records,
+    /// Who is who.
+    pub identity: Identity,
     /// The runbooks that are live.
     pub library: Arc<RwLock<Arc<Library>>>,
     /// Runbook files whose last reading failed, with what is wrong.
@@ -103,6 +114,9 @@ impl Services {
 /// What is sent with a control.
 const CONTROL_BODY: BodyLimit = BodyLimit::Json(64 << 10);
 
+/// What is sent to sign in, or for a key.
+const LOGIN_BODY: BodyLimit = BodyLimit::Json(16 << 10);
+
 /// What is sent with an execution: annotations can be long.
 const EXECUTE_BODY: BodyLimit = BodyLimit::Json(1 << 20);
 
@@ -112,7 +126,7 @@ const SIMULATE_BODY: BodyLimit = BodyLimit::Json(32 << 20);
 /// The routes of the program.
 #[expect(clippy::too_many_lines, reason = "a table, read line by line")]
 pub fn routes(services: &Arc<Services>) -> Vec<Route> {
-    use Access::{Needs, Open};
+    use Access::{Needs, Open, OwnPages, SignedIn};
     use Method::Get;
     const READ: Access = Needs(Permission::Read);
     const EXECUTE: Access = Needs(Permission::Execute);
@@ -146,6 +160,7 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
         ),
         get("/api/runbooks/{id}/versions", READ, with(services, runbooks::versions)),
         get("/api/runbooks/{id}/shadow", READ, with(services, runbooks::shadow)),
+        get("/api/runbooks/{id}/history", READ, with(services, history::list)),
         get("/api/executions", READ, with(services, executions::list)),
         get("/api/executions/{id}", READ, with(services, executions::show)),
         get("/api/executions/{id}/events", READ, with(services, executions::events)),
@@ -202,6 +217,13 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
         ),
         get("/api/audit", AUDIT, with(services, audit::list)),
         get("/api/audit/verify", AUDIT, with(services, audit::verify)),
+        route(&[Method::Post], "/api/users/signup", OwnPages, LOGIN_BODY, with(services, users::signup)),
+        route(&[Method::Post], "/api/users/login", OwnPages, LOGIN_BODY, with(services, users::login)),
+        route(&[Method::Post], "/api/users/logout", SignedIn, LOGIN_BODY, with(services, users::logout)),
+        get("/api/keys", SignedIn, with(services, keys::list)),
+        route(&[Method::Post], "/api/keys", SignedIn, LOGIN_BODY, with(services, keys::create)),
+        route(&[Method::Delete], "/api/keys/{id}", SignedIn, LOGIN_BODY, with(services, keys::revoke)),
+        route(&[Method::Post], "/dev-login", OwnPages, LOGIN_BODY, with(services, users::dev_login)),
         get("/api/config", Needs(Permission::Admin), with(services, operations::config)),
         get("/health", Open, with(services, operations::health)),
         get("/-/healthy", Open, with(services, operations::healthy)),
@@ -289,6 +311,11 @@ fn refuse(services: &Services, request: &Request, why: String) -> ApiError {
         "RBAC failure"
     );
     services.metrics.auth_failed(AuthFailure::Forbidden);
+    let (about, route, client, reads) = (request.param("id"), request.route, request.client, false);
+    let refused = request.principal.as_ref().and_then(|who| {
+        refusal_of(Forbidden { who, route, about, reads, client, request_id: &request.id, why: &why })
+    });
+    refused.into_iter().for_each(|refusal| services.identity.refused(refusal));
     ApiError::forbidden(why)
 }
 
@@ -315,6 +342,28 @@ fn claims_allow(services: &Services, runbook: Option<&Runbook>, request: &Reques
         }
     }
     Ok(())
+}
+
+/// Whether the claims of a runbook are held: those of the runbook as it is now, and where it is gone, of this stored
+/// version, or of the last one.
+async fn check_claims(
+    services: &Services,
+    request: &Request,
+    id: &RunbookId,
+    version: Option<u64>,
+) -> Result<(), ApiError> {
+    let runbook: Option<Runbook> = match services.library().get(id) {
+        Some(Listed::Good(pinned)) => Some(pinned.runbook.clone()),
+        _ => {
+            let stored = match version {
+                Some(version) => services.records.version(id, version).await,
+                None => services.records.versions(id).await.map(|mut versions| versions.pop()),
+            };
+            let stored = stored.map_err(|error| unreadable(&error))?;
+            stored.and_then(|stored| runbook::parse(id, &stored.file_name, &stored.text).runbook)
+        }
+    };
+    claims_allow(services, runbook.as_ref(), request)
 }
 
 /// A claim's values: a list of texts, or a text split at commas.

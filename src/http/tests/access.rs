@@ -34,7 +34,8 @@ async fn every_route_is_open_to_exactly_the_credentials_it_names() {
             ];
             for (authorization, who, refused) in cases {
                 let allowed = match route.access {
-                    Access::Open => true,
+                    Access::Open | Access::OwnPages => true,
+                    Access::SignedIn => who.is_some_and(|role| role != "hook"),
                     Access::Webhook => who == Some("hook"),
                     Access::Needs(permission) => who.is_some_and(|role| {
                         Roles::default().permissions(&[role.to_owned()]).allow(permission)
@@ -172,7 +173,8 @@ async fn a_request_id_is_echoed_only_if_it_is_short_visible_ascii() {
 
 #[tokio::test]
 async fn an_open_server_lets_everybody_in_and_an_unconfigured_one_nobody() {
-    let nobody = |people| Auth { people, roles: Roles::default(), webhook: WebhookAuth::default() };
+    let nobody =
+        |people| Auth { people, roles: Roles::default(), webhook: WebhookAuth::default(), origin: None };
     let live = live_with(Limits::default(), nobody(People::Open)).await;
     let answer = ask(&live, "GET", "/needs/admin", "", "").await;
     assert_eq!((answer.status, answer.json()["user"].as_str()), (200, Some("anonymous")));

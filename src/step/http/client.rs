@@ -97,6 +97,27 @@ impl HttpClient {
         Ok(Posted { status, retry_after, words: String::from_utf8_lossy(&words).into_owned() })
     }
 
+    /// GETs a document of at most `most` bytes from an address that a person wrote, within `within`.
+    ///
+    /// # Errors
+    /// A sentence without path, query or headers: no answer, another status than 200, or too long a document.
+    pub async fn get(&self, url: &str, within: Duration, most: usize) -> Result<Vec<u8>, String> {
+        let url = Url::parse(url).map_err(|cause| format!("the url cannot be read: {cause}"))?;
+        let request = self.client.get(url.clone()).timeout(within);
+        let mut response = request.send().await.map_err(|cause| describe(cause, &url))?;
+        if response.status().as_u16() != 200 {
+            return Err(format!("it answers {}", response.status().as_u16()));
+        }
+        let mut document = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|cause| describe(cause, &url))? {
+            if document.len() + chunk.len() > most {
+                return Err(format!("its answer is longer than {most} bytes"));
+            }
+            document.extend_from_slice(&chunk);
+        }
+        Ok(document)
+    }
+
     /// Makes `host` mean exactly these addresses for as long as the pin lives.
     pub(super) fn pin(&self, host: &str, addresses: Vec<IpAddr>) -> Pin {
         let mut pins = lock(&self.pins.0);

@@ -89,6 +89,12 @@ label_words! {
         Expired = "expired",
         /// Its sender is known and has not the permission.
         Forbidden = "forbidden",
+        /// A page of another site made it.
+        CrossSite = "cross_site",
+        /// A sign-in after too many wrong ones.
+        RateLimited = "rate_limited",
+        /// Its credential could not be checked.
+        Unavailable = "unavailable",
     }
 }
 

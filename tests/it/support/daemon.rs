@@ -95,6 +95,11 @@ impl Daemon {
         self.process.terminate(STOP)
     }
 
+    /// SIGHUP: it reads its config again, soon.
+    pub(crate) fn hang_up(&self) {
+        self.process.hang_up();
+    }
+
     /// Starts it again on the same storage and address, and waits until it is ready.
     pub(crate) fn start_again(&mut self) {
         let address = self.address.clone();

@@ -5,11 +5,10 @@ use super::{Services, header, not_found};
 use crate::engine::VerbError;
 use crate::engine::verb::{Actor, Ask, Verb};
 use crate::http::handler::escalations::acknowledge_of;
-use crate::http::handler::{claims_allow, refuse, unreadable};
+use crate::http::handler::{check_claims, refuse, unreadable};
 use crate::http::{ApiError, FieldError, Reply, Request};
 use crate::model::StepId;
-use crate::runbook::{self, Runbook};
-use crate::store::records::{Header, Person};
+use crate::store::records::Person;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -117,7 +116,7 @@ async fn carry_out(
     read: impl FnOnce(&Request) -> Result<Ask, ApiError>,
 ) -> Result<Reply, ApiError> {
     let header = header(&services, &request).await?;
-    check_claims(&services, &request, &header).await?;
+    check_claims(&services, &request, &header.runbook, Some(header.version)).await?;
     let ask = read(&request)?;
     // Of an execution that is over, what is left to acknowledge is what people were told of it; of one that asks for
     // nothing, too.
@@ -147,17 +146,4 @@ fn refusal(services: &Services, request: &Request, error: VerbError) -> ApiError
         VerbError::QueueFull => ApiError::unavailable("queue_full", error.to_string(), AGAIN),
         VerbError::Read(error) => unreadable(&error),
     }
-}
-
-/// The claims are those of the runbook as it is now, and where it is gone, of the version that runs.
-async fn check_claims(services: &Services, request: &Request, header: &Header) -> Result<(), ApiError> {
-    let runbook: Option<Runbook> = match services.library().get(&header.runbook) {
-        Some(crate::routing::Listed::Good(pinned)) => Some(pinned.runbook.clone()),
-        _ => {
-            let stored = services.records.version(&header.runbook, header.version).await;
-            let stored = stored.map_err(|error| unreadable(&error))?;
-            stored.and_then(|stored| runbook::parse(&header.runbook, &stored.file_name, &stored.text).runbook)
-        }
-    };
-    claims_allow(services, runbook.as_ref(), request)
 }
