@@ -328,7 +328,7 @@ impl Daemon {
             reload: options.enable_lifecycle.then(|| Arc::clone(&reload)),
             last_webhook: AtomicI64::new(0),
         });
-        let edge = Arc::new(edge(config, &services, &door, address)?);
+        let edge = edge(config, &services, &door, address)?;
         let manager = Arc::new(Manager::of(&options.env));
         Ok(Self { services, edge, shelf, store, checked, reload, in_force, people, manager, door })
     }
