@@ -121,6 +121,7 @@ fn routes(gate: &Arc<Gate>) -> Vec<Route> {
     let mut routes = vec![
         route(get, "/open", Access::Open, ok.clone()),
         route(post, "/open/{id}", Access::Open, ok.clone()),
+        route(get, "/-/healthy", Access::Open, ok.clone()),
         route(get, "/needs/read/{id}", Access::Needs(Read), ok.clone()),
         route(post, "/needs/execute", Access::Needs(Execute), ok.clone()),
         route(&[Method::Put, Method::Delete], "/needs/edit/{id}", Access::Needs(Edit), ok.clone()),
