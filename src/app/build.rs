@@ -4,8 +4,8 @@ use crate::auth::{
     Auth, Expected, Failure, People, Permission, Permissions, Roles, Verifier, VerifyingKey, WebhookAuth,
     WebhookCredential,
 };
-use crate::config::{AlertmanagerAuth, Config, EmailTls, JwtKey, MappingSource, Notifier, PolicyLevel};
-use crate::http::{Limits, Observer};
+use crate::config::{AlertmanagerAuth, ClientCertificate, Config, EmailTls, JwtKey, MappingSource, Notifier, PolicyLevel};
+use crate::http::{ClientAuth, Doors, Limits, Observer, Rates, TlsFiles, TlsVersion, Users};
 use crate::intake;
 use crate::notifier::{self, Book, Channel, NotifierMessenger, Notifiers};
 use crate::report::Level;
@@ -49,6 +49,8 @@ pub(super) fn auth(config: &Config) -> Result<Auth, BuildError> {
             let key = key.map_err(because("[auth] jwt"))?;
             People::Jwt(Verifier::new(vec![key], expected).map_err(because("[auth] jwt"))?)
         }
+        // Whoever names users means that nobody else comes in.
+        None if has_users(config) => People::NotConfigured,
         // Checked by the config already; asked again here, because this opens everything.
         None if config.server.listen.ip().is_loopback() => People::Open,
         None => People::NotConfigured,
@@ -75,6 +77,55 @@ pub(super) fn auth(config: &Config) -> Result<Auth, BuildError> {
         roles: Roles::new(own).map_err(because("[auth.roles]"))?,
         webhook: WebhookAuth::new(&credentials, open),
     })
+}
+
+fn has_users(config: &Config) -> bool {
+    config.web.as_ref().is_some_and(|web| !web.users.is_empty())
+}
+
+/// What decides who comes in beside the credentials.
+pub(super) fn doors(config: &Config, bound: SocketAddr) -> Doors {
+    let users = config.web.as_ref().map(|web| web.users.clone()).filter(|users| !users.is_empty());
+    let url = external_url(config, bound);
+    // Up to the path: scheme, colon, two slashes, host.
+    let origin = url.match_indices('/').nth(2).map_or(url.as_str(), |(at, _)| &url[..at]);
+    Doors {
+        webhook_sans: config.webhook.client_cert_sans.clone(),
+        users: users.map(|users| Arc::new(Users::new(users))),
+        rates: Some(Rates {
+            per_minute: config.http_limits.per_minute,
+            execute_per_minute: config.http_limits.execute_per_minute,
+        }),
+        origin: Some(origin.to_owned()),
+        headers: config.web.as_ref().map(|web| web.headers.clone()).unwrap_or_default(),
+    }
+}
+
+fn external_url(config: &Config, bound: SocketAddr) -> String {
+    config.server.external_url(bound, config.tls().is_some())
+}
+
+/// Where the certificate is, and what is asked of clients.
+pub(super) fn tls_files(config: &Config) -> Option<TlsFiles> {
+    let tls = config.tls()?;
+    Some(TlsFiles {
+        cert_file: tls.cert_file.clone(),
+        key_file: tls.key_file.clone(),
+        client_ca: tls.client_ca.clone().map(|(file, asked)| {
+            let auth = match asked {
+                ClientCertificate::IfGiven => ClientAuth::IfGiven,
+                ClientCertificate::Required => ClientAuth::Required,
+            };
+            (file, auth)
+        }),
+        client_sans: tls.client_allowed_sans.clone(),
+        min_version: if tls.only_13 { TlsVersion::Tls13 } else { TlsVersion::Tls12 },
+        http2: has_http2(config),
+    })
+}
+
+fn has_http2(config: &Config) -> bool {
+    config.web.as_ref().is_none_or(|web| web.http2)
 }
 
 /// What the engine is told of the config.
@@ -125,6 +176,8 @@ pub(super) fn limits(config: &Config) -> Limits {
     Limits {
         max_webhook_body: config.server.max_body,
         max_connections: config.server.max_connections,
+        max_connections_per_peer: config.server.max_connections_per_peer,
+        http2: has_http2(config),
         ..Limits::default()
     }
 }
@@ -138,7 +191,7 @@ pub(super) fn outgoing(config: &Config) -> Result<OutgoingPolicy, BuildError> {
 
 /// The ways to people, and who is behind which name.
 pub(super) fn notifiers(config: &Config, client: &HttpClient, bound: SocketAddr) -> Result<Book, BuildError> {
-    let mut book = Book { external_url: config.server.external_url(bound), ..Book::default() };
+    let mut book = Book { external_url: external_url(config, bound), ..Book::default() };
     for (name, notifier) in &config.people.notifiers {
         let channel = channel(notifier, client)?;
         book.directory.notifiers.insert(name.clone(), channel.resolves());
@@ -273,6 +326,10 @@ impl Observer for EdgeMetrics {
             | Failure::Audience
             | Failure::Credential => AuthFailure::Invalid,
         });
+    }
+
+    fn rate_limited(&self, route: &'static str) {
+        self.metrics.rate_limited(route);
     }
 
     fn handler_panic(&self) {

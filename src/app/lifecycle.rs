@@ -1,6 +1,7 @@
 //! A process from start to end: read, open, recover, serve, drain, shut.
 
-use super::build::{self, EdgeMetrics};
+use super::build;
+use super::edge::{self, Limits};
 use super::keeper::{self, Keeper};
 use super::library::Shelf;
 use super::world::{RealWorld, Shelved};
@@ -12,8 +13,8 @@ use crate::config::{Config, Overrides};
 use crate::document::Problem;
 use crate::engine::{Engine, Parts};
 use crate::guard::Scope;
-use crate::http::handler::{Services, routes};
-use crate::http::{Edge, Server, Table, TrustedProxies};
+use crate::http::handler::Services;
+use crate::http::{Edge, Server};
 use crate::intake::Intake;
 use crate::model::Clock;
 use crate::notifier::{Book, NotifierMessenger, Notifiers, Sender, SenderParts};
@@ -155,6 +156,7 @@ struct Daemon {
     /// Whether the config as it stands in its file is in force.
     config_in_force: AtomicBool,
     people: People,
+    limits: Limits,
 }
 
 /// Who can be told, and by what.
@@ -188,6 +190,7 @@ impl People {
 async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     install_crypto();
     let mut signals = Signals::receive()?;
+    edge::allow_descriptors(config.server.max_connections);
     let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().map_err(|error| ("the listener has no address", error))?;
     let daemon = Daemon::build(&config, options, address).await?;
@@ -210,6 +213,7 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     shutdown.cancel();
     // The server bounds its own end; what it could not finish it has cut.
     let _cut = server.await;
+    daemon.limits.tell().await;
     daemon.store.shut().await;
     // A next start overwrites it; a reader that finds it finds nobody.
     let _gone = std::fs::remove_file(listen_file);
@@ -283,8 +287,9 @@ impl Daemon {
             reload: options.enable_lifecycle.then(|| Arc::clone(&reload)),
             last_webhook: AtomicI64::new(0),
         });
-        let edge = Arc::new(edge(config, &services)?);
-        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people })
+        let edge = edge::build(config, &services, address).map_err(Refusal)?;
+        let limits = Limits::begin(&edge, &services).await;
+        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people, limits })
     }
 
     /// What tells people.
@@ -329,10 +334,16 @@ impl Daemon {
         });
         intake.reschedule(build::schedules(config));
         let scheduler = tokio::spawn(scheduler::keep(Arc::clone(&self.services)));
+        let limits = tokio::spawn(self.limits.clone().keep());
+        let renewed = Arc::new(Notify::new());
+        let certificates =
+            tokio::spawn(edge::keep_certificate(Arc::clone(&self.edge), self.metrics.clone(), Arc::clone(&renewed)));
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
-        let ended = self.wait(config, options, signals).await;
+        let ended = self.wait(config, options, signals, &renewed).await;
         scheduler.abort();
+        limits.abort();
+        certificates.abort();
         dispatcher.abort();
         keeper.abort();
         ended
@@ -348,6 +359,7 @@ impl Daemon {
         config: &Config,
         options: &ServeOptions,
         signals: &mut Signals,
+        renewed: &Notify,
     ) -> Result<(), Refusal> {
         let Signals { terminate, interrupt, hangup, halt } = signals;
         let watch = config.runbooks.watch.then(|| watch(&config.runbooks.dir)).flatten();
@@ -362,6 +374,7 @@ impl Daemon {
                 () = self.reload.notified() => self.reload(options).await,
                 _ = halt.recv() => self.halt().await,
                 () = changed.notified() => self.refresh().await,
+                () = renewed.notified() => self.refresh().await,
                 why = self.services.engine.fatal() => return Err(Refusal(why)),
                 Err(why) = self.checked.clone() => return Err(Refusal(why)),
             }
@@ -381,7 +394,8 @@ impl Daemon {
     }
 
     fn note_reload(&self, all_good: bool) {
-        if all_good && self.config_in_force.load(Ordering::SeqCst) {
+        let certificate = self.edge.tls().is_none_or(|tls| tls.is_current());
+        if all_good && certificate && self.config_in_force.load(Ordering::SeqCst) {
             self.metrics.config_loaded(self.clock.now());
         } else {
             self.metrics.config_refused();
@@ -413,12 +427,13 @@ impl Daemon {
                 self.shelf.adopt(&config.breakers);
                 self.people.notifiers.replace(book);
                 self.edge.replace_auth(auth);
+                self.edge.replace_doors(build::doors(&config, self.people.address));
                 *self.services.config.write().unwrap_or_else(PoisonError::into_inner) =
                     build::config_items(&config);
                 self.config_in_force.store(true, Ordering::SeqCst);
                 self.note_reload(all_good);
                 tracing::info!(
-                    "config reloaded: mappings, schedules, guards, credentials, queue limits, breaker profiles, notifiers and policies are in force; the rest needs a restart"
+                    "config reloaded: mappings, schedules, guards, credentials, request and queue limits, breaker profiles, notifiers and policies are in force; the rest needs a restart"
                 );
             }
             (_, refused) => {
@@ -456,23 +471,6 @@ fn world(
     let (prometheus, alertmanager) = (ways.prometheus.clone(), ways.alertmanager.clone());
     let runner = Arc::new(Runner::new(Arc::clone(dirs), people.client.clone(), Arc::new(outgoing), ways));
     Ok((Arc::clone(&runner), RealWorld { runner, prometheus, alertmanager }))
-}
-
-/// The edge over the routes of `services`.
-fn edge(config: &Config, services: &Arc<Services>) -> Result<Edge, Refusal> {
-    let metrics = services.metrics.clone();
-    let table = Table::new(routes(services)).map_err(|error| ("the route table", error))?;
-    for route in table.iter() {
-        metrics.register_route(route.path);
-    }
-    Ok(Edge::new(
-        table,
-        build::auth(config).map_err(|error| ("config", error))?,
-        TrustedProxies::new(config.server.trusted_proxies.clone()),
-        build::limits(config),
-        Arc::clone(&services.clock),
-        Arc::new(EdgeMetrics { metrics, clock: SystemClock }),
-    ))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Refusal> {

@@ -175,7 +175,7 @@ fn the_strongest_origin_counts() {
         let config = loaded(text, variables, flags);
         assert_eq!(item(&config.effective(), "server.listen"), expected);
         assert_eq!(config.server.listen.to_string(), expected.0);
-        assert_eq!(config.server.external_url(config.server.listen), format!("http://{}", expected.0));
+        assert_eq!(config.server.external_url(config.server.listen, false), format!("http://{}", expected.0));
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Doors {
     pub rates: Option<Rates>,
     /// The origin under which people know this server, such as `https://runbookd.example`.
     pub origin: Option<String>,
+    /// Header fields of every answer, which an answer's own override.
+    pub headers: Vec<(String, String)>,
 }
 
 /// One request at the door.

@@ -134,6 +134,11 @@ impl Edge {
         *self.doors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(doors);
     }
 
+    /// The certificate it shows.
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
+    }
+
     /// Who has asked how often.
     pub fn limiter(&self) -> &Arc<Limiter> {
         &self.limiter
@@ -189,6 +194,8 @@ impl Edge {
                 (error.into_reply(), code)
             }
         };
+        let asked_for = self.doors();
+        let reply = asked_for.headers.iter().fold(reply, |reply, (name, value)| reply.or_header(name, value));
         let status = reply.status_code();
         let duration = received.elapsed();
         self.observer.request(seen.route, seen.method, status, duration);

@@ -178,6 +178,14 @@ impl Reply {
         self.header(name, value.into())
     }
 
+    /// Adds a header to those it has, unless it is no header.
+    pub(super) fn or_header(mut self, name: &str, value: &str) -> Self {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+            self.headers.entry(name).or_insert(value);
+        }
+        self
+    }
+
     /// The status code.
     pub fn status_code(&self) -> u16 {
         self.status.as_u16()

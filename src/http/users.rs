@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
+use ulid::Ulid;
 
 /// Hashes computed at the same time: two cores of a guesser's work at most.
 const AT_ONCE: usize = 2;
@@ -37,7 +38,7 @@ pub struct Users {
     decoy: String,
     known: Mutex<VecDeque<([u8; 32], bool)>>,
     slots: Arc<Semaphore>,
-    /// So that what is remembered is worth nothing elsewhere.
+    /// Of this process only, so that what is remembered is worth nothing elsewhere.
     salt: [u8; 32],
 }
 
@@ -48,8 +49,9 @@ impl fmt::Debug for Users {
 }
 
 impl Users {
-    /// These, by name. The hashes have been checked to be bcrypt's. `salt` is of this process only.
-    pub fn new(hashes: BTreeMap<String, String>, salt: [u8; 32]) -> Self {
+    /// These, by name. The hashes have been checked to be bcrypt's.
+    pub fn new(hashes: BTreeMap<String, String>) -> Self {
+        let salt = Sha256::digest(format!("{}{}", Ulid::generate(), Ulid::generate())).into();
         let decoy = hashes.values().next().cloned().unwrap_or_default();
         Self { hashes, decoy, known: Mutex::default(), slots: Arc::new(Semaphore::new(AT_ONCE)), salt }
     }
@@ -138,7 +140,7 @@ mod tests {
     fn users() -> Users {
         // The least cost, so that the tests are quick.
         let hash = bcrypt::hash_with_salt("right", 4, [7; 16]).unwrap().to_string();
-        Users::new(BTreeMap::from([("ada".to_owned(), hash)]), [1; 32])
+        Users::new(BTreeMap::from([("ada".to_owned(), hash)]))
     }
 
     async fn check(users: &Users, authorization: &str) -> Result<Principal, Failure> {

@@ -26,6 +26,7 @@
 //! | `ox/` | ULID of an execution | the ids of its escalations |
 //! | `od/` | runbook `/` reason | the escalation that counts its denials |
 //! | `oc/` | runbook | how many of its escalations are still to be sent |
+//! | `hr/` | hash of an instance's name | what it has counted of callers' requests: [`RequestsTold`] |
 //! | `v/ h/ w/` | runbook `/` version, hash; runbook | file text; version; latest version |
 //!
 //! ULIDs sort by time, so lists need no index of their own. May import: `model`, `journal`, `guard`,
@@ -42,6 +43,7 @@ pub mod outbox;
 mod parked;
 pub mod quarantine;
 mod queue;
+mod requests;
 pub mod schedule;
 pub mod switch;
 
@@ -55,6 +57,7 @@ pub use list::{DecisionFilter, ExecutionFilter, Page};
 pub use outbox::{Backlog, EscalationFilter};
 pub use parked::Parked;
 pub use queue::QueueCount;
+pub use requests::RequestsTold;
 
 use super::{CommitError, Pair, ReadError, Scan, Store, Txn};
 use crate::journal::{AuditRecord, Entry, Parent, TriggerKind, decode};
@@ -263,6 +266,8 @@ pub mod key {
     pub const MAPPING: &[u8] = b"m/";
     /// All schedules that are remembered, as a prefix.
     pub const SCHEDULE: &[u8] = b"c/";
+    /// What all instances have counted of requests, as a prefix.
+    pub const REQUESTS: &[u8] = b"hr/";
     /// The whole audit log, as a prefix.
     pub const AUDIT: &[u8] = b"a/";
 
@@ -299,6 +304,11 @@ pub mod key {
     /// Of the schedule called `name`.
     pub fn schedule(name: &str) -> Vec<u8> {
         join("c/", &[&short_hash(name.as_bytes())])
+    }
+
+    /// Of what an instance has counted of requests.
+    pub fn requests(instance: &str) -> Vec<u8> {
+        join("hr/", &[&short_hash(instance.as_bytes())])
     }
 
     /// Of the automatic starts of a runbook on a target.
