@@ -1,6 +1,7 @@
 //! A live edge on port 0 and raw sockets against it: what is promised is what is seen on the wire.
 
 mod access;
+mod h2;
 mod lifecycle;
 mod limits;
 

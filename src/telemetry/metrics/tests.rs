@@ -35,6 +35,8 @@ const FAMILIES: [(&str, &str); 40] = [
     ("runbookd_http_requests_total", "counter"),
     ("runbookd_http_request_duration_seconds", "histogram"),
     ("runbookd_auth_failures_total", "counter"),
+    ("runbookd_http_rate_limited_total", "counter"),
+    ("runbookd_certificate_expiry_timestamp_seconds", "gauge"),
     ("runbookd_config_last_reload_successful", "gauge"),
     ("runbookd_config_last_reload_success_timestamp_seconds", "gauge"),
     ("runbookd_last_webhook_timestamp_seconds", "gauge"),
