@@ -14,7 +14,7 @@ const HOOK: &str = "the-webhook-token";
 
 /// What a route asks for.
 #[derive(Clone, Copy, PartialEq)]
-enum Door {
+pub(crate) enum Door {
     Open,
     Webhook,
     Read,
@@ -25,7 +25,7 @@ enum Door {
 }
 
 /// Method, path with its parameters filled in, the path as the source has it, door.
-const ROUTES: &[(&str, &str, &str, Door)] = &[
+pub(crate) const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("POST", "/api/sre/alerts/webhook", "/api/sre/alerts/webhook", Door::Webhook),
     ("GET", "/api/sre/runbooks/integration-status", "/api/sre/runbooks/integration-status", Door::Read),
     ("GET", "/api/runbooks", "/api/runbooks", Door::Read),

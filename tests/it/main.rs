@@ -8,6 +8,7 @@ mod control;
 mod crash;
 mod demo;
 mod docs;
+mod edge;
 mod e2e;
 mod escalate;
 mod explain;
