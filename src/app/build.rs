@@ -4,7 +4,9 @@ use crate::auth::{
     Auth, Expected, Failure, People, Permission, Permissions, Roles, Verifier, VerifyingKey, WebhookAuth,
     WebhookCredential,
 };
-use crate::config::{AlertmanagerAuth, ClientCertificate, Config, EmailTls, JwtKey, MappingSource, Notifier, PolicyLevel};
+use crate::config::{
+    AlertmanagerAuth, ClientCertificate, Config, EmailTls, JwtKey, MappingSource, Notifier, PolicyLevel,
+};
 use crate::http::{ClientAuth, Doors, Limits, Observer, Rates, TlsFiles, TlsVersion, Users};
 use crate::intake;
 use crate::notifier::{self, Book, Channel, NotifierMessenger, Notifiers};

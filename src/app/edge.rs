@@ -41,7 +41,11 @@ pub(super) fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, String> {
 ///
 /// # Errors
 /// A sentence.
-pub(super) fn build(config: &Config, services: &Arc<Services>, bound: SocketAddr) -> Result<Arc<Edge>, String> {
+pub(super) fn build(
+    config: &Config,
+    services: &Arc<Services>,
+    bound: SocketAddr,
+) -> Result<Arc<Edge>, String> {
     let metrics = services.metrics.clone();
     let table = Table::new(routes(services)).map_err(|error| format!("the route table: {error}"))?;
     for route in table.iter() {
@@ -162,7 +166,8 @@ impl Limits {
     /// What is stored: of this instance, and of the others. What cannot be read counts for nothing.
     async fn stored(&self) -> (Vec<Snapshot>, Vec<Snapshot>) {
         let all = self.records.requests_told().await.unwrap_or_default();
-        let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|told| told.instance == self.instance);
+        let (own, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|told| told.instance == self.instance);
         let read = |told: Vec<RequestsTold>| {
             told.into_iter().filter_map(|told| serde_json::from_value(told.told).ok()).collect()
         };

@@ -156,7 +156,6 @@ struct Daemon {
     /// Whether the config as it stands in its file is in force.
     config_in_force: AtomicBool,
     people: People,
-    limits: Limits,
 }
 
 /// Who can be told, and by what.
@@ -194,6 +193,8 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().map_err(|error| ("the listener has no address", error))?;
     let daemon = Daemon::build(&config, options, address).await?;
+    let limits = Limits::begin(&daemon.edge, &daemon.services).await;
+    let counting = tokio::spawn(limits.clone().keep());
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(Server::new(listener, Arc::clone(&daemon.edge)).serve(shutdown.clone()));
     let listen_file = config.store.path.join("listen");
@@ -213,7 +214,8 @@ async fn run(config: Config, options: &ServeOptions) -> Result<(), Refusal> {
     shutdown.cancel();
     // The server bounds its own end; what it could not finish it has cut.
     let _cut = server.await;
-    daemon.limits.tell().await;
+    counting.abort();
+    limits.tell().await;
     daemon.store.shut().await;
     // A next start overwrites it; a reader that finds it finds nobody.
     let _gone = std::fs::remove_file(listen_file);
@@ -288,8 +290,7 @@ impl Daemon {
             last_webhook: AtomicI64::new(0),
         });
         let edge = edge::build(config, &services, address).map_err(Refusal)?;
-        let limits = Limits::begin(&edge, &services).await;
-        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people, limits })
+        Ok(Self { services, edge, shelf, store, checked, metrics, clock, reload, config_in_force, people })
     }
 
     /// What tells people.
@@ -334,15 +335,16 @@ impl Daemon {
         });
         intake.reschedule(build::schedules(config));
         let scheduler = tokio::spawn(scheduler::keep(Arc::clone(&self.services)));
-        let limits = tokio::spawn(self.limits.clone().keep());
         let renewed = Arc::new(Notify::new());
-        let certificates =
-            tokio::spawn(edge::keep_certificate(Arc::clone(&self.edge), self.metrics.clone(), Arc::clone(&renewed)));
+        let certificates = tokio::spawn(edge::keep_certificate(
+            Arc::clone(&self.edge),
+            self.metrics.clone(),
+            Arc::clone(&renewed),
+        ));
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
         let ended = self.wait(config, options, signals, &renewed).await;
         scheduler.abort();
-        limits.abort();
         certificates.abort();
         dispatcher.abort();
         keeper.abort();

@@ -45,7 +45,8 @@ fn load_config(file: &str, env: &Environment, flags: &Overrides) -> Result<(Conf
     let Loaded { mut config, mut problems, text } = config::load(file, path, &text, env, flags);
     if let (Some(config), Some(web)) = (&mut config, &flags.web_config_file) {
         let path = Path::new(web);
-        let text = config::read(path).map_err(|error| error.to_string().replace("--config", "--web.config"))?;
+        let text =
+            config::read(path).map_err(|error| error.to_string().replace("--config", "--web.config"))?;
         // Without the lines of the file: they hold hashes, or passwords by mistake.
         let said = |problems: Vec<Problem>| problems.iter().map(|problem| format!("{problem}\n")).collect();
         config.web = Some(config::load_web(web, path, &text).map_err::<String, _>(said)?);

@@ -81,7 +81,8 @@ pub(super) async fn run(
             return Err(lost);
         }
         if !wanted.is_zero() {
-            screen.message(&format!("the server was asked too often; trying again in {} s", wanted.as_secs()));
+            screen
+                .message(&format!("the server was asked too often; trying again in {} s", wanted.as_secs()));
         } else if failures == 1 {
             screen.message("the connection is lost, trying again");
         }

@@ -205,7 +205,10 @@ impl Reader<'_> {
         if name.eq_ignore_ascii_case("X-Content-Type-Options") && value.value != "nosniff" {
             self.wrong(value.referenced, path, "only nosniff is possible", "remove it; it is always sent");
         } else if !HEADERS.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
-            let help = format!("possible are {}; every answer has a strict Content-Security-Policy of its own", HEADERS.join(", "));
+            let help = format!(
+                "possible are {}; every answer has a strict Content-Security-Policy of its own",
+                HEADERS.join(", ")
+            );
             self.wrong(value.referenced, path, format!("the header {:?} cannot be set", name), &help);
         } else if value.value.bytes().any(|byte| !matches!(byte, b' '..=b'~')) {
             self.wrong(value.referenced, path, "this is no value of a header", "write visible ASCII");
@@ -232,7 +235,9 @@ impl Reader<'_> {
 fn is_bcrypt(hash: &str) -> bool {
     let mut parts = hash.split('$');
     let known = [parts.next(), parts.next(), parts.next(), parts.next(), parts.next()];
-    let [Some(""), Some("2a" | "2b" | "2x" | "2y"), Some(cost), Some(rest), None] = known else { return false };
+    let [Some(""), Some("2a" | "2b" | "2x" | "2y"), Some(cost), Some(rest), None] = known else {
+        return false;
+    };
     let is_cost = cost.len() == 2 && cost.parse::<u8>().is_ok_and(|cost| (4..=16).contains(&cost));
     let digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
     is_cost && rest.len() == 53 && rest.bytes().all(digit)
@@ -281,7 +286,11 @@ mod tests {
             (&format!("{tls}  client_auth_type: RequestClientCert\n"), "web.yml:4:21", "nobody verifies"),
             (&format!("{tls}  client_ca_file: c\n"), "web.yml:4:19", "no certificate is asked for"),
             (&format!("{tls}  client_allowed_sans: [x]\n"), "web.yml:4:25", "nobody asks for"),
-            ("http_server_config:\n  headers:\n    Content-Security-Policy: x\n", "web.yml:3:30", "cannot be set"),
+            (
+                "http_server_config:\n  headers:\n    Content-Security-Policy: x\n",
+                "web.yml:3:30",
+                "cannot be set",
+            ),
             ("http_server_config:\n  headers:\n    X-Content-Type-Options: x\n", "web.yml:3:29", "nosniff"),
             ("basic_auth_users:\n  ada: hunter2\n", "web.yml:2:8", "not a bcrypt hash"),
             ("basic_auth_users:\n  ada: a\n  ada: b\n", "web.yml:3:3", "ada"),
@@ -290,7 +299,10 @@ mod tests {
             ("- 1\n", "web.yml:1:1", ""),
         ] {
             let found = problems(text);
-            assert!(found.first().is_some_and(|first| first.starts_with(place) && first.contains(word)), "{text}: {found:?}");
+            assert!(
+                found.first().is_some_and(|first| first.starts_with(place) && first.contains(word)),
+                "{text}: {found:?}"
+            );
             assert!(!found.concat().contains("hunter2"), "{found:?}");
         }
     }
@@ -298,7 +310,9 @@ mod tests {
     #[test]
     fn a_hash_is_known_by_its_shape_and_its_cost() {
         assert!(is_bcrypt(HASH));
-        for bad in ["", "hunter2", &HASH[1..], &HASH[..59], &HASH.replace("$10$", "$31$"), &HASH.replace('/', "!")] {
+        for bad in
+            ["", "hunter2", &HASH[1..], &HASH[..59], &HASH.replace("$10$", "$31$"), &HASH.replace('/', "!")]
+        {
             assert!(!is_bcrypt(bad), "{bad}");
         }
     }

@@ -51,9 +51,14 @@ impl Webhook {
             format!("{{ user = {user:?}, password = secret }}")
         });
         section.item("basic", show_list(shown), !basic.is_empty());
-        let sans = section.list("client_cert_sans", Vec::new, |name| format!("{name:?}"), |value| {
-            value.parsed("write a name of a certificate, such as \"alertmanager.example\"", not_empty)
-        });
+        let sans = section.list(
+            "client_cert_sans",
+            Vec::new,
+            |name| format!("{name:?}"),
+            |value| {
+                value.parsed("write a name of a certificate, such as \"alertmanager.example\"", not_empty)
+            },
+        );
         let open = section.boolean("allow_unauthenticated", false);
         let credential = !bearer.is_empty() || !basic.is_empty() || !sans.value.is_empty();
         if credential && open.value {

@@ -209,7 +209,8 @@ impl Session {
     > + use<> {
         let (edge, watch, peer) = (Arc::clone(&self.edge), Arc::clone(&self.watch), self.peer);
         let secure = io.stream.is_tls();
-        let names: Arc<[String]> = io.stream.client_certificate().map_or_else(Vec::new, super::tls::names).into();
+        let names: Arc<[String]> =
+            io.stream.client_certificate().map_or_else(Vec::new, super::tls::names).into();
         service_fn(move |request| {
             let (end, framing) = watch.begin();
             let arrival = Arrival {
@@ -231,7 +232,11 @@ impl Session {
     }
 
     /// Polls `connection` to its end; `None` when it was cut, or its time was over.
-    async fn drive<C, E>(&self, mut connection: Pin<&mut C>, wind_down: fn(Pin<&mut C>)) -> Option<Result<(), E>>
+    async fn drive<C, E>(
+        &self,
+        mut connection: Pin<&mut C>,
+        wind_down: fn(Pin<&mut C>),
+    ) -> Option<Result<(), E>>
     where
         C: Future<Output = Result<(), E>>,
     {

@@ -11,10 +11,10 @@
 //! authentication, the browser of whoever sits there would be the credential. May import: `auth`. Must never: count a webhook.
 
 use super::edge::Edge;
+use super::route::Route;
 use super::users::Users;
 use super::{Access, ApiError, Budget, Method, Rates};
 use crate::auth::{Failure, Permission, Principal};
-use super::route::Route;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -92,7 +92,8 @@ impl Edge {
         self.auth().webhook.check(knock.authorization).map_err(|failure| {
             // That nothing else is configured is no news to whoever shows no certificate.
             let has_sans = !knock.doors.webhook_sans.is_empty();
-            let failure = if failure == Failure::NotConfigured && has_sans { Failure::Missing } else { failure };
+            let failure =
+                if failure == Failure::NotConfigured && has_sans { Failure::Missing } else { failure };
             self.observer.auth_failure(failure);
             ApiError::unauthorized(failure, true)
         })

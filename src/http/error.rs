@@ -159,12 +159,11 @@ impl ApiError {
     /// 429 `too_many_streams`: the caller, or all together, hold as many streams of events as may be.
     pub fn too_many_streams(limit: u32) -> Self {
         let rate = RateLimit { limit, remaining: 0, reset: Duration::from_secs(5) };
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", "too many streams of events are open").with(
-            |error| {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", "too many streams of events are open")
+            .with(|error| {
                 error.rate = Some(rate);
                 error.retry_after = Some(rate.reset);
-            },
-        )
+            })
     }
 
     /// 431 `headers_too_large`.

@@ -211,7 +211,8 @@ mod tests {
     #[test]
     fn users_addresses_and_budgets_are_counted_apart() {
         let limiter = Limiter::default();
-        let allowed = |user, client, budget| (0..20).filter(|_| ask(&limiter, user, client, budget, 0)).count();
+        let allowed =
+            |user, client, budget| (0..20).filter(|_| ask(&limiter, user, client, budget, 0)).count();
         assert_eq!(allowed("ada", 1, Budget::Requests), 8);
         assert_eq!(allowed("ada", 1, Budget::Executions), 2);
         assert_eq!(allowed("ada", 1, Budget::Brake), 8);
@@ -229,7 +230,8 @@ mod tests {
         for _ in 0..8 {
             ask(&limiter, "ada", 0, Budget::Requests, 0);
         }
-        (1..=MAX_CALLERS as u32 - 1).for_each(|client| assert!(ask(&limiter, "", client, Budget::Requests, 0)));
+        (1..=MAX_CALLERS as u32 - 1)
+            .for_each(|client| assert!(ask(&limiter, "", client, Budget::Requests, 0)));
         assert!(!ask(&limiter, "ada", 0, Budget::Requests, 0), "still remembered");
         assert!(ask(&limiter, "", 0, Budget::Requests, 0));
         assert!(ask(&limiter, "ada", 0, Budget::Requests, 0), "forgotten for a new one");
@@ -256,9 +258,8 @@ mod tests {
         second.resume(told.clone());
         let other = Limiter::default();
         other.heard(vec![told.clone(), told]);
-        let left = |limiter, second| {
-            (0..20).filter(|_| ask(limiter, "ada", 1, Budget::Requests, second)).count()
-        };
+        let left =
+            |limiter, second| (0..20).filter(|_| ask(limiter, "ada", 1, Budget::Requests, second)).count();
         assert_eq!((left(&second, 10), left(&other, 10)), (2, 0));
         assert_eq!(left(&other, 70), 8, "what others told grows old, too");
     }

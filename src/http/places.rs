@@ -102,8 +102,8 @@ impl Places {
         let mut inner = self.inner();
         let of_peer = inner.peers.get(&peer).map_or(0, |peer| peer.held);
         let crowded = !exempt && of_peer >= self.most_per_peer;
-        let reserve = (crowded && !inner.free_of(peer))
-            || (!crowded && inner.held >= self.most && !inner.free());
+        let reserve =
+            (crowded && !inner.free_of(peer)) || (!crowded && inner.held >= self.most && !inner.free());
         if reserve && inner.reserve_held >= RESERVE && !inner.free_reserve() {
             return None;
         }
@@ -158,7 +158,9 @@ impl Inner {
     fn move_to(&mut self, id: u64, spot: fn(u64) -> Spot) {
         self.lift(id);
         let turn = self.turn();
-        let Some(holder) = self.holders.get_mut(&id).filter(|holder| holder.spot != Spot::Gone) else { return };
+        let Some(holder) = self.holders.get_mut(&id).filter(|holder| holder.spot != Spot::Gone) else {
+            return;
+        };
         holder.spot = spot(turn);
         if holder.reserve {
             // Rest or not, a place in reserve is to be left.

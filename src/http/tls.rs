@@ -233,17 +233,17 @@ fn certificates(file: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>
 fn load(files: &TlsFiles, bytes: Vec<Vec<u8>>) -> Result<Loaded, TlsError> {
     let wrong = |file: &Path, why: String| TlsError::Content { file: file.to_owned(), why };
     let chain = certificates(&files.cert_file, &bytes[0])?;
-    let expires = chain.iter().map(|certificate| ends(certificate)).min().flatten().ok_or_else(|| {
-        wrong(&files.cert_file, "a certificate in it cannot be read".to_owned())
-    })?;
+    let expires = chain
+        .iter()
+        .map(|certificate| ends(certificate))
+        .min()
+        .flatten()
+        .ok_or_else(|| wrong(&files.cert_file, "a certificate in it cannot be read".to_owned()))?;
     let key = PrivateKeyDer::from_pem_slice(&bytes[1])
         .map_err(|error| wrong(&files.key_file, format!("it holds no private key: {error}")))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let together = |why| TlsError::Together {
-        cert: files.cert_file.clone(),
-        key: files.key_file.clone(),
-        why,
-    };
+    let together =
+        |why| TlsError::Together { cert: files.cert_file.clone(), key: files.key_file.clone(), why };
     let versions: &[&rustls::SupportedProtocolVersion] = match files.min_version {
         TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsVersion::Tls13 => &[&rustls::version::TLS13],
@@ -272,7 +272,9 @@ fn verifier(
     let wrong = |why: String| TlsError::Content { file: file.to_owned(), why };
     let mut roots = RootCertStore::empty();
     for certificate in certificates(file, bytes)? {
-        roots.add(certificate).map_err(|error| wrong(format!("a certificate in it is no authority: {error}")))?;
+        roots
+            .add(certificate)
+            .map_err(|error| wrong(format!("a certificate in it is no authority: {error}")))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let builder = match auth {

@@ -1,8 +1,8 @@
 //! HTTP/2 by prior knowledge: the same edge behind it, and the scripts that are run against such servers.
 
 use super::*;
-use bytes::Bytes;
 use ::h2::client::SendRequest;
+use bytes::Bytes;
 
 async fn connect(live: &Live) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(live.address).await.unwrap();
@@ -11,7 +11,13 @@ async fn connect(live: &Live) -> SendRequest<Bytes> {
     send
 }
 
-async fn ask_h2(send: &SendRequest<Bytes>, method: &str, path: &str, authorization: &str, body: &[u8]) -> Answer {
+async fn ask_h2(
+    send: &SendRequest<Bytes>,
+    method: &str,
+    path: &str,
+    authorization: &str,
+    body: &[u8],
+) -> Answer {
     let mut request = hyper::Request::builder().method(method).uri(format!("http://test{path}"));
     if !authorization.is_empty() {
         request = request.header("authorization", authorization);
@@ -29,7 +35,8 @@ async fn ask_h2(send: &SendRequest<Bytes>, method: &str, path: &str, authorizati
         stream.flow_control().release_capacity(chunk.len()).unwrap();
         whole.extend_from_slice(&chunk);
     }
-    let headers = head.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+    let headers =
+        head.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
     Answer { status: head.status.as_u16(), headers: headers.collect(), body: whole }
 }
 
@@ -40,7 +47,10 @@ async fn the_same_edge_answers_over_http2() {
     let open = ask_h2(&send, "GET", "/open", "", b"").await;
     assert_eq!(open.status, 200);
     assert_eq!(open.header("x-request-id").map(str::len), Some(26));
-    assert_eq!(open.header("content-security-policy").map(|value| value.starts_with("default-src 'none'")), Some(true));
+    assert_eq!(
+        open.header("content-security-policy").map(|value| value.starts_with("default-src 'none'")),
+        Some(true)
+    );
     assert_eq!(ask_h2(&send, "GET", "/needs/audit", "", b"").await.status, 401);
     let viewer = format!("Bearer {}", token("viewer"));
     assert_eq!(ask_h2(&send, "GET", "/needs/audit", &viewer, b"").await.status, 403);

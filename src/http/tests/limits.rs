@@ -293,7 +293,9 @@ async fn t25_a_request_hidden_behind_another_cannot_have_two_lengths_either() {
     let live = live().await;
     let mut client = Client::new(&live).await;
     let hidden = "POST /open/x HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-    client.send(&format!("{}{hidden}{}", request("POST", "/open/x", "", "{}"), request("GET", "/open", "", ""))).await;
+    client
+        .send(&format!("{}{hidden}{}", request("POST", "/open/x", "", "{}"), request("GET", "/open", "", "")))
+        .await;
     assert_eq!(client.answer().await.status, 200);
     assert_eq!(client.answer().await.status, 400);
     let mut rest = std::mem::take(&mut client.buffer);

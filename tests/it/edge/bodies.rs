@@ -13,7 +13,8 @@ fn alert(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, Strin
 }
 
 fn labels(more: usize, length: usize) -> BTreeMap<String, String> {
-    let mut labels: BTreeMap<_, _> = (0..more).map(|number| (format!("l{number}"), "v".repeat(length))).collect();
+    let mut labels: BTreeMap<_, _> =
+        (0..more).map(|number| (format!("l{number}"), "v".repeat(length))).collect();
     labels.insert("alertname".to_owned(), "Large".to_owned());
     labels
 }

@@ -57,9 +57,8 @@ impl Server {
             .current_dir(dir);
         let mut process = Process::start("runbookd", command, dir);
         let log = dir.join("runbookd.log");
-        process.wait_until(START, || {
-            fs::read_to_string(&log).is_ok_and(|log| log.contains(r#""msg":"ready""#))
-        });
+        process
+            .wait_until(START, || fs::read_to_string(&log).is_ok_and(|log| log.contains(r#""msg":"ready""#)));
         let address = fs::read_to_string(dir.join("data/listen")).unwrap().trim().to_owned();
         Self { process, address }
     }
@@ -134,7 +133,10 @@ fn ask_tls(address: &str, config: &Arc<ClientConfig>, head: &str, body: &str) ->
     let session = ClientConnection::new(Arc::clone(config), name).map_err(std::io::Error::other)?;
     let mut stream = StreamOwned::new(session, stream);
     let length = body.len();
-    write!(stream, "{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")?;
+    write!(
+        stream,
+        "{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())

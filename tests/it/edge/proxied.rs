@@ -31,7 +31,10 @@ fn t25_through_nginx_the_clients_address_counts_and_two_lengths_never_reach_us()
     let mut held: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
     held.iter_mut().for_each(|stream| stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHos").unwrap());
     let healthy = http::get(&front, "/-/healthy").unwrap();
-    assert_eq!((healthy.status, healthy.header("strict-transport-security")), (200, Some("max-age=31536000")));
+    assert_eq!(
+        (healthy.status, healthy.header("strict-transport-security")),
+        (200, Some("max-age=31536000"))
+    );
 
     // A forged hop is replaced by nginx, so one client is one client, whoever it claims to be.
     let ask = |from: &str, claim: &str| {
@@ -51,7 +54,9 @@ fn t25_through_nginx_the_clients_address_counts_and_two_lengths_never_reach_us()
     let statuses: Vec<_> = (1..=5).map(|claim| ask(&server.address, &format!("203.0.113.{claim}"))).collect();
     assert_eq!(statuses, ["200"; 5]);
 
-    for framing in ["Content-Length: 4\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 4"] {
+    for framing in
+        ["Content-Length: 4\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 4"]
+    {
         let smuggled = format!(
             "POST {HOOK} HTTP/1.1\r\nHost: t\r\n{framing}\r\n\r\n0\r\n\r\nGET /api/smuggled HTTP/1.1\r\nHost: t\r\n\r\n"
         );
@@ -59,6 +64,8 @@ fn t25_through_nginx_the_clients_address_counts_and_two_lengths_never_reach_us()
         assert_eq!(answer.status, 400, "{framing}");
     }
     let metrics = http::get(&server.address, "/metrics").unwrap().text();
-    let smuggled = metrics.lines().filter(|line| line.starts_with("runbookd_http_requests_total") && line.contains("(unmatched)"));
+    let smuggled = metrics
+        .lines()
+        .filter(|line| line.starts_with("runbookd_http_requests_total") && line.contains("(unmatched)"));
     assert_eq!(smuggled.filter(|line| line.contains(r#"code="404""#)).count(), 0);
 }

@@ -39,7 +39,8 @@ fn more_requests_than_allowed_are_429_and_alerts_health_metrics_and_the_brake_ar
         assert_eq!(ask(&server, "GET", "/metrics").status, 200);
     }
     assert_eq!(ask(&server, "POST", "/api/executions/look_01ARZ3NDEKTSV4RRFFQ69G5FAV/stop").status, 404);
-    let executed: Vec<u16> = (0..5).map(|_| ask(&server, "POST", "/api/runbooks/look/execute").status).collect();
+    let executed: Vec<u16> =
+        (0..5).map(|_| ask(&server, "POST", "/api/runbooks/look/execute").status).collect();
     assert_eq!(executed, [202, 202, 202, 429, 429]);
     let metrics = ask(&server, "GET", "/metrics").text();
     assert!(metrics.contains(r#"runbookd_http_rate_limited_total{route="/api/executions"} 5"#), "{metrics}");
@@ -88,7 +89,10 @@ fn the_command_line_says_when_to_come_back() {
     let refused = command.args(["status", "--url", &format!("http://{}", server.address)]).output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains("too many requests (429, rate_limited)") && said.contains("try again in "), "{said}");
+    assert!(
+        said.contains("too many requests (429, rate_limited)") && said.contains("try again in "),
+        "{said}"
+    );
 }
 
 #[test]

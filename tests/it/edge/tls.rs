@@ -37,7 +37,10 @@ fn t28_tls_is_1_2_or_newer_and_tells_browsers_to_keep_to_it() {
     // What openssl still speaks of older versions is refused, and HTTP/2 is agreed on when it is offered.
     let s_client = |arguments: &[&str]| {
         let mut command = Command::new("openssl");
-        command.args(["s_client", "-connect", &server.address]).args(arguments).stdin(std::process::Stdio::null());
+        command
+            .args(["s_client", "-connect", &server.address])
+            .args(arguments)
+            .stdin(std::process::Stdio::null());
         let output = command.output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
@@ -57,7 +60,14 @@ fn h2_through_tls_is_served_to_curl() {
     let port = server.address.rsplit(':').next().unwrap();
     let curl = |arguments: &[&str]| {
         let mut command = Command::new("curl");
-        command.args(["-sS", "--http2", "--cacert", "ca.crt", "--resolve", &format!("localhost:{port}:127.0.0.1")]);
+        command.args([
+            "-sS",
+            "--http2",
+            "--cacert",
+            "ca.crt",
+            "--resolve",
+            &format!("localhost:{port}:127.0.0.1"),
+        ]);
         let output = command.args(arguments).current_dir(dir.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -91,12 +101,16 @@ fn t28_a_certificate_is_rotated_under_load_with_no_failed_request_and_a_bad_one_
             });
         }
         authority.sign(&["localhost"], 2091).write(dir.path(), "server");
-        eventually("the new certificate", START, || (expiry(&server, &config) == seconds(2091)).then_some(()));
+        eventually("the new certificate", START, || {
+            (expiry(&server, &config) == seconds(2091)).then_some(())
+        });
         // A certificate of another key.
         fs::write(dir.path().join("server.crt"), authority.sign(&["localhost"], 2092).cert).unwrap();
         eventually("the complaint", START, || {
             let log = server.process.log();
-            log.lines().any(|line| line.contains("new certificate is refused") && line.contains("error")).then_some(())
+            log.lines()
+                .any(|line| line.contains("new certificate is refused") && line.contains("error"))
+                .then_some(())
         });
         let metrics = ask_tls(&server.address, &config, "GET /metrics HTTP/1.1", "").unwrap();
         assert!(metrics.contains("\nrunbookd_config_last_reload_successful 0"), "{metrics}");

@@ -89,7 +89,12 @@ fn a_web_config_that_asks_for_what_is_not_honoured_is_refused_at_the_start() {
         for verb in ["serve", "check"] {
             let mut command = Command::new(BINARY);
             command
-                .args([verb, "--config.file=c.toml", "--web.config.file=web.yml", "--web.listen-address=127.0.0.1:0"])
+                .args([
+                    verb,
+                    "--config.file=c.toml",
+                    "--web.config.file=web.yml",
+                    "--web.listen-address=127.0.0.1:0",
+                ])
                 .args(["--storage.path=data", "--runbooks.dir=runbooks"])
                 .env("HOOK", "hook-token")
                 .current_dir(dir.path());

@@ -11,8 +11,13 @@ const CONFIG: &str = "[webhook]\nallow_unauthenticated = true\n";
 fn t15_every_route_and_every_error_says_what_a_browser_must_not_do() {
     let daemon = Daemon::start(CONFIG, &[], &[]);
     let mut statuses = std::collections::BTreeSet::new();
-    let no_route =
-        [("GET", "/nothing"), ("POST", "/-/healthy"), ("TRACE", "/metrics"), ("GET", HOOK), ("GET", "/api/%ff")];
+    let no_route = [
+        ("GET", "/nothing"),
+        ("POST", "/-/healthy"),
+        ("TRACE", "/metrics"),
+        ("GET", HOOK),
+        ("GET", "/api/%ff"),
+    ];
     let routes = ROUTES.iter().map(|(method, path, ..)| (*method, *path)).chain(no_route);
     for (method, path) in routes {
         for body in [&b"{}"[..], b"{"] {
@@ -20,7 +25,10 @@ fn t15_every_route_and_every_error_says_what_a_browser_must_not_do() {
             let answer = http::request(daemon.address(), method, path, &headers, body).unwrap();
             statuses.insert(answer.status);
             for (name, value) in [
-                ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+                (
+                    "content-security-policy",
+                    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+                ),
                 ("x-content-type-options", "nosniff"),
                 ("referrer-policy", "no-referrer"),
                 ("cross-origin-opener-policy", "same-origin"),
@@ -30,7 +38,11 @@ fn t15_every_route_and_every_error_says_what_a_browser_must_not_do() {
                 assert_eq!(answer.header(name), Some(value), "{method} {path}: {}", answer.status);
             }
             assert!(answer.header("x-request-id").is_some(), "{method} {path}");
-            assert_eq!(answer.header("strict-transport-security"), None, "{method} {path}: not over plain HTTP");
+            assert_eq!(
+                answer.header("strict-transport-security"),
+                None,
+                "{method} {path}: not over plain HTTP"
+            );
             assert_eq!(answer.header("access-control-allow-origin"), None, "{method} {path}");
         }
     }
@@ -44,7 +56,9 @@ fn t25_methods_nobody_uses_are_405_and_nothing_is_echoed_or_redirected() {
     let daemon = Daemon::start(CONFIG, &[], &[]);
     for method in ["TRACE", "OPTIONS", "CONNECT", "PROPFIND", "DELETE", "PATCH", "GET", "HEAD"] {
         for path in [HOOK, "/api/sre/alerts/webhook/"] {
-            let head = format!("{method} {path} HTTP/1.1\r\nHost: evil.example\r\nX-Canary: canary\r\nConnection: close\r\n\r\n");
+            let head = format!(
+                "{method} {path} HTTP/1.1\r\nHost: evil.example\r\nX-Canary: canary\r\nConnection: close\r\n\r\n"
+            );
             let answer = http::raw(daemon.address(), head.as_bytes()).unwrap();
             let expected = if method == "CONNECT" { [400, 405] } else { [405, 405] };
             assert!(expected.contains(&answer.status), "{method} {path}: {}", answer.status);
@@ -68,6 +82,9 @@ fn t25_the_host_header_and_forwarded_headers_of_a_stranger_change_nothing() {
         let answer = http::raw(daemon.address(), head.as_bytes()).unwrap();
         assert_eq!(answer.status, 200, "{host}");
         assert_eq!(answer.header("strict-transport-security"), None, "nobody trusted said https");
-        assert!(!answer.text().contains("evil") && answer.headers.iter().all(|(_, value)| !value.contains("evil")));
+        assert!(
+            !answer.text().contains("evil")
+                && answer.headers.iter().all(|(_, value)| !value.contains("evil"))
+        );
     }
 }
