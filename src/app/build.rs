@@ -1,8 +1,10 @@
 //! From the config to the rooms.
 
 use crate::auth::Failure;
-use crate::config::{AlertmanagerAuth, Config, EmailTls, MappingSource, Notifier, PolicyLevel};
-use crate::http::{Forbidden, Limits, Observer};
+use crate::config::{
+    AlertmanagerAuth, ClientCertificate, Config, EmailTls, MappingSource, Notifier, PolicyLevel,
+};
+use crate::http::{ClientAuth, Doors, Forbidden, Limits, Observer, Rates, TlsFiles, TlsVersion, Users};
 use crate::identity::Identity;
 use crate::intake;
 use crate::notifier::{self, Book, Channel, NotifierMessenger, Notifiers};
@@ -30,6 +32,52 @@ pub(super) fn because<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E
 
 /// The webhook's path, by which its metrics are told from those of people's requests.
 const WEBHOOK: &str = "/api/sre/alerts/webhook";
+
+/// Whether people come in by `--web.config.file`.
+pub(super) fn has_users(config: &Config) -> bool {
+    config.web.as_ref().is_some_and(|web| !web.users.is_empty())
+}
+
+/// What decides who comes in beside the credentials.
+pub(super) fn doors(config: &Config) -> Doors {
+    let users = config.web.as_ref().map(|web| web.users.clone()).filter(|users| !users.is_empty());
+    Doors {
+        webhook_sans: config.webhook.client_cert_sans.clone(),
+        users: users.map(|users| Arc::new(Users::new(users))),
+        rates: Some(Rates {
+            per_minute: config.http_limits.per_minute,
+            execute_per_minute: config.http_limits.execute_per_minute,
+        }),
+        headers: config.web.as_ref().map(|web| web.headers.clone()).unwrap_or_default(),
+    }
+}
+
+pub(super) fn external_url(config: &Config, bound: SocketAddr) -> String {
+    config.server.external_url(bound, config.tls().is_some())
+}
+
+/// Where the certificate is, and what is asked of clients.
+pub(super) fn tls_files(config: &Config) -> Option<TlsFiles> {
+    let tls = config.tls()?;
+    Some(TlsFiles {
+        cert_file: tls.cert_file.clone(),
+        key_file: tls.key_file.clone(),
+        client_ca: tls.client_ca.clone().map(|(file, asked)| {
+            let auth = match asked {
+                ClientCertificate::IfGiven => ClientAuth::IfGiven,
+                ClientCertificate::Required => ClientAuth::Required,
+            };
+            (file, auth)
+        }),
+        client_sans: tls.client_allowed_sans.clone(),
+        min_version: if tls.only_13 { TlsVersion::Tls13 } else { TlsVersion::Tls12 },
+        http2: has_http2(config),
+    })
+}
+
+fn has_http2(config: &Config) -> bool {
+    config.web.as_ref().is_none_or(|web| web.http2)
+}
 
 /// What the engine is told of the config.
 pub(super) fn engine_limits(config: &Config) -> crate::engine::Limits {
@@ -79,6 +127,8 @@ pub(super) fn limits(config: &Config) -> Limits {
     Limits {
         max_webhook_body: config.server.max_body,
         max_connections: config.server.max_connections,
+        max_connections_per_peer: config.server.max_connections_per_peer,
+        http2: has_http2(config),
         ..Limits::default()
     }
 }
@@ -92,7 +142,7 @@ pub(super) fn outgoing(config: &Config) -> Result<OutgoingPolicy, BuildError> {
 
 /// The ways to people, and who is behind which name.
 pub(super) fn notifiers(config: &Config, client: &HttpClient, bound: SocketAddr) -> Result<Book, BuildError> {
-    let mut book = Book { external_url: config.server.external_url(bound), ..Book::default() };
+    let mut book = Book { external_url: external_url(config, bound), ..Book::default() };
     for (name, notifier) in &config.people.notifiers {
         let channel = channel(notifier, client)?;
         book.directory.notifiers.insert(name.clone(), channel.resolves());
@@ -238,6 +288,10 @@ impl Observer for EdgeMetrics {
 
     fn forbidden(&self, refused: Forbidden<'_>) {
         super::door::note(&self.identity, refused);
+    }
+
+    fn rate_limited(&self, route: &'static str) {
+        self.metrics.rate_limited(route);
     }
 
     fn handler_panic(&self) {

@@ -37,7 +37,11 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> i32 {
             None
         }
     };
-    let good = config.and_then(|config| examine(&config, &mut text));
+    let tls = config.as_ref().map_or(Ok(None), super::edge::load_tls);
+    if let Err(why) = &tls {
+        text.push_str(&format!("{why}\n"));
+    }
+    let good = config.and_then(|config| examine(&config, &mut text)).filter(|_| tls.is_ok());
     if let Some(good) = &good {
         text.push_str(&format!("{}: good, and {} runbooks are good\n", options.config_file, good.len()));
     }

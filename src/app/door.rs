@@ -1,6 +1,6 @@
 //! From the config to who may come in: the accounts, the issuer's keys, and the policy of the edge.
 
-use super::build::{BuildError, because};
+use super::build::{self, BuildError, because};
 use crate::auth::{
     Auth, Expected, KeyServer, PasswordHash, People, Permission, Permissions, Roles, Signer, Stored,
     Verifier, VerifyingKey, WebhookAuth, WebhookCredential,
@@ -67,6 +67,8 @@ impl Door {
             None => None,
         };
         let people = match (tokens, &config.auth.users) {
+            // Whoever names users means that nobody else comes in.
+            (None, None) if build::has_users(config) => People::NotConfigured,
             // Checked by the config already; asked again here, because this opens everything.
             (None, None) if config.server.listen.ip().is_loopback() => People::Open,
             (None, None) => People::NotConfigured,
@@ -79,7 +81,7 @@ impl Door {
             people,
             roles: Roles::new(own_roles(config)).map_err(because("[auth.roles]"))?,
             webhook: webhook(config),
-            origin: Some(origin(&config.server.external_url(bound))),
+            origin: Some(origin(&build::external_url(config, bound))),
         };
         Ok(Opening { auth, accounts: accounts(config)?, issuer })
     }

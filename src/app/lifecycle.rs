@@ -1,8 +1,9 @@
 //! A process from start to end: read, open, recover, serve, drain, shut.
 
-use super::build::{self, EdgeMetrics};
+use super::build;
 use super::children;
 use super::door::Door;
+use super::edge::{self, Limits};
 use super::keeper::{self, Keeper};
 use super::library::Shelf;
 use super::opening::{LINGER, LINGER_PAUSE, open_store};
@@ -17,8 +18,8 @@ use crate::config::{Config, Overrides};
 use crate::document::Problem;
 use crate::engine::{Engine, Parts};
 use crate::guard::Scope;
-use crate::http::handler::{Services, routes};
-use crate::http::{Edge, Server, Table, TrustedProxies};
+use crate::http::handler::Services;
+use crate::http::{Edge, Server};
 use crate::intake::Intake;
 use crate::model::Clock;
 use crate::notifier::{Book, NotifierMessenger, Notifiers, Sender, SenderParts};
@@ -193,9 +194,12 @@ impl People {
 async fn run(config: Config, secrets: Secrets, options: &ServeOptions) -> Result<(), Refusal> {
     install_crypto();
     let mut signals = Signals::receive()?;
+    edge::allow_descriptors(config.server.max_connections);
     let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().map_err(|error| ("the listener has no address", error))?;
     let (daemon, config) = Daemon::build(config, secrets, options, address).await?;
+    let limits = Limits::begin(&daemon.edge, &daemon.services).await;
+    let counting = tokio::spawn(limits.clone().keep());
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(Server::new(listener, Arc::clone(&daemon.edge)).serve(shutdown.clone()));
     let listen_file = config.store.path.join("listen");
@@ -216,6 +220,8 @@ async fn run(config: Config, secrets: Secrets, options: &ServeOptions) -> Result
     shutdown.cancel();
     // The server bounds its own end; what it could not finish it has cut.
     let _cut = server.await;
+    counting.abort();
+    limits.tell().await;
     note_head(&daemon.services.records, "the head of the audit log at the end").await;
     daemon.services.identity.write_down().await;
     daemon.store.shut().await;
@@ -275,7 +281,7 @@ impl Daemon {
     ) -> Result<Self, Refusal> {
         let Base { clock, metrics, dirs, store, checked, children, records, secrets } = base;
         let latest = records.latest_ulid().await.map_err(|error| ("the store cannot be read", error))?;
-        let (wake, queue, reload) = <(Arc<Notify>, Arc<QueueCount>, Arc<Notify>)>::default();
+        let (wake, queue) = <(Arc<Notify>, Arc<QueueCount>)>::default();
         let shelf = Shelf::new(config, records.clone(), Arc::clone(&clock), metrics.clone());
         let (instance, ids) = (instance_name(), Arc::new(Ids::after(latest.as_deref())));
         let people = People::new(config, &metrics, address)?;
@@ -328,7 +334,7 @@ impl Daemon {
             reload: options.enable_lifecycle.then(|| Arc::clone(&reload)),
             last_webhook: AtomicI64::new(0),
         });
-        let edge = edge(config, &services, &door, address)?;
+        let edge = edge::build(config, &services, &door, address).map_err(Refusal)?;
         let manager = Arc::new(Manager::of(&options.env));
         Ok(Self { services, edge, shelf, store, checked, reload, in_force, people, manager, door })
     }
@@ -377,6 +383,12 @@ impl Daemon {
         note_head(&self.services.records, "the head of the audit log at the start").await;
         let retention = tokio::spawn(self.retention(config).keep());
         let scheduler = tokio::spawn(scheduler::keep(Arc::clone(&self.services)));
+        let renewed = Arc::new(Notify::new());
+        let certificates = tokio::spawn(edge::keep_certificate(
+            Arc::clone(&self.edge),
+            self.services.metrics.clone(),
+            Arc::clone(&renewed),
+        ));
         let identity = tokio::spawn(self.services.identity.clone().keep());
         self.services.ready.store(true, Ordering::SeqCst);
         tracing::info!(live_executions = live, "ready");
@@ -385,10 +397,11 @@ impl Daemon {
             (Arc::clone(&self.manager), Arc::clone(&self.services), Arc::clone(&self.store));
         // To the very end: a long drain is no standstill.
         tokio::spawn(async move { manager.feed(&services.engine, &*store, &services.draining).await });
-        let ended = self.wait(config, options, signals).await;
+        let ended = self.wait(config, options, signals, &renewed).await;
         scheduler.abort();
         retention.abort();
         identity.abort();
+        certificates.abort();
         dispatcher.abort();
         keeper.abort();
         ended
@@ -409,6 +422,7 @@ impl Daemon {
         config: &Config,
         options: &ServeOptions,
         signals: &mut Signals,
+        renewed: &Notify,
     ) -> Result<(), Refusal> {
         let Signals { terminate, interrupt, hangup, halt } = signals;
         let watch = config.runbooks.watch.then(|| watch(&config.runbooks.dir)).flatten();
@@ -423,6 +437,7 @@ impl Daemon {
                 () = self.reload.notified() => self.reload(options).await,
                 _ = halt.recv() => self.halt().await,
                 () = changed.notified() => self.refresh().await,
+                () = renewed.notified() => self.refresh().await,
                 why = self.services.engine.fatal() => return Err(Refusal(why)),
                 Err(why) = self.checked.clone() => return Err(Refusal(why)),
             }
@@ -442,7 +457,8 @@ impl Daemon {
     }
 
     fn note_reload(&self, all_good: bool) {
-        if all_good && self.in_force.load(Ordering::SeqCst) {
+        let certificate = self.edge.tls().is_none_or(|tls| tls.is_current());
+        if all_good && certificate && self.in_force.load(Ordering::SeqCst) {
             self.services.metrics.config_loaded(self.services.clock.now());
         } else {
             self.services.metrics.config_refused();
@@ -462,7 +478,8 @@ impl Daemon {
         let mut vault = self.services.vault.lock().await;
         let read = credentials::read_again(&self.services.records, &*self.services.clock, options).await;
         let built = read.and_then(|(config, warnings)| {
-            let opening = self.door.prepare(&config, self.people.address).map_err(|error| error.to_string())?;
+            let opening =
+                self.door.prepare(&config, self.people.address).map_err(|error| error.to_string())?;
             let book = self.people.book(&config, &self.services.metrics);
             Ok((config, warnings, opening, book.map_err(|Refusal(why)| why)?))
         });
@@ -482,6 +499,7 @@ impl Daemon {
                 self.shelf.adopt(&config.breakers);
                 self.people.notifiers.replace(book);
                 self.edge.replace_auth(self.door.open(opening));
+                self.edge.replace_doors(build::doors(&config));
                 vault.clone_from(&config.vault);
                 self.services.secrets.replace_config(config.secrets.clone(), config.hidden.clone());
                 match credentials::open(&self.services.records, &config.vault, &*self.services.clock).await {
@@ -493,7 +511,7 @@ impl Daemon {
                 self.in_force.store(true, Ordering::SeqCst);
                 self.note_reload(all_good);
                 tracing::info!(
-                    "config reloaded: mappings, schedules, guards, credentials, queue limits, breaker profiles, notifiers and policies are in force; the rest needs a restart"
+                    "config reloaded: mappings, schedules, guards, credentials, request and queue limits, breaker profiles, notifiers and policies are in force; the rest needs a restart"
                 );
             }
             (_, refused) => {
@@ -536,29 +554,6 @@ fn world(
     let runner = Arc::new(runner.with_children(children));
     let secrets = secrets.clone();
     Ok((Arc::clone(&runner), RealWorld { runner, prometheus, alertmanager, secrets }))
-}
-
-/// The edge over the routes of `services`.
-fn edge(
-    config: &Config,
-    services: &Arc<Services>,
-    door: &Door,
-    address: SocketAddr,
-) -> Result<Arc<Edge>, Refusal> {
-    let opening = door.prepare(config, address).map_err(|error| ("config", error))?;
-    let metrics = services.metrics.clone();
-    let table = Table::new(routes(services)).map_err(|error| ("the route table", error))?;
-    for route in table.iter() {
-        metrics.register_route(route.path);
-    }
-    Ok(Arc::new(Edge::new(
-        table,
-        door.open(opening),
-        TrustedProxies::new(config.server.trusted_proxies.clone()),
-        build::limits(config),
-        Arc::clone(&services.clock),
-        Arc::new(EdgeMetrics { metrics, clock: SystemClock, identity: services.identity.clone() }),
-    )))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Refusal> {

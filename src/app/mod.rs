@@ -1,9 +1,9 @@
 //! The composition root: builds the rooms, joins them, runs them, takes them down in order.
 //!
 //! May import everything but `cli`. Must never: decide anything a room should decide. `lifecycle` is the
-//! story of a process from start to end; `build` turns the config into rooms, `door` into who may come in; `library` keeps the runbooks
-//! live; `oneshot` is one execution without a server; `check` is what can be known before starting,
-//! `candidate` what a reload would put in force, `audit` what can be checked of a stopped one.
+//! story of a process from start to end; `build` turns the config into rooms, `door` into who may come in; `library`
+//! keeps the runbooks live; `edge` opens the server; `oneshot` is one execution without a server; `check` is what can be
+//! known before starting, `candidate` what a reload would put in force, `audit` what can be checked of a stopped one.
 
 mod audit;
 mod build;
@@ -13,6 +13,7 @@ mod children;
 mod clock;
 mod credentials;
 mod door;
+mod edge;
 mod keeper;
 mod library;
 mod lifecycle;
@@ -61,8 +62,17 @@ fn load_config_with(
 ) -> Result<(Config, Vec<Problem>), String> {
     let path = Path::new(file);
     let text = config::read(path).map_err(|error| error.to_string())?;
-    let Loaded { config, mut problems, text } = config::load_with(file, path, &text, env, flags, stored);
+    let Loaded { mut config, mut problems, text } = config::load_with(file, path, &text, env, flags, stored);
+    if let (Some(config), Some(web)) = (&mut config, &flags.web_config_file) {
+        let path = Path::new(web);
+        let text =
+            config::read(path).map_err(|error| error.to_string().replace("--config", "--web.config"))?;
+        // Without the lines of the file: they hold hashes, or passwords by mistake.
+        let said = |problems: Vec<Problem>| problems.iter().map(|problem| format!("{problem}\n")).collect();
+        config.web = Some(config::load_web(web, path, &text).map_err::<String, _>(said)?);
+    }
     if let Some(config) = &config {
+        problems.extend(config.check_tls());
         problems.extend(config.check_outgoing(|entry| {
             OutgoingPolicy::parse_entry(entry).map(|_| ()).map_err(|error| error.to_string())
         }));

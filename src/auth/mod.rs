@@ -134,6 +134,8 @@ pub enum Via {
     Nobody,
     /// A JWT.
     Token,
+    /// A name and a password of `--web.config.file`.
+    Password,
     /// The API key of this id.
     Key(String),
     /// The session of this id.

@@ -401,6 +401,9 @@ pub(super) struct Overrides {
     /// Where the data is [env: RUNBOOKD_STORE__PATH] [config: store.path]
     #[arg(long = "storage.path", value_name = "DIR")]
     storage_path: Option<String>,
+    /// TLS and users who may read, in the format of Prometheus exporters
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_config_file: Option<String>,
     #[command(flatten)]
     runbooks: RunbooksDir,
 }
@@ -499,6 +502,7 @@ fn settings(config: ConfigFile, over: Overrides) -> Settings {
         external_url: over.external_url,
         storage_path: over.storage_path,
         runbooks_dir: over.runbooks.dir,
+        web_config_file: over.web_config_file,
     }
 }
 
@@ -527,6 +531,7 @@ impl TryFrom<Execute> for ExecuteOptions {
             listen_address: None,
             external_url: None,
             storage_path: None,
+            web_config_file: None,
             runbooks: args.runbooks,
         };
         Ok(Self {

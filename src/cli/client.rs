@@ -56,6 +56,8 @@ impl Answer {
 pub(super) enum Failed {
     /// Nothing came, or it broke off; asking again may help.
     Lost(Quit),
+    /// Asked too often; asking again helps after so long.
+    TooOften(Quit, Duration),
     /// An answer that will be the same next time.
     Final(Quit),
 }
@@ -63,7 +65,7 @@ pub(super) enum Failed {
 impl From<Failed> for Quit {
     fn from(failed: Failed) -> Self {
         match failed {
-            Failed::Lost(quit) | Failed::Final(quit) => quit,
+            Failed::Lost(quit) | Failed::TooOften(quit, _) | Failed::Final(quit) => quit,
         }
     }
 }
@@ -193,11 +195,12 @@ impl Client {
         let body = self.read(&mut response, MAX_ERROR).await.unwrap_or_default();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let quit = self.refusal(status, &body, retry_after.as_deref());
-        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            Err(Failed::Lost(quit))
-        } else {
-            Err(Failed::Final(quit))
-        }
+        let seconds = retry_after.and_then(|after| after.parse().ok()).unwrap_or(1);
+        Err(match status {
+            StatusCode::TOO_MANY_REQUESTS => Failed::TooOften(quit, Duration::from_secs(seconds)),
+            status if status.is_server_error() => Failed::Lost(quit),
+            _ => Failed::Final(quit),
+        })
     }
 
     async fn read(&self, response: &mut Response, most: usize) -> Result<Vec<u8>, Quit> {

@@ -29,6 +29,9 @@ pub(super) struct Pace {
 pub(super) const PACE: Pace =
     Pace { first: Duration::from_millis(500), longest: Duration::from_secs(5), tries: 28 };
 
+/// The longest pause a server may ask for: a whole window of its limit, and a little.
+const MOST_WANTED: Duration = Duration::from_secs(120);
+
 #[derive(Debug, Default)]
 struct Seen {
     /// What the server calls the last event.
@@ -56,25 +59,35 @@ pub(super) async fn run(
     let mut connected = false;
     loop {
         let before = seen.seq;
+        let mut wanted = Duration::ZERO;
         let lost = match stream(client, id, &mut seen, &mut connected, screen).await {
             Ok(()) if seen.ended => break,
             // Nothing leads out of a final status, so the end need not be heard.
-            Ok(()) | Err(Failed::Lost(_)) if seen.status.is_some() => break,
+            Ok(()) | Err(Failed::Lost(_) | Failed::TooOften(..)) if seen.status.is_some() => break,
             Ok(()) => Quit::Unreachable {
                 message: "the server ends the stream before the execution ends".to_owned(),
                 hint: "is it draining? `runbookd status` tells".to_owned(),
             },
             Err(Failed::Lost(quit)) if connected => quit,
+            // Also the first time: whoever asks for a page too often still wants to see how it ends.
+            Err(Failed::TooOften(quit, after)) if after <= MOST_WANTED => {
+                wanted = after;
+                quit
+            }
             Err(failed) => return Err(failed.into()),
         };
         failures = if seen.seq > before { 1 } else { failures + 1 };
         if failures > pace.tries {
             return Err(lost);
         }
-        if failures == 1 {
+        if !wanted.is_zero() {
+            screen
+                .message(&format!("the server was asked too often; trying again in {} s", wanted.as_secs()));
+        } else if failures == 1 {
             screen.message("the connection is lost, trying again");
         }
-        tokio::time::sleep(pace.longest.min(pace.first * 2_u32.saturating_pow((failures - 1).min(16)))).await;
+        let pause = pace.longest.min(pace.first * 2_u32.saturating_pow((failures - 1).min(16)));
+        tokio::time::sleep(pause.max(wanted)).await;
     }
     let status = match seen.status {
         Some(status) => status,

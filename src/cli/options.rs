@@ -22,6 +22,8 @@ pub struct Settings {
     pub storage_path: Option<String>,
     /// `--runbooks.dir`, as typed.
     pub runbooks_dir: Option<String>,
+    /// `--web.config.file`, as typed.
+    pub web_config_file: Option<String>,
 }
 
 /// `runbookd serve`.

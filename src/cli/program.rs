@@ -21,6 +21,7 @@ fn overrides(settings: &Settings) -> Overrides {
         external_url: settings.external_url.clone(),
         storage_path: settings.storage_path.clone(),
         runbooks_dir: settings.runbooks_dir.clone(),
+        web_config_file: settings.web_config_file.clone(),
     }
 }
 

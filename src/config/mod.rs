@@ -11,6 +11,7 @@ mod auth;
 mod automation;
 mod breakers;
 mod freezes;
+mod limits;
 mod mapping;
 mod network;
 mod notifiers;
@@ -25,13 +26,16 @@ mod server;
 mod source;
 mod steps;
 mod store;
+mod tls;
 mod users;
 mod vault;
+mod web;
 mod webhook;
 
 pub use alertmanager::{Alertmanager, AlertmanagerAuth};
 pub use auth::{Auth, BUILT_IN_ROLES, Jwt, JwtKey, MIN_JWT_SECRET};
 pub use automation::{Automation, MappingSource};
+pub use limits::HttpLimits;
 pub use mapping::Mapping;
 pub use notifiers::{Email, EmailTls, Notifier, People, PolicyLevel};
 pub use outgoing::{Allowed, Outgoing};
@@ -42,7 +46,9 @@ pub use server::Server;
 pub use source::{Item, Overrides, Source, Stored};
 pub use steps::{Containment, Steps};
 pub use store::{Store, StoreKind};
+pub use tls::{ClientCertificate, Tls};
 pub use users::LocalUser;
+pub use web::{Web, load_web};
 pub use webhook::{Basic, Webhook};
 
 use crate::document::{Place, Problem, Problems, Severity, Table, parse};
@@ -82,6 +88,10 @@ pub struct Config {
     pub schedules: Vec<ScheduleEntry>,
     /// `[[freezes]]`, in the order of the file.
     pub freezes: Vec<Freeze>,
+    /// `[limits.http]`
+    pub http_limits: HttpLimits,
+    /// What `--web.config.file` asks for; [`load_web`] reads it, and whoever loads puts it here.
+    pub web: Option<Web>,
     /// `[outgoing]`
     pub outgoing: Outgoing,
     /// `[alertmanager]`, when a URL is given.
@@ -240,6 +250,8 @@ impl Config {
             mappings: mapping::read(sources, root),
             schedules: schedule::read(sources, root),
             freezes: freezes::read(sources, root),
+            http_limits: HttpLimits::read(sources, root),
+            web: None,
             outgoing: Outgoing::read(sources, root),
             alertmanager: Alertmanager::read(sources, root, &named),
             prometheus: Prometheus::read(sources, root),
@@ -256,6 +268,27 @@ impl Config {
     /// Every key with its effective value and who decided it, for `GET /api/config`. Holds no secret.
     pub fn effective(&self) -> Vec<Item> {
         self.items.clone()
+    }
+
+    /// TLS, wherever it is asked for.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.server.tls.as_ref().or_else(|| self.web.as_ref()?.tls.as_ref())
+    }
+
+    /// What is wrong between `[server]`, `[webhook]` and `--web.config.file`.
+    pub fn check_tls(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let in_web = self.web.as_ref().and_then(|web| web.tls.as_ref());
+        if let (Some(tls), Some(_)) = (&self.server.tls, in_web) {
+            let message = "TLS is also asked for in --web.config.file";
+            problems.push(tls.place.problem(Severity::Error, message, "keep one of the two"));
+        }
+        if !self.webhook.client_cert_sans.is_empty() && self.tls().is_none_or(|tls| tls.client_ca.is_none()) {
+            let message = "nobody verifies the certificates of clients";
+            let help = "set server.tls with client_ca_file, or remove client_cert_sans";
+            problems.push(self.webhook.client_cert_place.problem(Severity::Error, message, help));
+        }
+        problems
     }
 
     /// The problems of mappings and schedules whose runbook is not `known`.

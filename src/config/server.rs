@@ -4,6 +4,7 @@
 
 use super::network::{UrlError, parse_listen, parse_server_url};
 use super::source::{Section, Setting, Source, Sources};
+use super::tls::Tls;
 use crate::document::{Table, Value};
 use crate::model::Network;
 use std::net::SocketAddr;
@@ -16,21 +17,26 @@ pub struct Server {
     pub listen: SocketAddr,
     /// How people reach it, without a final slash, if that was said; see [`Server::external_url`].
     pub given_external_url: Option<String>,
+    /// TLS, if it is asked for here.
+    pub tls: Option<Tls>,
     /// Only these may set `X-Forwarded-For` and `-Proto`.
     pub trusted_proxies: Vec<Network>,
     /// Largest body of a request, 1 KiB to 1 GiB, in bytes.
     pub max_body: u64,
     /// Connections served at once, 1 to 65,536.
     pub max_connections: usize,
+    /// Of those, from one address (an IPv6 network of 64 bits counts as one), 1 to 65,536. Trusted proxies are exempt.
+    pub max_connections_per_peer: usize,
     /// How long steps in progress may go on after SIGTERM, at most an hour.
     pub drain_timeout: Duration,
 }
 
 impl Server {
     /// How people reach it, without a final slash. `bound` is the address really bound: its port is the real
-    /// one where `listen` asked for port 0.
-    pub fn external_url(&self, bound: SocketAddr) -> String {
-        self.given_external_url.clone().unwrap_or_else(|| format!("http://{bound}"))
+    /// one where `listen` asked for port 0; `https` says whether TLS is spoken there.
+    pub fn external_url(&self, bound: SocketAddr, https: bool) -> String {
+        let scheme = if https { "https" } else { "http" };
+        self.given_external_url.clone().unwrap_or_else(|| format!("{scheme}://{bound}"))
     }
 
     /// Reads the section; also gives `listen` with its place, for the checks of exposure.
@@ -50,6 +56,7 @@ impl Server {
         let server = Self {
             listen: listen.value,
             given_external_url,
+            tls: Tls::read(&mut section),
             trusted_proxies: section
                 .list(
                     "trusted_proxies",
@@ -67,6 +74,7 @@ impl Server {
                 )
                 .value,
             max_connections: section.number("max_connections", 1024, 1..=65_536),
+            max_connections_per_peer: section.number("max_connections_per_peer", 512, 1..=65_536),
             drain_timeout: section.duration(
                 "drain_timeout",
                 Duration::from_secs(30),

@@ -61,6 +61,8 @@ pub struct Overrides {
     pub storage_path: Option<String>,
     /// `--runbooks.dir`
     pub runbooks_dir: Option<String>,
+    /// `--web.config.file`: no setting, but a file of its own.
+    pub web_config_file: Option<String>,
 }
 
 impl Overrides {
@@ -211,6 +213,11 @@ impl<'s, 'd> Section<'s, 'd> {
     /// The section `name` of the file, which need not be there.
     pub(super) fn open(sources: &'s Sources<'d>, root: &mut Table<'d>, name: &'static str) -> Self {
         Self { name, table: root.take(name).and_then(Value::table), sources }
+    }
+
+    /// The section whose table this is, such as one within another section.
+    pub(super) fn over(sources: &'s Sources<'d>, table: Option<Table<'d>>, name: &'static str) -> Self {
+        Self { name, table, sources }
     }
 
     /// Takes a key that only the file can give.

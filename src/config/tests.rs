@@ -190,7 +190,7 @@ fn the_strongest_origin_counts() {
         let config = loaded(text, variables, flags);
         assert_eq!(item(&config.effective(), "server.listen"), expected);
         assert_eq!(config.server.listen.to_string(), expected.0);
-        assert_eq!(config.server.external_url(config.server.listen), format!("http://{}", expected.0));
+        assert_eq!(config.server.external_url(config.server.listen, false), format!("http://{}", expected.0));
     }
 }
 
@@ -593,13 +593,13 @@ fn a_users_file_is_read_whole_and_its_hashes_are_shown_nowhere() {
     assert!(refused[0].to_string().contains("\"ada\" in the users file: no hash has 7"), "{}", refused[0]);
     check("", 0o600, &[]);
     check(good, 0o644, &["the users file \"FILE\" is open to others (mode 0644)"]);
-    check("ada = { password_hash = '$canary' }\n", 0o600, &["FILE:1:7: roles is missing"]);
+    check("ada = { password_hash = '$canary' }\n", 0o600, &["FILE:1:7: the key `roles` is missing"]);
     check(
         "\"a b\" = { password_hash = '$canary', roles = [] }\n",
         0o600,
         &["FILE:1:1: this is not a name for a user"],
     );
     let more = "ada = { password_hash = '$canary', roles = [], admin = true }\n";
-    check(more, 0o600, &["FILE:1:48: unknown key \"admin\""]);
+    check(more, 0o600, &["FILE:1:48: unknown key `admin`"]);
     check("ada = '$canary'\n", 0o600, &["FILE:1:7: expected a table, found string"]);
 }

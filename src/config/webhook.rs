@@ -3,7 +3,7 @@
 //! May import: `model`, `document`. Must never: print a credential.
 
 use super::secrets::{self, Named};
-use super::source::{Section, Setting, Sources, show_list};
+use super::source::{Section, Setting, Sources, not_empty, show_list};
 use crate::document::{Place, Severity, Table, Value};
 use crate::model::Secret;
 
@@ -14,6 +14,10 @@ pub struct Webhook {
     pub bearer: Vec<Secret>,
     /// Accepted users with their passwords.
     pub basic: Vec<Basic>,
+    /// Subject alternative names of client certificates that may deliver.
+    pub client_cert_sans: Vec<String>,
+    /// Where they are listed.
+    pub client_cert_place: Place,
     /// Whether a delivery needs no credential; only ever true on a loopback address.
     pub allow_unauthenticated: bool,
 }
@@ -47,8 +51,16 @@ impl Webhook {
             format!("{{ user = {user:?}, password = secret }}")
         });
         section.item("basic", show_list(shown), !basic.is_empty());
+        let sans = section.list(
+            "client_cert_sans",
+            Vec::new,
+            |name| format!("{name:?}"),
+            |value| {
+                value.parsed("write a name of a certificate, such as \"alertmanager.example\"", not_empty)
+            },
+        );
         let open = section.boolean("allow_unauthenticated", false);
-        let credential = !bearer.is_empty() || !basic.is_empty();
+        let credential = !bearer.is_empty() || !basic.is_empty() || !sans.value.is_empty();
         if credential && open.value {
             let message = "the webhook is open to all: its credentials are not asked for";
             let help = "remove allow_unauthenticated, or the credentials";
@@ -59,6 +71,8 @@ impl Webhook {
         let webhook = Self {
             bearer: bearer.into_iter().flatten().collect(),
             basic: basic.into_iter().flatten().collect(),
+            client_cert_sans: sans.value,
+            client_cert_place: sans.place,
             allow_unauthenticated: open.value,
         };
         (webhook, Given { credential, open, place })

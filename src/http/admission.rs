@@ -2,11 +2,13 @@
 //!
 //! May import: `auth`. Must never: look at a body, or at a credential other than through `auth`.
 
+use super::doors::Doors;
 use super::edge::Edge;
 use super::observe::Forbidden;
-use super::route::{Access, Route};
+use super::route::{Access, Method, Route};
+use super::users::Users;
 use super::{ApiError, cookie};
-use crate::auth::{Failure, Presented, Principal, Via};
+use crate::auth::{Auth, Failure, Permission, Presented, Principal, Via};
 use hyper::header::HeaderMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,8 +18,12 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of a request before its body.
 pub(super) struct Asked<'r> {
+    pub(super) route: &'r Route,
+    pub(super) method: Method,
     pub(super) params: &'r [(String, String)],
     pub(super) headers: &'r HeaderMap,
+    /// The names in the client's verified certificate.
+    pub(super) names: &'r [String],
     pub(super) id: &'r str,
     /// The other end of the connection.
     pub(super) peer: IpAddr,
@@ -36,57 +42,89 @@ struct Denied<'r> {
 
 impl Edge {
     /// Whether the sender may use the route, and who it is.
-    pub(super) async fn admit(
-        &self,
-        route: &Route,
-        asked: &Asked<'_>,
-        method: &hyper::Method,
-    ) -> Result<Option<Principal>, ApiError> {
-        let webhook = route.access == Access::Webhook;
-        let auth = self.auth();
+    pub(super) async fn admit(&self, asked: &Asked<'_>) -> Result<Option<Principal>, ApiError> {
+        let (auth, doors, route) = (self.auth(), self.doors(), asked.route);
         let own = cookie::Origin { https: asked.https, configured: auth.origin.as_deref() };
+        let is_foreign = cookie::is_foreign(asked.headers, &own);
         let needed = match route.access {
-            Access::Open => return Ok(None),
-            Access::OwnPages if cookie::is_foreign(asked.headers, &own) => {
-                return Err(self.refuse(Failure::CrossSite, false));
+            Access::Open if doors.users.is_some() && route.is_for_users() => Some(Permission::Read),
+            Access::OwnPages if is_foreign => return Err(self.refuse(Failure::CrossSite, false)),
+            Access::Open | Access::OwnPages => {
+                self.count("", asked, &doors)?;
+                return Ok(None);
             }
-            Access::OwnPages => return Ok(None),
             Access::Webhook | Access::SignedIn => None,
             Access::Needs(permission) => Some(permission),
         };
+        let takes_passwords = route.access == Access::Webhook || doors.users.is_some();
         let authorization =
-            one(asked.headers, "authorization").map_err(|failure| self.refuse(failure, webhook))?;
-        if webhook {
-            if cookie::is_foreign(asked.headers, &own) {
+            one(asked.headers, "authorization").map_err(|failure| self.refuse(failure, takes_passwords))?;
+        if route.access == Access::Webhook {
+            if is_foreign {
                 return Err(self.refuse(Failure::CrossSite, true));
             }
-            auth.webhook.check(authorization).map_err(|failure| self.refuse(failure, true))?;
-            return Ok(None);
+            let checked = doors.check_webhook(&auth, asked.names, authorization);
+            return checked.map(|()| None).map_err(|failure| self.refuse(failure, true));
         }
-        let presented =
-            self.presented(asked, authorization).map_err(|failure| self.refuse(failure, false))?;
-        let principal = auth.identify(presented, self.clock.now()).await;
-        let principal = principal.map_err(|failure| self.refuse(failure, false))?;
-        let by_cookie = presented.authorization.is_none()
-            && presented.api_key.is_none()
-            && matches!(principal.via, Via::Session(_));
-        let changes = !matches!(*method, hyper::Method::GET | hyper::Method::HEAD);
-        // On an open server it is the page of another site that must not act for the person who looks at it.
+        let (principal, by_cookie) = self.identify(&auth, &doors, authorization, asked).await?;
+        self.count(&principal.subject, asked, &doors)?;
+        let changes = asked.method != Method::Get;
+        // On an open server it is the page of another site that must not act for the person who looks at it, nor
+        // hold streams open.
         let is_strange = match principal.via {
-            Via::Nobody => cookie::is_foreign(asked.headers, &own),
-            _ => by_cookie && !cookie::is_own_page(asked.headers, &own),
+            Via::Nobody => is_foreign,
+            _ => by_cookie && changes && !cookie::is_own_page(asked.headers, &own),
         };
-        if changes && is_strange {
+        if is_strange {
             let why = Failure::CrossSite.sentence();
             let denied = Denied { failure: Failure::CrossSite, why, permission: "" };
-            return Err(self.forbid(route, asked, &principal, changes, denied));
+            return Err(self.forbid(asked, &principal, denied));
         }
         if let Some(permission) = needed.filter(|permission| !principal.permissions.allow(*permission)) {
             let why = format!("this needs the permission {permission}");
             let denied = Denied { failure: Failure::Forbidden, why: &why, permission: permission.as_str() };
-            return Err(self.forbid(route, asked, &principal, changes, denied));
+            return Err(self.forbid(asked, &principal, denied));
         }
         Ok(Some(principal))
+    }
+
+    /// Who asks, and whether only a cookie says so. Failures are counted by address: whoever guesses gets as many
+    /// guesses a minute as others get requests, and a password is only computed while there are some left.
+    async fn identify(
+        &self,
+        auth: &Auth,
+        doors: &Doors,
+        authorization: Option<&[u8]>,
+        asked: &Asked<'_>,
+    ) -> Result<(Principal, bool), ApiError> {
+        let known = match (&doors.users, authorization) {
+            (Some(users), Some(header)) if Users::is_meant(header) => match users.read(header) {
+                Err(failure) => Err(failure),
+                Ok(question) => match users.remembered(&question) {
+                    Some(answer) => answer,
+                    None => {
+                        self.has_guesses_left(asked, doors)?;
+                        users.compute(question).await
+                    }
+                },
+            }
+            .map(|principal| (principal, false)),
+            _ => match self.presented(asked, authorization) {
+                Err(failure) => Err(failure),
+                Ok(presented) => {
+                    let by_cookie = presented.cookie.is_some();
+                    let found = auth.identify(presented, self.clock.now()).await;
+                    found.map(|principal| (principal, by_cookie))
+                }
+            },
+        };
+        known.or_else(|failure| {
+            // That nothing else is configured is no news to whoever shows no password.
+            let nothing = failure == Failure::NotConfigured && doors.users.is_some();
+            let failure = if nothing { Failure::Missing } else { failure };
+            self.count_failure(asked, doors)?;
+            Err(self.refuse(failure, doors.users.is_some()))
+        })
     }
 
     fn presented<'r>(
@@ -103,33 +141,26 @@ impl Edge {
         Ok(Presented { authorization, api_key, cookie })
     }
 
-    fn refuse(&self, failure: Failure, webhook: bool) -> ApiError {
+    fn refuse(&self, failure: Failure, takes_passwords: bool) -> ApiError {
         self.observer.auth_failure(failure);
         match failure {
             Failure::Unavailable => {
                 ApiError::unavailable("credentials_unavailable", failure.sentence(), AGAIN)
             }
             Failure::CrossSite => ApiError::forbidden(failure.sentence()),
-            _ => ApiError::unauthorized(failure, webhook),
+            _ => ApiError::unauthorized(failure, takes_passwords),
         }
     }
 
-    fn forbid(
-        &self,
-        route: &Route,
-        asked: &Asked<'_>,
-        who: &Principal,
-        changes: bool,
-        denied: Denied<'_>,
-    ) -> ApiError {
+    fn forbid(&self, asked: &Asked<'_>, who: &Principal, denied: Denied<'_>) -> ApiError {
         let Denied { failure, why, permission } = denied;
         self.observer.auth_failure(failure);
         let about = asked.params.iter().find(|(name, _)| name == "id").map_or("", |(_, value)| value);
-        let (client, request_id) = (asked.client, asked.id);
-        let reads = !changes;
-        self.observer.forbidden(Forbidden { who, route: route.path, about, reads, client, request_id, why });
+        let (client, request_id, route) = (asked.client, asked.id, asked.route.path);
+        let reads = asked.method == Method::Get;
+        self.observer.forbidden(Forbidden { who, route, about, reads, client, request_id, why });
         tracing::warn!(
-            user = %who.subject, request_id, route = route.path, %permission, why, %client, "RBAC failure"
+            user = %who.subject, request_id, route, %permission, why, %client, "RBAC failure"
         );
         ApiError::forbidden(why)
     }

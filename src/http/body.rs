@@ -9,30 +9,30 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 /// At most so much is allocated at once on the word of `Content-Length`.
 const MAX_FIRST_ALLOCATION: u64 = 64 << 10;
 
-/// A share of the memory of all bodies; given back when dropped.
+/// A share of the memory of all bodies, and of the requests of a connection; given back when dropped.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     total: Arc<AtomicU64>,
     bytes: u64,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Held {
-    pub(super) fn new(total: &Arc<AtomicU64>) -> Self {
-        Self { total: Arc::clone(total), bytes: 0 }
+    pub(super) fn new(total: &Arc<AtomicU64>, slot: Option<OwnedSemaphorePermit>) -> Self {
+        Self { total: Arc::clone(total), bytes: 0, _slot: slot }
     }
 
     fn grow(&mut self, by: u64, most: u64) -> Result<(), ApiError> {
         let before = self.total.fetch_add(by, Ordering::Relaxed);
         self.bytes += by;
         if before + by > most {
-            let message = "too many large requests at the same time";
-            return Err(ApiError::unavailable("overloaded", message, Duration::from_secs(1)));
+            return Err(ApiError::overloaded("too many large requests at the same time"));
         }
         Ok(())
     }

@@ -1,22 +1,24 @@
 //! One request, from its head to its answer: the order of refusal is decided here and nowhere else.
 //!
-//! 431, 414, 400 for a head that cannot be meant; 404 and 405 by the route table; 401, 403; 413 and 415 by what
-//! is announced; then the body is read, and the handler runs in a task of its own. May import: `auth`, `model`.
+//! 431, 414, 400 for a head that cannot be meant; 404 and 405 by the route table; 401, 429, 403 at the `doors`; 413
+//! and 415 by what is announced; then the body is read, and the handler runs in a task of its own. May import: `auth`, `model`.
 //! Must never: read a byte of the body before the sender may send it.
 
 use super::admission::Asked;
 use super::body::{Held, check_announced, read};
-use super::connection::EndOfReply;
+use super::doors::Doors;
 use super::observe::{Refusals, UNMATCHED};
 use super::proxy::TrustedProxies;
-use super::reply::ReplyBody;
+use super::reply::{Manner, ReplyBody};
 use super::request::{Query, Request, decode};
 use super::route::{Access, BodyLimit, Found, Method, Route, Table};
-use super::{ApiError, Limits, Observer, Reply};
+use super::streams::{OpenStream, Streams};
+use super::watch::{EndOfReply, Framing};
+use super::{ApiError, Limiter, Limits, Observer, Reply, Tls};
 use crate::auth::Auth;
 use crate::model::Clock;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_ENCODING, HOST, HeaderMap};
+use hyper::header::{CONTENT_ENCODING, HOST, HeaderMap, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{Response, Version};
 use std::fmt;
@@ -24,10 +26,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use ulid::Ulid;
+
+/// Header fields of a request, as many as hyper takes over HTTP/1.1.
+const MAX_FIELDS: usize = 100;
 
 /// Everything needed to answer requests: the routes, who may use them, and the limits.
 pub struct Edge {
@@ -37,11 +43,15 @@ pub struct Edge {
     pub(super) handlers: TaskTracker,
     /// Cancelled when the server drains: ends streams.
     pub(super) drain: CancellationToken,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) trusted: TrustedProxies,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) refusals: Refusals,
+    pub(super) limiter: Arc<Limiter>,
     table: Table,
     auth: RwLock<Arc<Auth>>,
-    trusted: TrustedProxies,
-    pub(super) clock: Arc<dyn Clock>,
-    refusals: Refusals,
+    doors: RwLock<Arc<Doors>>,
+    streams: Streams,
     body_memory: Arc<AtomicU64>,
 }
 
@@ -59,14 +69,31 @@ struct Seen {
     user: Option<String>,
     /// Some of the body may still be on its way.
     unread: bool,
+    /// The client speaks TLS, with us or with a proxy we trust.
+    https: bool,
+    stream: Option<OpenStream>,
 }
 
 /// What the connection knows of a request beside hyper's parts.
 pub(super) struct Arrival {
     pub(super) peer: SocketAddr,
-    /// Both `Content-Length` and `Transfer-Encoding` stood in the head.
-    pub(super) two_lengths: bool,
+    /// What the head said of the body's length.
+    pub(super) framing: Framing,
     pub(super) end: EndOfReply,
+    /// Whether it came through TLS.
+    pub(super) secure: bool,
+    /// The names in the certificate the client proved to hold.
+    pub(super) names: Arc<[String]>,
+    /// Whether the connection is one too many, so that only health is told.
+    pub(super) reserve: bool,
+    /// Its place among the requests of an HTTP/2 connection; an error when all are taken.
+    pub(super) slot: Option<Result<OwnedSemaphorePermit, TryAcquireError>>,
+}
+
+impl Seen {
+    fn manner(&self, reserve: bool) -> Manner {
+        Manner { unread: self.unread || reserve, https: self.https }
+    }
 }
 
 impl Edge {
@@ -84,13 +111,42 @@ impl Edge {
             observer,
             handlers: TaskTracker::new(),
             drain: CancellationToken::new(),
-            table,
-            auth: RwLock::new(Arc::new(auth)),
+            tls: None,
             trusted,
             clock,
             refusals: Refusals::default(),
+            limiter: Arc::default(),
+            table,
+            auth: RwLock::new(Arc::new(auth)),
+            doors: RwLock::default(),
+            streams: Streams::default(),
             body_memory: Arc::default(),
         }
+    }
+
+    /// The same, through TLS.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Puts this in force beside the credentials, for requests whose head arrives from now on.
+    pub fn replace_doors(&self, doors: Doors) {
+        *self.doors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(doors);
+    }
+
+    /// The certificate it shows.
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
+    }
+
+    /// Who has asked how often.
+    pub fn limiter(&self) -> &Arc<Limiter> {
+        &self.limiter
+    }
+
+    pub(super) fn doors(&self) -> Arc<Doors> {
+        Arc::clone(&self.doors.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Puts new credentials in force, for requests whose head arrives from now on.
@@ -110,7 +166,7 @@ impl Edge {
     /// Answers one request.
     pub(super) async fn answer(
         &self,
-        arrival: Arrival,
+        mut arrival: Arrival,
         request: hyper::Request<Incoming>,
     ) -> Response<ReplyBody> {
         let received = Instant::now();
@@ -127,9 +183,11 @@ impl Edge {
             webhook: false,
             user: None,
             unread: !body.is_end_stream(),
+            https: arrival.secure,
+            stream: None,
         };
         let path = parts.uri.path().to_owned();
-        let outcome = self.decide(&arrival, parts, method, &mut body, &id, received, &mut seen).await;
+        let outcome = self.decide(&mut arrival, parts, method, &mut body, &id, received, &mut seen).await;
         let (reply, code) = match outcome {
             Ok(reply) => (reply, ""),
             Err(error) => {
@@ -137,6 +195,8 @@ impl Edge {
                 (error.into_reply(), code)
             }
         };
+        let asked_for = self.doors();
+        let reply = asked_for.headers.iter().fold(reply, |reply, (name, value)| reply.or_header(name, value));
         let status = reply.status_code();
         let duration = received.elapsed();
         self.observer.request(seen.route, seen.method, status, duration);
@@ -148,13 +208,13 @@ impl Edge {
         if seen.webhook {
             self.log_refusal(status, code, arrival.peer.ip(), &id);
         }
-        reply.finish(&id, seen.unread, &self.drain, arrival.end)
+        reply.finish(&id, &seen.manner(arrival.reserve), seen.stream, &self.drain, arrival.end)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call; a struct for it would only rename the list")]
     async fn decide(
         &self,
-        arrival: &Arrival,
+        arrival: &mut Arrival,
         parts: Parts,
         method: Option<(Method, bool)>,
         body: &mut Incoming,
@@ -162,7 +222,7 @@ impl Edge {
         received: Instant,
         seen: &mut Seen,
     ) -> Result<Reply, ApiError> {
-        self.check_head(&parts, arrival.two_lengths)?;
+        self.check_head(&parts, arrival.framing)?;
         let path = parts.uri.path();
         if parts.method == hyper::Method::CONNECT || path == "*" {
             return Err(ApiError::method_not_allowed(self.table.all_methods()));
@@ -178,14 +238,26 @@ impl Edge {
         let query = Query::read(parts.uri.query().unwrap_or(""))
             .ok_or_else(|| ApiError::malformed("the query cannot be decoded"))?;
         let (client, https) = self.trusted.client(arrival.peer, &parts.headers);
-        let asked =
-            Asked { params: &params, headers: &parts.headers, id, peer: arrival.peer.ip(), client, https };
-        let principal = self.admit(route, &asked, &parts.method).await?;
+        seen.https |= https;
+        let slot = self.place(arrival, route)?;
+        let verb = method.map_or(Method::Get, |(method, _)| method);
+        let asked = Asked {
+            route,
+            method: verb,
+            params: &params,
+            headers: &parts.headers,
+            names: &arrival.names,
+            id,
+            peer: arrival.peer.ip(),
+            client,
+            https: seen.https,
+        };
+        let principal = self.admit(&asked).await?;
         seen.user = principal.as_ref().map(|who| who.subject.clone());
-        let mut held = Held::new(&self.body_memory);
+        let mut held = Held::new(&self.body_memory, slot);
         let body = self.take_body(route, &parts.headers, body, &mut held, seen).await?;
         let request = Request {
-            method: method.map_or(Method::Get, |(method, _)| method),
+            method: verb,
             head: method.is_some_and(|(_, head)| head),
             route: route.path,
             params,
@@ -193,27 +265,45 @@ impl Edge {
             headers: parts.headers,
             peer: arrival.peer,
             client,
-            https,
+            https: seen.https,
             body,
             id: id.to_owned(),
             principal,
             received,
             _held: held,
         };
-        self.run(route, request).await
+        let reply = self.run(route, request).await?;
+        if reply.is_events() {
+            let caller = seen.user.clone().unwrap_or_default() + "\0" + &client.to_string();
+            let open = self.streams.open(caller);
+            seen.stream = Some(open.map_err(ApiError::too_many_streams)?);
+        }
+        Ok(reply)
     }
 
-    fn check_head(&self, parts: &Parts, two_lengths: bool) -> Result<(), ApiError> {
+    /// The place of a request among those in progress, if it needs one.
+    fn place(&self, arrival: &mut Arrival, route: &Route) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
+        if arrival.reserve && !route.is_health() {
+            self.observer.connection_refused();
+            return Err(ApiError::too_many_connections());
+        }
+        let slot = arrival.slot.take().transpose();
+        slot.map_err(|_| ApiError::overloaded("too many requests at the same time"))
+    }
+
+    fn check_head(&self, parts: &Parts, framing: Framing) -> Result<(), ApiError> {
         // Four bytes for the colon, the space and the line end of each field.
         let size: usize =
             parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        if size > self.limits.max_headers {
+        if size > self.limits.max_headers || parts.headers.len() > MAX_FIELDS {
             return Err(ApiError::headers_too_large(self.limits.max_headers));
         }
         if parts.uri.path().len() + parts.uri.query().map_or(0, str::len) > self.limits.max_uri {
             return Err(ApiError::uri_too_long(self.limits.max_uri));
         }
-        if two_lengths {
+        // Right behind another request nobody has a reason to send a body in chunks, but a smuggler.
+        let unseen = framing == Framing::Unseen && parts.headers.contains_key(TRANSFER_ENCODING);
+        if framing == Framing::Ambiguous || unseen {
             // A proxy in front may have believed the other one: what follows could be anybody's request.
             let message = "Content-Length and Transfer-Encoding exclude each other";
             return Err(ApiError::malformed(message));

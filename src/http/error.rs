@@ -80,8 +80,8 @@ impl ApiError {
     }
 
     /// 401 `unauthorized`, with the challenge that fits the door.
-    pub fn unauthorized(failure: Failure, webhook: bool) -> Self {
-        let challenge = if webhook {
+    pub fn unauthorized(failure: Failure, takes_passwords: bool) -> Self {
+        let challenge = if takes_passwords {
             r#"Bearer realm="runbookd", Basic realm="runbookd", charset="UTF-8""#
         } else {
             r#"Bearer realm="runbookd""#
@@ -167,6 +167,16 @@ impl ApiError {
         })
     }
 
+    /// 429 `too_many_streams`: the caller, or all together, hold as many streams of events as may be.
+    pub fn too_many_streams(limit: u32) -> Self {
+        let rate = RateLimit { limit, remaining: 0, reset: Duration::from_secs(5) };
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", "too many streams of events are open")
+            .with(|error| {
+                error.rate = Some(rate);
+                error.retry_after = Some(rate.reset);
+            })
+    }
+
     /// 431 `headers_too_large`.
     pub fn headers_too_large(limit: usize) -> Self {
         let message = format!("the header fields have more than {limit} bytes");
@@ -183,6 +193,16 @@ impl ApiError {
     pub fn unavailable(code: &'static str, message: impl Into<String>, retry_after: Duration) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
             .with(|error| error.retry_after = Some(retry_after))
+    }
+
+    /// 503 `overloaded`.
+    pub fn overloaded(message: &'static str) -> Self {
+        Self::unavailable("overloaded", message, Duration::from_secs(1))
+    }
+
+    /// 503 `too_many_connections`: the connection is one over the cap.
+    pub fn too_many_connections() -> Self {
+        Self::unavailable("too_many_connections", "too many connections", Duration::from_secs(1))
     }
 
     /// The status code.

@@ -7,8 +7,13 @@ use std::time::Duration;
 /// Limits of connections, heads and bodies. The defaults are the documented values.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections served at the same time; one more is answered 503 and closed.
+    /// Connections served at the same time. For one more the longest silent gives way; where none is silent, it is
+    /// answered 503 and closed.
     pub max_connections: usize,
+    /// Of those, from one address.
+    pub max_connections_per_peer: usize,
+    /// Whether HTTP/2 is served.
+    pub http2: bool,
     /// From accepting a connection, or from the first byte of a later request, to the end of its head.
     pub head: Duration,
     /// Between an answer and the first byte of the next request. Alertmanager keeps connections for 35 s and more.
@@ -40,6 +45,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 1024,
+            max_connections_per_peer: 512,
+            http2: true,
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             body_stall: Duration::from_secs(30),

@@ -46,6 +46,8 @@ pub trait Observer: Send + Sync + 'static {
     fn forbidden(&self, _: Forbidden<'_>) {}
     /// A handler panicked; its request was answered 500.
     fn handler_panic(&self);
+    /// A request on `route`, a path of the table, was one too many of its caller and answered 429.
+    fn rate_limited(&self, _route: &'static str) {}
     /// A connection over the cap was answered 503 and closed.
     fn connection_refused(&self) {}
 }

@@ -4,13 +4,14 @@
 //! says something every 15 s, so that proxies keep it and a dead client is noticed. May import: nothing of this
 //! crate. Must never: build a redirect.
 
-use super::connection::EndOfReply;
+use super::streams::OpenStream;
+use super::watch::EndOfReply;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, Stream, StreamExt as _};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -24,6 +25,20 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// How often an event stream without events says that it lives.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Most bytes of an answer handed to a connection at once, so that it shows whether its client takes them.
+const CHUNK: usize = 64 << 10;
+/// What every answer says. A page that needs more opens it for itself.
+const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (CACHE_CONTROL, "no-store"),
+    (REFERRER_POLICY, "no-referrer"),
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
@@ -59,6 +74,14 @@ impl Event {
 enum Content {
     Whole(Bytes),
     Stream { chunks: BoxStream<'static, Bytes>, keep_alive: Option<Duration> },
+}
+
+/// How an answer is sent.
+pub(super) struct Manner {
+    /// Not all of the request's body was read: the connection is not used again.
+    pub(super) unread: bool,
+    /// The client speaks TLS, and shall go on doing so.
+    pub(super) https: bool,
 }
 
 /// An answer.
@@ -155,6 +178,14 @@ impl Reply {
         self.header(name, value.into())
     }
 
+    /// Adds a header to those it has, unless it is no header.
+    pub(super) fn or_header(mut self, name: &str, value: &str) -> Self {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+            self.headers.entry(name).or_insert(value);
+        }
+        self
+    }
+
     /// The status code.
     pub fn status_code(&self) -> u16 {
         self.status.as_u16()
@@ -173,38 +204,45 @@ impl Reply {
         }
     }
 
-    /// The finished response. `unread` says that not all of the request's body was read: the connection is then
-    /// not used again.
+    /// Whether it is a stream of events.
+    pub(super) fn is_events(&self) -> bool {
+        matches!(self.content, Content::Stream { keep_alive: Some(_), .. })
+    }
+
+    /// The finished response.
     pub(super) fn finish(
         self,
         request_id: &str,
-        unread: bool,
+        manner: &Manner,
+        stream: Option<OpenStream>,
         drain: &CancellationToken,
         end: EndOfReply,
     ) -> Response<ReplyBody> {
-        if unread {
+        let shared = end.shares();
+        if manner.unread {
             end.leaves_unread();
         }
+        end.turn(true);
         let mut response = Response::new(ReplyBody {
             content: match self.content {
-                Content::Whole(bytes) => Sending::Whole(Some(bytes)),
+                Content::Whole(bytes) => Sending::Whole(bytes),
                 Content::Stream { chunks, keep_alive } => Sending::Stream {
                     chunks,
                     drained: Box::pin(drain.clone().cancelled_owned()),
                     keep_alive: keep_alive.map(|every| (every, Box::pin(tokio::time::sleep(every)))),
                 },
             },
-            _end: end,
+            end,
+            _stream: stream,
         });
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        headers.insert(
-            CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-        );
+        for (name, value) in SECURITY_HEADERS {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        if manner.https {
+            headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        }
         for (name, value) in self.headers {
             if let Some(name) = name {
                 headers.insert(name, value);
@@ -213,7 +251,8 @@ impl Reply {
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert(HeaderName::from_static("x-request-id"), id);
         }
-        if unread {
+        // HTTP/2 has its own way to say that the rest of a body is not wanted.
+        if manner.unread && !shared {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -221,7 +260,7 @@ impl Reply {
 }
 
 enum Sending {
-    Whole(Option<Bytes>),
+    Whole(Bytes),
     Stream {
         chunks: BoxStream<'static, Bytes>,
         drained: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -229,10 +268,40 @@ enum Sending {
     },
 }
 
+impl Sending {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let (chunks, drained, keep_alive) = match self {
+            Self::Whole(bytes) if bytes.is_empty() => return Poll::Ready(None),
+            Self::Whole(bytes) => return Poll::Ready(Some(bytes.split_to(bytes.len().min(CHUNK)))),
+            Self::Stream { chunks, drained, keep_alive } => (chunks, drained, keep_alive),
+        };
+        if drained.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        let chunk = match chunks.poll_next_unpin(cx) {
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(chunk)) => Some(chunk),
+            Poll::Pending => None,
+        };
+        let Some((every, sleep)) = keep_alive else {
+            return chunk.map_or(Poll::Pending, |chunk| Poll::Ready(Some(chunk)));
+        };
+        let alive = sleep.as_mut().poll(cx).is_ready().then(|| Bytes::from_static(b": alive\n\n"));
+        match chunk.or(alive) {
+            None => Poll::Pending,
+            Some(bytes) => {
+                sleep.as_mut().reset(Instant::now() + *every);
+                Poll::Ready(Some(bytes))
+            }
+        }
+    }
+}
+
 /// The body of an answer; when it is dropped, the answer is written.
 pub(super) struct ReplyBody {
     content: Sending,
-    _end: EndOfReply,
+    end: EndOfReply,
+    _stream: Option<OpenStream>,
 }
 
 impl Body for ReplyBody {
@@ -243,39 +312,18 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.content {
-            Sending::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Sending::Stream { chunks, drained, keep_alive } => {
-                if drained.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(None);
-                }
-                let chunk = match chunks.poll_next_unpin(cx) {
-                    Poll::Ready(None) => return Poll::Ready(None),
-                    Poll::Ready(Some(chunk)) => Some(chunk),
-                    Poll::Pending => None,
-                };
-                let Some((every, sleep)) = keep_alive else {
-                    return chunk.map_or(Poll::Pending, |chunk| Poll::Ready(Some(Ok(Frame::data(chunk)))));
-                };
-                let alive = sleep.as_mut().poll(cx).is_ready().then(|| Bytes::from_static(b": alive\n\n"));
-                match chunk.or(alive) {
-                    None => Poll::Pending,
-                    Some(bytes) => {
-                        sleep.as_mut().reset(Instant::now() + *every);
-                        Poll::Ready(Some(Ok(Frame::data(bytes))))
-                    }
-                }
-            }
-        }
+        let polled = self.content.poll(cx);
+        self.end.turn(polled.is_ready());
+        polled.map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.content, Sending::Whole(bytes) if bytes.as_ref().is_none_or(Bytes::is_empty))
+        matches!(&self.content, Sending::Whole(bytes) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Sending::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Sending::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Sending::Stream { .. } => SizeHint::default(),
         }
     }

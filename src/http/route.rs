@@ -3,7 +3,7 @@
 //! It is data; the router, the access tests and the API document are read from it, so no route can be
 //! forgotten by one of them. May import: `auth` (the permission). Must never: answer a request itself.
 
-use super::{ApiError, Reply, Request};
+use super::{ApiError, Budget, Reply, Request};
 use crate::auth::Permission;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use std::collections::HashMap;
@@ -105,6 +105,35 @@ pub struct Route {
     pub limit: BodyLimit,
     /// Who answers.
     pub handler: Handler,
+}
+
+impl Route {
+    /// Whether it says that the program lives: always open, and answered when nothing else is.
+    pub(super) fn is_health(&self) -> bool {
+        matches!(self.path, "/health" | "/-/healthy" | "/-/ready")
+    }
+
+    /// Whether it is open only as long as no users are named in `--web.config.file`.
+    pub(super) fn is_for_users(&self) -> bool {
+        self.access == Access::Open
+            && (matches!(self.path, "/metrics" | "/-/reload") || self.path.starts_with("/docs/"))
+    }
+
+    /// What a request on it is counted as; `None` where a limit would cost alerts or sight.
+    pub(super) fn budget(&self, method: Method) -> Option<Budget> {
+        match (self.access, method, self.path) {
+            (Access::Webhook, ..) | (_, _, "/metrics") => None,
+            _ if self.is_health() => None,
+            (_, Method::Put, "/api/automation")
+            | (_, Method::Post, "/api/executions/{id}/stop" | "/api/executions/{id}/control") => {
+                Some(Budget::Brake)
+            }
+            (_, Method::Post, "/api/runbooks/{id}" | "/api/runbooks/{id}/execute") => {
+                Some(Budget::Executions)
+            }
+            _ => Some(Budget::Requests),
+        }
+    }
 }
 
 impl fmt::Debug for Route {

@@ -1,27 +1,27 @@
-//! The accept loop: one task per connection, a cap that answers instead of resetting, and an orderly end.
+//! The accept loop: one task per connection, a place for each, and an orderly end.
 //!
 //! May import: nothing of this crate but the edge and its connections. Must never: stop accepting because of one
 //! error, or end before requests in progress had their time.
 
 use super::Edge;
-use super::connection::{linger, serve};
-use std::future::pending;
+use super::connection::serve;
+use super::places::Places;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use ulid::Ulid;
 
-/// Connections over the cap that are being answered at the same time; the rest waits in the kernel's queue.
-const MAX_REFUSING: usize = 64;
-/// How long and how far a refused connection is read, so that its sender sees the answer.
-const REFUSE_LINGER: Duration = Duration::from_secs(1);
+/// What is said at once where there is no room to read a request. The header fields are those of every answer.
+pub(super) const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
+    Content-Length: 62\r\nRetry-After: 1\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n\
+    Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nContent-Security-Policy: default-src 'none'; \
+    frame-ancestors 'none'; base-uri 'none'; form-action 'none'\r\n\
+    Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Resource-Policy: same-origin\r\n\r\n\
+    {\"error\":\"too many connections\",\"code\":\"too_many_connections\"}";
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -30,11 +30,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct Server {
     listener: TcpListener,
     edge: Arc<Edge>,
-}
-
-enum Slot {
-    Serve(OwnedSemaphorePermit),
-    Refuse(OwnedSemaphorePermit),
 }
 
 impl Server {
@@ -93,8 +88,7 @@ async fn accept_all(
     connections: &TaskTracker,
     cut: &CancellationToken,
 ) {
-    let serving = Arc::new(Semaphore::new(edge.limits.max_connections));
-    let refusing = Arc::new(Semaphore::new(MAX_REFUSING));
+    let places = Places::new(edge.limits.max_connections, edge.limits.max_connections_per_peer);
     let mut pause = FIRST_PAUSE;
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -111,44 +105,18 @@ async fn accept_all(
         pause = FIRST_PAUSE;
         // Without it an answer may wait 40 ms for the client's delayed acknowledgement; it works without, too.
         stream.set_nodelay(true).ok();
-        match slot(&serving, &refusing).await {
-            Slot::Serve(permit) => {
-                let served = serve(Arc::clone(edge), stream, peer, cut.clone());
-                connections.spawn(async move {
-                    served.await;
-                    drop(permit);
-                });
+        match places.take(peer.ip(), edge.trusted.trusts(peer.ip().to_canonical())) {
+            Some(place) => {
+                connections.spawn(serve(Arc::clone(edge), stream, peer, place, cut.clone()));
             }
-            Slot::Refuse(permit) => {
+            None => {
                 edge.observer.connection_refused();
-                let edge = Arc::clone(edge);
-                let cut = cut.clone();
-                connections.spawn(async move {
-                    tokio::select! {
-                        () = refuse(stream, &edge) => {}
-                        () = cut.cancelled() => {}
-                    }
-                    drop(permit);
-                });
+                // Through TLS nothing could be said without a handshake, for which there is no room.
+                if edge.tls.is_none() {
+                    stream.try_write(REFUSAL.as_bytes()).ok();
+                }
             }
         }
-    }
-}
-
-/// A place to serve in, else one to refuse in, else whichever comes first.
-async fn slot(serving: &Arc<Semaphore>, refusing: &Arc<Semaphore>) -> Slot {
-    if let Ok(permit) = Arc::clone(serving).try_acquire_owned() {
-        return Slot::Serve(permit);
-    }
-    if let Ok(permit) = Arc::clone(refusing).try_acquire_owned() {
-        return Slot::Refuse(permit);
-    }
-    tokio::select! {
-        biased;
-        Ok(permit) = Arc::clone(serving).acquire_owned() => Slot::Serve(permit),
-        Ok(permit) = Arc::clone(refusing).acquire_owned() => Slot::Refuse(permit),
-        // Neither semaphore is ever closed.
-        else => pending().await,
     }
 }
 
@@ -156,21 +124,4 @@ async fn slot(serving: &Arc<Semaphore>, refusing: &Arc<Semaphore>) -> Slot {
 fn belongs_to_the_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-/// Answers 503 without looking at the request: over the cap there is no room to read one.
-async fn refuse(mut stream: TcpStream, edge: &Edge) {
-    let body = r#"{"error":"too many connections","code":"too_many_connections"}"#;
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Retry-After: 1\r\nConnection: close\r\nX-Request-Id: {}\r\nX-Content-Type-Options: nosniff\r\n\
-         Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\n\
-         Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n\r\n{body}",
-        body.len(),
-        Ulid::generate(),
-    );
-    let said = timeout(REFUSE_LINGER, stream.write_all(answer.as_bytes())).await;
-    if matches!(said, Ok(Ok(()))) {
-        timeout(REFUSE_LINGER, linger(&mut stream, &edge.limits)).await.ok();
-    }
 }

@@ -1,6 +1,7 @@
 //! A live edge on port 0 and raw sockets against it: what is promised is what is seen on the wire.
 
 mod access;
+mod h2;
 mod lifecycle;
 mod limits;
 
@@ -121,6 +122,7 @@ fn routes(gate: &Arc<Gate>) -> Vec<Route> {
     let mut routes = vec![
         route(get, "/open", Access::Open, ok.clone()),
         route(post, "/open/{id}", Access::Open, ok.clone()),
+        route(get, "/-/healthy", Access::Open, ok.clone()),
         route(get, "/needs/read/{id}", Access::Needs(Read), ok.clone()),
         route(post, "/own-pages", Access::OwnPages, ok.clone()),
         route(get, "/signed-in", Access::SignedIn, ok.clone()),

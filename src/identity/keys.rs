@@ -35,7 +35,7 @@ pub enum KeyError {
     #[error("this server knows nobody: configure [auth] first, keys are of people")]
     Open,
     /// A stolen key could outlive its end.
-    #[error("a key cannot make keys: sign in, or use a token")]
+    #[error("neither a key nor a password of --web.config.file can make keys: sign in, or use a token")]
     ByKey,
     /// A role that its maker does not have.
     #[error("you do not have the role {0:?}: a key has some of its maker's roles")]
@@ -142,7 +142,7 @@ fn check(who: &Principal, wish: &NewKey) -> Result<(String, Duration), KeyError>
     let invalid = |path, message: String| Err(KeyError::Invalid { path, message });
     match who.via {
         Via::Nobody => return Err(KeyError::Open),
-        Via::Key(_) => return Err(KeyError::ByKey),
+        Via::Key(_) | Via::Password => return Err(KeyError::ByKey),
         Via::Token | Via::Session(_) => {}
     }
     let name = wish.name.trim();
@@ -170,6 +170,6 @@ fn origin(who: &Principal) -> Origin {
     match who.via {
         Via::Session(_) if who.subject.starts_with(SIGNUP_PREFIX) => Origin::Signup,
         Via::Session(_) => Origin::File,
-        Via::Token | Via::Key(_) | Via::Nobody => Origin::Token,
+        Via::Token | Via::Password | Via::Key(_) | Via::Nobody => Origin::Token,
     }
 }

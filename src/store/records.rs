@@ -34,6 +34,7 @@
 //! | `un/` | hash of a name | [`UserRecord`](identity::UserRecord): signed up; `u-count` is how many |
 //! | `rf/` | runbook `/` ULID | [`RefusalRecord`](refusal::RefusalRecord): somebody was not allowed to |
 //! | `rn/` | runbook | the ULIDs of its refusals; 100 at most |
+//! | `hr/` | hash of an instance's name | what it has counted of callers' requests: [`RequestsTold`] |
 //! | `v/ h/ w/` | runbook `/` version, hash; runbook | file text; version; latest version |
 //!
 //! ULIDs sort by time, so lists need no index of their own. May import: `model`, `journal`, `guard`,
@@ -53,6 +54,7 @@ mod parked;
 pub mod quarantine;
 mod queue;
 pub mod refusal;
+mod requests;
 mod retire;
 pub mod schedule;
 pub mod switch;
@@ -67,6 +69,7 @@ pub use list::{DecisionFilter, ExecutionFilter, Page};
 pub use outbox::{Backlog, EscalationFilter};
 pub use parked::Parked;
 pub use queue::QueueCount;
+pub use requests::RequestsTold;
 pub use retire::Portion;
 
 use super::{CommitError, Pair, ReadError, Scan, Store, Txn};
@@ -276,6 +279,8 @@ pub mod key {
     pub const MAPPING: &[u8] = b"m/";
     /// All schedules that are remembered, as a prefix.
     pub const SCHEDULE: &[u8] = b"c/";
+    /// What all instances have counted of requests, as a prefix.
+    pub const REQUESTS: &[u8] = b"hr/";
     /// The whole audit log, as a prefix.
     pub const AUDIT: &[u8] = b"a/";
 
@@ -312,6 +317,11 @@ pub mod key {
     /// Of the schedule called `name`.
     pub fn schedule(name: &str) -> Vec<u8> {
         join("c/", &[&short_hash(name.as_bytes())])
+    }
+
+    /// Of what an instance has counted of requests.
+    pub fn requests(instance: &str) -> Vec<u8> {
+        join("hr/", &[&short_hash(instance.as_bytes())])
     }
 
     /// Of the automatic starts of a runbook on a target.

@@ -11,6 +11,7 @@ mod crash;
 mod demo;
 mod docs;
 mod e2e;
+mod edge;
 mod escalate;
 mod explain;
 mod first;

@@ -20,6 +20,7 @@ fn serve_takes_the_flags_of_the_prometheus_family() {
         external_url: None,
         storage_path: None,
         runbooks_dir: None,
+        web_config_file: None,
     };
     let serve = ServeOptions {
         settings: settings.clone(),
@@ -36,6 +37,7 @@ fn serve_takes_the_flags_of_the_prometheus_family() {
             external_url: Some("https://r.example".into()),
             storage_path: Some("/data".into()),
             runbooks_dir: Some("rb".into()),
+            web_config_file: None,
         },
         log_level: "debug".into(),
         log_format: crate::telemetry::logging::Format::Text,

@@ -205,3 +205,18 @@ fn as_json_each_event_is_the_line_the_server_sent() {
     );
     assert_eq!(got, Outcome { code: 1, out: sent.replace(", ", ",") + "\n", err: String::new() });
 }
+
+#[test]
+fn a_server_that_is_asked_too_often_is_asked_again_when_it_says() {
+    let busy = answer(
+        "429 Too Many Requests",
+        "Content-Type: application/json\r\nRetry-After: 1\r\n",
+        r#"{"error":"too many requests","code":"rate_limited"}"#,
+    );
+    let end = event(1, "finished", r#","status":"succeeded""#);
+    let began = std::time::Instant::now();
+    let (got, requests) = followed(vec![busy, events(&format!("{end}event: end\ndata: {{}}\n\n"))], false);
+    assert_eq!((got.code, requests.len()), (0, 2), "{}", got.err);
+    assert!(got.err.contains("the server was asked too often; trying again in 1 s"), "{}", got.err);
+    assert!(began.elapsed() >= Duration::from_secs(1));
+}

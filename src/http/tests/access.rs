@@ -63,7 +63,7 @@ async fn every_route_is_open_to_exactly_the_credentials_it_names() {
 }
 
 #[tokio::test]
-async fn an_unknown_path_is_404_and_another_method_405_before_any_credential_is_asked_for() {
+async fn t25_an_unknown_path_is_404_and_another_method_405_before_any_credential_is_asked_for() {
     let live = live().await;
     for path in
         ["/", "/nothing", "/open/", "/open/x/y", "/needs", "//open", "/needs/read/../audit", "/%6fpen"]
@@ -92,7 +92,7 @@ async fn an_unknown_path_is_404_and_another_method_405_before_any_credential_is_
 }
 
 #[tokio::test]
-async fn no_request_is_ever_answered_with_a_redirect() {
+async fn t25_no_request_is_ever_answered_with_a_redirect() {
     let live = live().await;
     let admin = format!("Bearer {}", token("admin"));
     for path in
@@ -123,7 +123,7 @@ async fn head_is_answered_like_get_without_its_body() {
 }
 
 #[tokio::test]
-async fn every_answer_has_the_security_headers_and_an_id() {
+async fn t15_every_answer_has_the_security_headers_and_an_id() {
     let live = live().await;
     for (method, path, body) in [
         ("GET", "/open", ""),
@@ -139,7 +139,12 @@ async fn every_answer_has_the_security_headers_and_an_id() {
             ("x-content-type-options", "nosniff"),
             ("cache-control", "no-store"),
             ("referrer-policy", "no-referrer"),
-            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            (
+                "content-security-policy",
+                "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+            ),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
             ("content-type", "application/json"),
         ] {
             assert_eq!(answer.header(name), Some(value), "{method} {path}");
@@ -202,7 +207,7 @@ async fn several_authorization_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn forwarded_headers_of_an_unlisted_peer_are_ignored_and_of_a_listed_one_believed() {
+async fn t25_forwarded_headers_of_an_unlisted_peer_are_ignored_and_of_a_listed_one_believed() {
     let live = live().await;
     for (source, client, https) in [("127.0.0.1", "127.0.0.1", false), ("127.0.0.2", "203.0.113.5", true)] {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -100,6 +100,7 @@ pub(super) struct Families {
     pub(super) http_duration: Histograms<RouteLabels>,
     pub(super) auth_failures: Family<AuthLabels, Counter>,
     pub(super) audit_write_failures: Counter,
+    pub(super) rate_limited: Family<RouteLabels, Counter>,
     pub(super) escalations: Family<EscalationLabels, Counter>,
     pub(super) reload_successful: Gauge,
     pub(super) reload_success_time: Seconds,
@@ -129,6 +130,7 @@ impl Families {
             http_duration: Family::new_with_constructor(|| Histogram::new(REQUEST)),
             auth_failures: Family::default(),
             audit_write_failures: Counter::default(),
+            rate_limited: Family::default(),
             escalations: Family::default(),
             reload_successful: Gauge::default(),
             reload_success_time: Seconds::default(),
@@ -257,6 +259,11 @@ impl Families {
             &self.audit_write_failures,
         );
         add.one(
+            "http_rate_limited",
+            "Requests refused because their caller asked too often, by route template",
+            &self.rate_limited,
+        );
+        add.one(
             "config_last_reload_successful",
             "Whether the last reading of config and runbooks found no problem (1) or did (0)",
             &self.reload_successful,
@@ -286,6 +293,7 @@ pub(super) fn decision_pairs() -> impl Iterator<Item = (Verdict, Reason)> {
 pub(super) fn current(
     now: &Gauges,
     process: &ProcessFacts,
+    certificate_expiry: Option<i64>,
     runbook_label: impl Fn(&RunbookId) -> Arc<str>,
 ) -> Registry {
     let mut registry = Registry::default();
@@ -310,6 +318,11 @@ pub(super) fn current(
         ConstGauge::new(now.approvals_pending),
     );
     own.register("store_size_bytes", "Bytes the store takes on disk", Maybe(now.store_size_bytes));
+    own.register(
+        "certificate_expiry_timestamp_seconds",
+        "Unix time at which the certificate that is served ends; no sample without TLS",
+        Maybe(certificate_expiry),
+    );
     guard_gauges(own, now, runbook_label);
     process_gauges(registry.sub_registry_with_prefix("process"), process);
     registry

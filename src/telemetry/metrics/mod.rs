@@ -20,6 +20,7 @@ use families::{
 };
 use labels::{Code, Known, method_word};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 /// Which program this is, for `runbookd_build_info`.
@@ -67,6 +68,8 @@ struct Inner {
     runbooks: Known,
     routes: Known,
     notifiers: Known,
+    /// When the certificate ends that is served, in seconds since 1970; 0 without one.
+    certificate_expiry: AtomicI64,
 }
 
 /// More runbooks than a directory of files holds; beyond it they share one label value.
@@ -87,7 +90,14 @@ impl Metrics {
         let runbooks = Known::new("(unloaded)", MAX_RUNBOOKS);
         let routes = Known::new("(unmatched)", MAX_ROUTES);
         let notifiers = Known::new("(unknown)", MAX_NOTIFIERS);
-        let metrics = Self(Arc::new(Inner { families, registry, runbooks, routes, notifiers }));
+        let metrics = Self(Arc::new(Inner {
+            families,
+            registry,
+            runbooks,
+            routes,
+            notifiers,
+            certificate_expiry: AtomicI64::new(0),
+        }));
         metrics.fill_notifier("");
         metrics
     }
@@ -126,6 +136,7 @@ impl Metrics {
         if self.0.routes.add(route) {
             let labels = RouteLabels { route: self.0.routes.get(route) };
             drop(self.0.families.http_duration.get_or_create(&labels));
+            drop(self.0.families.rate_limited.get_or_create(&labels));
         }
     }
 
@@ -251,6 +262,17 @@ impl Metrics {
         self.0.families.http_duration.get_or_create(&RouteLabels { route }).observe(took.as_secs_f64());
     }
 
+    /// A request on `route`, the matched template, was refused because its caller asked too often.
+    pub fn rate_limited(&self, route: &str) {
+        let labels = RouteLabels { route: self.0.routes.get(route) };
+        self.0.families.rate_limited.get_or_create(&labels).inc();
+    }
+
+    /// A certificate is served that ends `at` so many seconds after 1970.
+    pub fn certificate_served(&self, at: i64) {
+        self.0.certificate_expiry.store(at, Ordering::Relaxed);
+    }
+
     /// A request was refused for who sent it.
     pub fn auth_failed(&self, reason: AuthFailure) {
         self.0.families.auth_failures.get_or_create(&AuthLabels { reason: reason.as_str() }).inc();
@@ -272,7 +294,8 @@ impl Metrics {
     /// Text format 0.0.4, unless `accept` (the header's value) prefers `application/openmetrics-text`.
     pub fn encode(&self, accept: Option<&str>, now: &Gauges) -> (&'static str, String) {
         let mut text = String::new();
-        let current = families::current(now, &process::read(), |runbook| self.runbook(runbook));
+        let expiry = Some(self.0.certificate_expiry.load(Ordering::Relaxed)).filter(|at| *at != 0);
+        let current = families::current(now, &process::read(), expiry, |runbook| self.runbook(runbook));
         for registry in [&self.0.registry, &current] {
             if prometheus_client::encoding::text::encode_registry(&mut text, registry).is_err() {
                 // Writing to a String cannot fail, and no family of ours has an encoder that can.
