@@ -22,7 +22,7 @@ demo:
 
 # One `cargo test` for everything: a second selection would compile the dependencies again.
 test:
-	.ci/packages prometheus promtool prometheus-alertmanager amtool cc curl ssh sshd pgrep aiosmtpd
+	.ci/packages prometheus promtool prometheus-alertmanager amtool cc curl ssh sshd pgrep python3 aiosmtpd
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked
