@@ -131,6 +131,30 @@ def variable(name, label, values):
     }
 
 
+def mark(name, color, title, short, at_value=False):
+    """A line over all graphs at each moment at which the query has a series."""
+    return {
+        "name": name,
+        "datasource": DATASOURCE,
+        "enable": True,
+        "iconColor": color,
+        "expr": query(short),
+        "titleFormat": title,
+        "useValueForTime": at_value,
+    }
+
+
+MARKS = [
+    mark("Starts", "blue", "{{instance}} started", "1000 * runbookd_start_time_seconds{@}", at_value=True),
+    mark(
+        "Failed rollbacks",
+        "red",
+        "{{runbook}} could not undo what it did",
+        'sum by (runbook) (increase(runbookd_rollbacks_total{@, outcome="rollback_failed"}[~])) > 0',
+    ),
+]
+
+
 def dashboard(name, title, description, panels, *more):
     datasource = {
         "name": "datasource",
@@ -161,7 +185,7 @@ def dashboard(name, title, description, panels, *more):
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
         "links": [links | {"includeVars": True, "keepTime": True}],
-        "annotations": {"list": []},
+        "annotations": {"list": MARKS},
         "templating": {"list": variables},
         "panels": arranged(panels),
     }
@@ -216,7 +240,7 @@ OVERVIEW = dashboard(
         ),
         number(
             "Last webhook",
-            "How long ago the last webhook was answered. With the heartbeat it stays below 5 minutes.",
+            "How long ago the last webhook was answered. With the heartbeat it stays below 6 minutes.",
             "s",
             "time() - max(runbookd_last_webhook_timestamp_seconds{@})",
             bad=900,
@@ -232,7 +256,7 @@ OVERVIEW = dashboard(
             "Breakers open",
             "Pairs of a runbook and a target that are kept apart because it failed there too often.",
             "short",
-            'sum(runbookd_breakers{@, state="open"}) or 0 * sum(up{@})',
+            'sum(runbookd_breakers{@, state="open"})',
             bad=1,
         ),
         number(
