@@ -5,7 +5,7 @@ use super::{files, read, root, run, stem};
 use crate::docs::headings;
 use crate::support::process::program;
 use runbookd::model::{Labels, RunbookId};
-use runbookd::runbook;
+use runbookd::runbook::{self, InputSource};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
@@ -136,30 +136,49 @@ fn rules_about_runbookd_ask_for_metrics_that_it_has() {
     assert!(asked > 20, "{asked}");
 }
 
+/// The labels of the first alert that the tests of the rules see this rule fire with.
+fn fired(rule: &Rule) -> Labels {
+    let cases = read(&format!("alerting/tests/{}.yml", rule.file));
+    let lines: Vec<&str> = cases.lines().map(str::trim).collect();
+    let at =
+        lines.windows(2).position(|pair| *pair == [&format!("alertname: {}", rule.alert), "exp_alerts:"]);
+    let line = lines[at.unwrap_or_else(|| panic!("{} fires nowhere", rule.alert)) + 2];
+    let labels = line.strip_prefix("- exp_labels: { ").and_then(|rest| rest.strip_suffix(" }"));
+    let pairs = labels.unwrap_or_else(|| panic!("{}: no labels in {line}", rule.alert)).split(", ");
+    let pairs = pairs.map(|pair| pair.split_once(": ").unwrap());
+    let own = [("alertname", rule.alert.as_str())];
+    pairs.chain(own).map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
+}
+
+/// What is wrong with the runbook that a rule asks for.
+fn complaints(rule: &Rule, id: &str) -> Vec<String> {
+    let Ok(text) = fs::read_to_string(root().join("runbooks").join(format!("{id}.toml"))) else {
+        return vec![format!("{}: there is no runbooks/{id}.toml", rule.alert)];
+    };
+    let parsed = runbook::parse(&RunbookId::new(id).unwrap(), "runbook", &text);
+    let runbook = parsed.runbook.unwrap_or_else(|| panic!("{id}: {:#?}", parsed.problems));
+    let labels = fired(rule);
+    let listed = runbook.alerts.contains(&rule.alert);
+    let allowed = runbook.allow.iter().any(|matchers| matchers.iter().all(|it| it.matches(&labels)));
+    let refused = (!listed && !allowed).then(|| format!("{id} does not take {}", rule.alert));
+    let wanted = runbook.inputs.iter().filter(|input| input.required && input.default.is_none());
+    let missing = wanted.filter_map(|input| match &input.from {
+        Some(InputSource::Label(label)) if labels.contains_key(label) => None,
+        from => Some(format!("{}: {id} wants {} from {from:?}: {labels:?}", rule.alert, input.name)),
+    });
+    refused.into_iter().chain(missing).collect()
+}
+
 #[test]
 fn every_automation_runbook_annotation_names_an_existing_runbook_that_takes_the_alert() {
     let mut named = BTreeSet::new();
     let mut wrong = Vec::new();
     for rule in rules() {
-        let Some(id) = rule.fields.get("automation_runbook") else {
+        if let Some(id) = rule.fields.get("automation_runbook") {
+            named.insert(id.clone());
+            wrong.extend(complaints(&rule, id));
+        } else {
             assert_eq!(rule.file, "runbookd", "{} starts no runbook", rule.alert);
-            continue;
-        };
-        named.insert(id.clone());
-        let path = root().join("runbooks").join(format!("{id}.toml"));
-        let Ok(text) = fs::read_to_string(&path) else {
-            wrong.push(format!("{}: there is no runbooks/{id}.toml", rule.alert));
-            continue;
-        };
-        let parsed = runbook::parse(&RunbookId::new(id).unwrap(), "runbook", &text);
-        let runbook = parsed.runbook.unwrap_or_else(|| panic!("{id}: {:#?}", parsed.problems));
-        let mut labels: Labels =
-            rule.fields.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        labels.insert("alertname".to_owned(), rule.alert.clone());
-        let listed = runbook.alerts.contains(&rule.alert);
-        let allowed = runbook.allow.iter().any(|matchers| matchers.iter().all(|it| it.matches(&labels)));
-        if !listed && !allowed {
-            wrong.push(format!("{id} does not take {}", rule.alert));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
