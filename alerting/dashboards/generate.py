@@ -240,7 +240,7 @@ OVERVIEW = dashboard(
         ),
         number(
             "Last webhook",
-            "How long ago the last webhook was answered. With the heartbeat it stays below 6 minutes.",
+            "How long ago the last webhook was accepted. With the heartbeat it stays below 6 minutes.",
             "s",
             "time() - max(runbookd_last_webhook_timestamp_seconds{@})",
             bad=900,
