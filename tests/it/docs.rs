@@ -66,7 +66,7 @@ fn every_link_leads_to_a_file_or_a_heading() {
 }
 
 /// The anchors of a document, as renderers make them.
-fn headings(text: &str) -> impl Iterator<Item = String> {
+pub(crate) fn headings(text: &str) -> impl Iterator<Item = String> {
     text.lines().filter_map(|line| line.strip_prefix('#')).map(|line| {
         let title = line.trim_start_matches('#').trim().to_lowercase();
         title

@@ -239,7 +239,7 @@ impl Families {
         );
         add.one(
             "last_webhook_timestamp_seconds",
-            "Unix time of the last webhook request answered, 0 before the first",
+            "Unix time of the last webhook request accepted, 0 before the first",
             &self.last_webhook,
         );
         add.one(

@@ -178,7 +178,10 @@ impl Metrics {
         let families = &self.0.families;
         families.webhook_requests.get_or_create(&CodeLabels { code: Code::new(code) }).inc();
         families.webhook_duration.observe(took.as_secs_f64());
-        families.last_webhook.set(seconds_since_epoch(at));
+        // A refused one says nothing of the path that alerts take: a stranger can send it.
+        if code == 200 {
+            families.last_webhook.set(seconds_since_epoch(at));
+        }
     }
 
     /// One alert was received with this status of its own; `None` for an element that is no alert.

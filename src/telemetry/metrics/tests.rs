@@ -333,7 +333,7 @@ fn each_method_moves_its_own_metric() {
     is(2.0, "runbookd_webhook_duration_seconds", "_count", &[]);
     is(0.007, "runbookd_webhook_duration_seconds", "_sum", &[]);
     is(1.0, "runbookd_webhook_duration_seconds", "_bucket", &[("le", "0.005")]);
-    is(1_700_000_101.0, "runbookd_last_webhook_timestamp_seconds", "", &[]);
+    is(1_700_000_100.0, "runbookd_last_webhook_timestamp_seconds", "", &[]);
     is(1.0, "runbookd_alerts_received_total", "", &[("status", "firing")]);
     is(1.0, "runbookd_alerts_received_total", "", &[("status", "invalid")]);
     is(1.0, "runbookd_decisions_total", "", &[("verdict", "skip"), ("reason", "shadow")]);

@@ -25,13 +25,17 @@ impl Alertmanager {
 
     /// The same, with more lines in its config.
     pub(crate) fn start_with(receiver: &str, group_by: &str, more: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let address = free_address();
-        let config = format!(
+        Self::start_from(&format!(
             "route: {{ receiver: runbookd, group_by: {group_by}, group_wait: 1s, group_interval: 1s, repeat_interval: 4s }}\n\
              receivers:\n\
              - name: runbookd\n  webhook_configs:\n  - url: http://{receiver}/api/sre/alerts/webhook\n    send_resolved: true\n{more}"
-        );
+        ))
+    }
+
+    /// One with this config.
+    pub(crate) fn start_from(config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let address = free_address();
         fs::write(dir.path().join("alertmanager.yml"), config).unwrap();
         let mut command = Command::new(program("prometheus-alertmanager", "prometheus-alertmanager"));
         command
