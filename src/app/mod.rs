@@ -2,7 +2,7 @@
 //!
 //! May import everything but `cli`. Must never: decide anything a room should decide. `lifecycle` is the
 //! story of a process from start to end; `build` turns the config into rooms; `library` keeps the runbooks
-//! live; `oneshot` is one execution without a server; `check` is what can be known before starting,
+//! live; `oneshot` is one execution without a server, `rehearse` plays the unit tests of runbooks; `check` is what can be known before starting,
 //! `candidate` what a reload would put in force, `audit` what can be checked of a stopped one.
 
 mod audit;
@@ -15,6 +15,7 @@ mod library;
 mod lifecycle;
 mod needs;
 mod oneshot;
+mod rehearse;
 mod scheduler;
 mod siblings;
 mod world;
@@ -24,6 +25,7 @@ pub use check::{CheckOptions, check};
 pub use clock::SystemClock;
 pub use lifecycle::{ServeOptions, serve};
 pub use oneshot::{ExecuteOptions, execute};
+pub use rehearse::{TestOptions, test};
 
 use crate::config::{self, Config, Loaded, Overrides};
 use crate::document::{Problem, Problems, Severity};
