@@ -22,6 +22,7 @@ mod manual;
 mod mappings;
 mod peers;
 mod powercut;
+mod runbooks;
 mod schedules;
 mod shipped;
 mod stop;

@@ -20,7 +20,8 @@ fn run(command: &mut Command) {
 
 fn runbooks() -> Vec<PathBuf> {
     let entries = fs::read_dir(root().join("runbooks")).unwrap();
-    entries.map(|entry| entry.unwrap().path()).collect()
+    let is_test = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(".test.toml"));
+    entries.map(|entry| entry.unwrap().path()).filter(|path| !is_test(path)).collect()
 }
 
 #[test]
