@@ -22,7 +22,7 @@ use tokio::time::Instant;
 /// Where every rehearsal begins, in milliseconds since 1970: the first moment of 2026.
 const BEGIN: i64 = 1_767_225_600_000;
 /// How often the stage looks whether somebody has to speak, or all is over.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(5);
 /// What has not ended then never does.
 const PATIENCE: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 /// How long an execution may be held with nobody left who would speak.

@@ -39,7 +39,10 @@ const SETTINGS: &str =
 #[test]
 fn sessions_that_hold_transactions_are_ended_and_kept_from_coming_back() {
     let (postgres, sessions) = crowded("BEGIN; SELECT 1;", "idle in transaction");
-    std::thread::sleep(Duration::from_millis(1100));
+    let held = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND now() - state_change > '1s'";
+    eventually("transactions that are held for long", Duration::from_secs(30), || {
+        (postgres.ask(held) == (CONNECTIONS - 1).to_string()).then_some(())
+    });
     execute(postgres.port()).ended("succeeded");
     assert_eq!(postgres.ask(SETTINGS), "idle_in_transaction_session_timeout=1s");
     drop(sessions);
@@ -69,5 +72,5 @@ fn a_limit_that_did_not_help_is_what_it_was() {
 fn a_database_that_does_not_answer_is_left_alone() {
     let ran = execute(&crate::support::redis::free_port());
     ran.ended("failed");
-    assert!(!ran.err.contains("cancel_slow"), "{}", ran.err);
+    assert!(ran.err.contains("==> cancel_slow: skipped"), "{}", ran.err);
 }
