@@ -54,12 +54,11 @@ impl Coverage {
                     | Kind::Check { question: Question::Expr(_), must: false }
                     | Kind::Check { question: Question::FileExists(_), must: false }
             );
-            let resolves = runbook.on_resolved == OnResolved::Finish && step.effect.is_changing();
             let possible = Seen::ALL.into_iter().filter(|seen| match seen {
                 Seen::Ok => true,
                 Seen::Failed => !never_fails,
                 // A resolved alert leaves out what changes something, too; that is the same for all runbooks.
-                Seen::Skipped => step.when.is_some() && (resolves || !step.is_finally),
+                Seen::Skipped => step.when.is_some(),
                 Seen::Undone => step.undo.is_some(),
             });
             Row { step: step.id.clone(), possible: possible.collect(), seen: Vec::new() }

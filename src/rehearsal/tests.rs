@@ -98,7 +98,9 @@ fn somebody_can_be_sent_to_what_is_held() {
     };
     is_so(&format!("{}expect = {{ status = \"succeeded\", attempts = {{ once = 2 }} }}", sent("retry")));
     is_so(&format!("{}expect = {{ status = \"succeeded\", attempts = {{ once = 1 }} }}", sent("skip")));
-    let told = check("people = [{ says = \"resume\" }]\nexpect = { status = \"succeeded\" }");
+    let told = check(
+        "steps.once = \"failed\"\npeople = [{ after = \"5m\", says = \"resume\" }]\nexpect = { status = \"paused\" }",
+    );
     assert!(told[0].starts_with("play: ") && told[0].contains("somebody cannot resume"), "{told:?}");
 }
 

@@ -173,3 +173,51 @@ fn a_backup_that_was_changed_is_not_restored() {
     assert_eq!(ask(&project.port, &["KEYS", "*"]).as_deref(), Some("later"));
     assert!(!bench.told().contains("stop"), "{}", bench.told());
 }
+
+/// Restores project and redis after both have changed; what compose.yaml says then, and the keys.
+fn full_restore(fails: bool, ends: &str) -> (String, String) {
+    let project = Project::new();
+    let bench = &project.bench;
+    bench.put("gateway_app_backup", &shipped("gateway_app_backup"));
+    fs::create_dir(bench.path("project")).unwrap();
+    fs::write(bench.path("project/compose.yaml"), "earlier").unwrap();
+    let (dir, backups) = (bench.text("project"), bench.text("backups"));
+    let env = [("PROJECT_DIR", dir.as_str()), ("BACKUP_DIR", &backups)];
+    bench.execute("gateway_app_backup", &[], &env).ended("succeeded");
+    let archive = names(bench, "backups").into_iter().find(|name| name.ends_with(".tar.gz")).unwrap();
+    fs::write(bench.path("project/compose.yaml"), "later").unwrap();
+    if fails {
+        fs::write(bench.path("fail"), "").unwrap();
+    }
+    let gateway = Service::start(|_, _, _| (200, String::new()));
+    let texts = ["gateway_full_restore", "gateway_redis_restore"].map(|id| (id, shipped(id)));
+    let runbooks = texts.each_ref().map(|(id, text)| (*id, text.as_str()));
+    let desk = Desk::open("", &runbooks);
+    let env = json!({
+        "COMPOSE": project.compose, "PROJECT_DIR": dir, "GATEWAY": gateway.address(), "REDIS_PORT": project.port,
+        "BACKUP_DIR": backups, "DATA_DIR": bench.text("data-of-redis"), "APP_FILE": archive, "REDIS_FILE": project.file,
+    });
+    let id = desk.execute("gateway_full_restore", json!({}), env);
+    desk.answer(&id, "approve");
+    let child = eventually("the restore of redis", super::LIMIT, || {
+        let list = desk.ask(
+            &desk.bob,
+            "GET",
+            "/api/executions?runbook=gateway_redis_restore",
+            &serde_json::Value::Null,
+        );
+        list["executions"][0]["id"].as_str().map(str::to_owned)
+    });
+    // Its mode asks, and its step does.
+    desk.answer(&child, "approve");
+    desk.answer(&child, "approve");
+    desk.ended(&id, ends);
+    let keys = ask(&project.port, &["KEYS", "later"]).unwrap();
+    (fs::read_to_string(bench.path("project/compose.yaml")).unwrap(), keys)
+}
+
+#[test]
+fn everything_is_restored_or_nothing() {
+    assert_eq!(full_restore(false, "succeeded"), ("earlier".to_owned(), String::new()));
+    assert_eq!(full_restore(true, "rolled_back"), ("later".to_owned(), "later".to_owned()));
+}

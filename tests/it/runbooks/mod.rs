@@ -7,6 +7,7 @@
 mod backups;
 mod database;
 mod gateway;
+mod maintenance;
 mod rehearsal;
 mod services;
 

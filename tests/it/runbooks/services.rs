@@ -165,3 +165,33 @@ fn a_service_that_is_down_is_started_again_and_proved_or_not() {
     service_unavailable(true).ended("succeeded");
     service_unavailable(false).ended("not_verified");
 }
+
+/// A vector store that gets quick by merging, or not.
+fn vector_store(helps: bool, ends: &str) -> Service {
+    let quick = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&quick);
+    let store = Service::start(move |method, _, _| {
+        if method == "PATCH" {
+            quick.store(helps, Ordering::SeqCst);
+        }
+        (200, r#"{"status": "ok", "result": {"status": "green", "name": "papers-1.snapshot"}}"#.to_owned())
+    });
+    let prometheus =
+        Service::start(move |_, _, _| sample(if seen.load(Ordering::SeqCst) { 0.2 } else { 4.0 }));
+    let bench = Bench::new(Some(&prometheus.address()));
+    let id = "vector_store_optimization";
+    bench.put(id, &shortened(id, &[("15m", "4s"), ("2m", "0s")]));
+    bench.execute(id, &[("instance", &store.address()), ("collection", "papers")], &[]).ended(ends);
+    store
+}
+
+#[test]
+fn a_slow_collection_is_merged_or_put_back_from_its_snapshot() {
+    let store = vector_store(true, "succeeded");
+    assert_eq!(store.asked("PATCH").len(), 1);
+    assert!(store.asked("PUT").is_empty());
+    let store = vector_store(false, "rolled_back");
+    let (path, body) = store.asked("PUT").remove(0);
+    assert_eq!(path, "/collections/papers/snapshots/recover");
+    assert!(body.contains("/collections/papers/snapshots/papers-1.snapshot"), "{body}");
+}
