@@ -2,7 +2,7 @@
 
 use super::stage::Played;
 use crate::model::{Role, StepId, StepStatus};
-use crate::runbook::{Kind, OnResolved, Question, Runbook};
+use crate::runbook::{Kind, Question, Runbook};
 
 /// How a step was seen to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
