@@ -37,6 +37,42 @@ fn every_runbook_can_be_read_without_a_problem() {
     }
 }
 
+/// What a stranger would put into a label to become a command, an option, another path or another host.
+const HOSTILE: [&str; 16] = [
+    "-rf",
+    "--volumes",
+    "$(reboot)",
+    "`reboot`",
+    "a;reboot",
+    "a|reboot",
+    "a&reboot",
+    "a b",
+    "a\nb",
+    "a'b",
+    "a\"b",
+    "../etc/passwd",
+    "/etc/../root",
+    "a@evil.example",
+    "a*",
+    "{{ 7 * 7 }}",
+];
+
+#[test]
+fn t01_t02_no_input_of_a_shipped_runbook_takes_a_command_an_option_or_a_way_out() {
+    for file in runbooks() {
+        let id = RunbookId::new(file.file_stem().unwrap().to_str().unwrap()).unwrap();
+        let runbook = runbook::parse(&id, "runbook", &fs::read_to_string(&file).unwrap()).runbook.unwrap();
+        for input in &runbook.inputs {
+            let pattern =
+                input.pattern.as_ref().unwrap_or_else(|| panic!("{id}: {} has no pattern", input.name));
+            // The path of a request is no path of a file.
+            let may = |text: &str| input.name == "path" && text.starts_with('/');
+            let taken: Vec<_> = HOSTILE.iter().filter(|text| pattern.is_match(text) && !may(text)).collect();
+            assert!(taken.is_empty(), "{id}: {} takes {taken:?}", input.name);
+        }
+    }
+}
+
 #[test]
 fn prometheus_accepts_its_config_and_its_rules() {
     let promtool = || Command::new(program("promtool", "prometheus"));
