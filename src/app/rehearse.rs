@@ -98,6 +98,7 @@ impl Played {
             Err(why) => return format!("{file}: FAILED\n{}\n", indented(why)),
         };
         let mut text = match self.is_good() {
+            true if outcomes.len() == 1 => format!("{file}: SUCCESS (1 test)\n"),
             true => format!("{file}: SUCCESS ({} tests)\n", outcomes.len()),
             false => format!("{file}: FAILED\n"),
         };

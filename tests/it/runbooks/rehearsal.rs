@@ -76,7 +76,7 @@ expect = { status = "succeeded", ran = ["look", "act"], attempts = { act = 2 }, 
         &["--coverage"],
     );
     assert_eq!(output.status.code(), Some(0));
-    let wanted = "book.test.toml: SUCCESS (1 tests)\n  coverage of the steps of book: ok 1/2, failed 1/2, skipped 0/1, undone 0/1\n    \
+    let wanted = "book.test.toml: SUCCESS (1 test)\n  coverage of the steps of book: ok 1/2, failed 1/2, skipped 0/1, undone 0/1\n    \
                   never ok: look\n    never failed: act\n    never skipped: act\n    never undone: act\n";
     assert_eq!(text(&output.stdout), wanted);
 }
