@@ -71,6 +71,9 @@ pub mod report;
 
 pub mod notifier;
 
+// What tests runbooks without the world.
+pub mod rehearsal;
+
 // What it stands on.
 pub mod store;
 

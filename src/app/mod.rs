@@ -2,7 +2,8 @@
 //!
 //! May import everything but `cli`. Must never: decide anything a room should decide. `lifecycle` is the
 //! story of a process from start to end; `build` turns the config into rooms, `door` into who may come in; `library`
-//! keeps the runbooks live; `edge` opens the server; `oneshot` is one execution without a server; `check` is what can be
+//! keeps the runbooks live; `edge` opens the server; `oneshot` is one execution without a server,
+//! `rehearse` plays the unit tests of runbooks; `check` is what can be
 //! known before starting, `candidate` what a reload would put in force, `audit` what can be checked of a stopped one.
 
 mod audit;
@@ -20,6 +21,7 @@ mod lifecycle;
 mod needs;
 mod oneshot;
 mod opening;
+mod rehearse;
 mod retention;
 mod scheduler;
 mod service;
@@ -31,6 +33,7 @@ pub use check::{CheckOptions, check};
 pub use clock::SystemClock;
 pub use lifecycle::{ServeOptions, serve};
 pub use oneshot::{ExecuteOptions, execute};
+pub use rehearse::{TestOptions, test};
 
 use crate::auth::PasswordHash;
 use crate::config::{self, Config, Loaded, Overrides, Stored};

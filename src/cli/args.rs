@@ -6,6 +6,7 @@
 mod decisions;
 mod guard;
 mod runbooks;
+mod test;
 mod token;
 
 pub(super) use decisions::{DecisionsVerb, WhichAlert, WhichBody};
@@ -13,6 +14,7 @@ pub(super) use guard::{
     AuditFilter, AuditVerb, Breaker, BreakersVerb, EscalationsVerb, QuarantineVerb, Switch,
 };
 pub(super) use runbooks::{Begin, MappingsVerb, RunbooksVerb, SchedulesVerb};
+pub(super) use test::Test;
 pub(super) use token::Token;
 
 use super::options::{CheckOptions, ExecuteOptions, ServeOptions, Settings};
@@ -33,6 +35,7 @@ Examples:
   runbookd check                                   is everything right, before a restart
   runbookd serve --config.file=/etc/runbookd/runbookd.toml
   runbookd validate runbooks/service_unavailable.toml
+  runbookd test runbooks/service_unavailable.test.toml
   runbookd execute service_unavailable --label instance=10.0.0.1:9100 --dry-run
   runbookd runbooks execute redis_backup --reason 'before the move' --wait
   runbookd executions list --status running
@@ -65,6 +68,8 @@ pub(super) enum Verb {
     Execute(Execute),
     /// Check one runbook file: all errors and warnings
     Validate(Validate),
+    /// Play the unit tests of runbooks: what they would do in a world that is made up
+    Test(Test),
     /// Show how the server is: its state, how much it does, which alert leads to which runbook
     Status(Server),
     /// Show the runbooks the server knows, and execute one there
@@ -488,7 +493,8 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::E
     match &mut cli.verb {
         Verb::Serve(Serve { config, .. })
         | Verb::Check(Check { config, .. })
-        | Verb::Execute(Execute { config, .. }) => config.given = named,
+        | Verb::Execute(Execute { config, .. })
+        | Verb::Test(Test { config, .. }) => config.given = named,
         _ => {}
     }
     Ok(cli)

@@ -39,7 +39,7 @@ mod trial;
 mod validate;
 mod when;
 
-pub use options::{CheckOptions, ExecuteOptions, ServeOptions, Settings};
+pub use options::{CheckOptions, ExecuteOptions, ServeOptions, Settings, TestOptions};
 pub use program::Daemon;
 
 use crate::model::Clock;
@@ -62,6 +62,8 @@ pub trait Program {
     fn check(&self, options: CheckOptions) -> i32;
     /// Executes one runbook right here, without a server.
     fn execute(&self, options: ExecuteOptions) -> i32;
+    /// Plays the unit tests of runbooks, and prints what came of them.
+    fn test(&self, options: TestOptions) -> i32;
     /// Checks the audit log in the storage of a stopped server; the answer is that of `GET /api/audit/verify`.
     ///
     /// # Errors
@@ -146,6 +148,7 @@ fn carry_out(
         Verb::Serve(args) => Ok(program.serve(args.into())),
         Verb::Check(args) => Ok(program.check(args.into())),
         Verb::Execute(args) => Ok(program.execute(args.try_into().map_err(Quit::Usage)?)),
+        Verb::Test(args) => Ok(program.test(args.into())),
         Verb::Validate(args) => validate::run(&args, env, screen),
         Verb::Token(args) => token::run(&args, env, screen),
         Verb::HashPassword => password::run(&mut std::io::stdin().lock(), screen),

@@ -62,3 +62,16 @@ pub struct ExecuteOptions {
     /// `--dry-run`: show what would be done, and do nothing.
     pub dry_run: bool,
 }
+
+/// `runbookd test`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestOptions {
+    /// The config and the flags above it.
+    pub settings: Settings,
+    /// The test files; none: all of the directory of runbooks.
+    pub files: Vec<PathBuf>,
+    /// `--coverage`: which ends of which steps no test has seen.
+    pub coverage: bool,
+    /// `--output json`.
+    pub json: bool,
+}

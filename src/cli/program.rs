@@ -2,7 +2,7 @@
 //!
 //! May import: `app`, `config` (the overrides). Must never: decide anything; it only passes on.
 
-use super::{CheckOptions, ExecuteOptions, Program, ServeOptions, Settings};
+use super::{CheckOptions, ExecuteOptions, Program, ServeOptions, Settings, TestOptions};
 use crate::app;
 use crate::config::Overrides;
 use std::collections::BTreeMap;
@@ -63,6 +63,18 @@ impl Program for Daemon {
             env: self.variables.clone(),
         };
         app::execute(&options, &mut std::io::stdout(), &mut std::io::stderr())
+    }
+
+    fn test(&self, options: TestOptions) -> i32 {
+        let options = app::TestOptions {
+            files: options.files,
+            coverage: options.coverage,
+            json: options.json,
+            config_file: file(&options.settings),
+            overrides: overrides(&options.settings),
+            env: self.variables.clone(),
+        };
+        app::test(&options, &mut std::io::stdout(), &mut std::io::stderr())
     }
 
     fn verify_audit(&self, storage: &Path) -> Result<serde_json::Value, String> {

@@ -35,6 +35,10 @@ impl Program for Recorder {
         self.0.borrow_mut().push(format!("{options:?}"));
         42
     }
+    fn test(&self, options: TestOptions) -> i32 {
+        self.0.borrow_mut().push(format!("{options:?}"));
+        43
+    }
     fn verify_audit(&self, storage: &Path) -> Result<serde_json::Value, String> {
         match storage.to_str() {
             Some("whole") => {

@@ -58,6 +58,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// The line, from 1.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
     /// A problem here.
     pub fn problem(
         &self,

@@ -41,6 +41,7 @@ use registry::{Input, Registry, Sent};
 use retry::Budgets;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -59,6 +60,10 @@ const STRIDE: usize = 1024;
 pub trait World: Send + Sync + 'static {
     /// Carries out one attempt.
     fn attempt(&self, context: AttemptContext, call: Call, kill: KillSignal) -> BoxFuture<'static, Finished>;
+    /// Whether there is something at `path`, for the attempt of a check.
+    fn exists(&self, _context: AttemptContext, path: PathBuf) -> BoxFuture<'static, bool> {
+        async move { tokio::fs::symlink_metadata(&path).await.is_ok() }.boxed()
+    }
     /// Whether an Alertmanager can be asked.
     fn has_alertmanager(&self) -> bool {
         false

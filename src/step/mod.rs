@@ -28,7 +28,7 @@ pub use call::{
     Call, CommandCall, ExpireSilenceCall, HttpCall, NotifyCall, PromqlCall, ScriptCall, SilenceCall, SshCall,
 };
 pub use command::SEARCH_PATH;
-pub use http::{HttpClient, HttpClientError, Posted, StatusRange};
+pub use http::{HttpClient, HttpClientError, Posted, StatusRange, judge_answer};
 pub use kill::{KillSignal, Killer, kill_pair};
 pub use notify::{Messenger, NotTold, Note};
 pub use outgoing::{Entry, EntryError, OutgoingPolicy};

@@ -6,7 +6,7 @@
 
 use crate::support::daemon::BINARY;
 use crate::support::process::{Process, free_address};
-use runbookd::model::{Reason, Timestamp};
+use runbookd::model::{Reason, RunbookId, Timestamp};
 use runbookd::telemetry::{Build, Gauges, Metrics};
 use std::fs;
 use std::path::Path;
@@ -45,6 +45,23 @@ fn every_metric_family_is_told_in_sre_md_and_none_that_does_not_exist() {
     let unknown: Vec<_> =
         told.filter(|name| !families.contains(&format!("runbookd_{name}").as_str())).collect();
     assert!(unknown.is_empty(), "told, but not exposed: {unknown:?}");
+}
+
+#[test]
+fn every_shipped_runbook_is_told_in_sre_md_with_its_mode_and_its_inputs() {
+    let text = read("SRE.md");
+    let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let ids = names.filter_map(|name| RunbookId::new(name.strip_suffix(".toml")?).ok());
+    for id in ids {
+        let file = read(&format!("runbooks/{id}.toml"));
+        let runbook = runbookd::runbook::parse(&id, "runbook", &file).runbook.unwrap();
+        let line = text.lines().find(|line| line.starts_with(&format!("| `{id}` | "))).unwrap_or_default();
+        assert!(line.contains(&format!("| `{}` |", runbook.mode.as_str())), "{id}: {line}");
+        for input in &runbook.inputs {
+            assert!(line.contains(&format!("`{}`", input.name)), "{id} takes {}: {line}", input.name);
+        }
+    }
 }
 
 #[test]

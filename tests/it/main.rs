@@ -28,6 +28,7 @@ mod manual;
 mod mappings;
 mod peers;
 mod powercut;
+mod runbooks;
 mod schedules;
 mod secrets;
 mod shipped;

@@ -65,6 +65,28 @@ fn serve_takes_the_flags_of_the_prometheus_family() {
 }
 
 #[test]
+fn test_takes_files_or_the_directory_of_runbooks() {
+    let settings = Settings {
+        file: "config/runbookd.toml".into(),
+        file_given: false,
+        listen_address: None,
+        external_url: None,
+        storage_path: None,
+        runbooks_dir: None,
+    };
+    let all = TestOptions { settings: settings.clone(), files: Vec::new(), coverage: false, json: false };
+    assert_eq!(options(&["test"]), (43, vec![format!("{all:?}")]));
+    let some = TestOptions {
+        settings: Settings { runbooks_dir: Some("rb".into()), ..settings },
+        files: vec!["a.test.toml".into(), "b.test.toml".into()],
+        coverage: true,
+        json: true,
+    };
+    let line = ["test", "--coverage", "--output=json", "--runbooks.dir=rb", "a.test.toml", "b.test.toml"];
+    assert_eq!(options(&line), (43, vec![format!("{some:?}")]));
+}
+
+#[test]
 fn execute_keeps_everything_behind_the_first_equals_sign() {
     let (code, asked) = options(&[
         "execute",

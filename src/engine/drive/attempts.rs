@@ -70,7 +70,7 @@ async fn perform(
             AttemptResult::plain(AttemptOutcome::Stopped, String::new(), Some(why))
         }
         Work::Call(call) => settle(kind, shared.world.attempt(context, call, signal).await),
-        Work::FileExists(path) => judge_check(kind, tokio::fs::symlink_metadata(&path).await.is_ok()),
+        Work::FileExists(path) => judge_check(kind, shared.world.exists(context, path).await),
         work => kind.map_or_else(
             || AttemptResult::plain(AttemptOutcome::Unknown, String::new(), None),
             |kind| instant(kind, work),

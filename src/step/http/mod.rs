@@ -172,24 +172,39 @@ async fn exchange(
         progress.retry_after = wait.filter(|_| !(200..300).contains(&status));
     });
     let (note, json) = receive(response, call, streams).await?;
-    let expected = |pattern: &StatusRange| pattern.matches(status);
-    let as_expected = if call.expect_status.is_empty() {
-        (200..300).contains(&status)
-    } else {
-        call.expect_status.iter().any(expected)
-    };
-    if !as_expected {
-        return Err(format!("the answer was {status}, expected was {}", expect::list(&call.expect_status)));
+    judge_status(call, status)?;
+    if call.expect_json.is_some() && (note.is_some() || json.len() > JSON_MAX) {
+        return Err("the body is too long to be compared as JSON".into());
     }
-    if let Some(expected) = &call.expect_json {
-        if note.is_some() || json.len() > JSON_MAX {
-            return Err("the body is too long to be compared as JSON".into());
-        }
-        let found =
-            serde_json::from_slice(&json).map_err(|cause| format!("the body is not JSON: {cause}"))?;
-        expect::difference(expected, &found).map_or(Ok(()), Err)?;
-    }
+    judge_body(call, &json)?;
     Ok(note)
+}
+
+/// Whether an answer with this status and body is what `call` expects.
+///
+/// # Errors
+/// A sentence: what of it is not.
+pub fn judge_answer(call: &HttpCall, status: u16, body: &[u8]) -> Result<(), String> {
+    judge_status(call, status)?;
+    judge_body(call, body)
+}
+
+fn judge_status(call: &HttpCall, status: u16) -> Result<(), String> {
+    let expected = |pattern: &StatusRange| pattern.matches(status);
+    let as_expected = match call.expect_status.is_empty() {
+        true => (200..300).contains(&status),
+        false => call.expect_status.iter().any(expected),
+    };
+    if as_expected {
+        return Ok(());
+    }
+    Err(format!("the answer was {status}, expected was {}", expect::list(&call.expect_status)))
+}
+
+fn judge_body(call: &HttpCall, body: &[u8]) -> Result<(), String> {
+    let Some(expected) = &call.expect_json else { return Ok(()) };
+    let found = serde_json::from_slice(body).map_err(|cause| format!("the body is not JSON: {cause}"))?;
+    expect::difference(expected, &found).map_or(Ok(()), Err)
 }
 
 /// Asks the allow-list about the authority, with every address its name has now, and pins these.
