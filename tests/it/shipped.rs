@@ -1,5 +1,6 @@
 //! What is shipped beside the program is right as it is: runbooks and scripts. Of `alerting/` there is a room of its own.
 
+use crate::support::process::program;
 use runbookd::model::RunbookId;
 use runbookd::runbook::{self, Condition, Context, Input, Kind, Runbook};
 use std::fs;

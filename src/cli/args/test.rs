@@ -26,6 +26,7 @@ impl From<Test> for TestOptions {
     fn from(args: Test) -> Self {
         let over = Overrides {
             listen_address: None,
+            web_config_file: None,
             external_url: None,
             storage_path: None,
             runbooks: args.runbooks,

@@ -70,6 +70,7 @@ fn test_takes_files_or_the_directory_of_runbooks() {
         file: "config/runbookd.toml".into(),
         file_given: false,
         listen_address: None,
+        web_config_file: None,
         external_url: None,
         storage_path: None,
         runbooks_dir: None,

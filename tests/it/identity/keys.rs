@@ -1,6 +1,6 @@
 //! API keys: shown once, kept hashed, never worth more than who made them, and over the moment they are revoked.
 
-use super::{ENV, LIMIT, With, ask, audit, config, make_key, reads, session, token, users};
+use super::{ENV, LIMIT, PASSWORD, With, ask, audit, config, make_key, reads, session, token, users};
 use crate::support::daemon::{BINARY, Daemon};
 use crate::support::process::eventually;
 use serde_json::{Value, json};
@@ -167,4 +167,23 @@ fn a_server_without_authentication_makes_no_keys() {
     let wish = json!({ "name": "k", "roles": ["admin"] });
     let answer = ask(&daemon, "POST", "/api/keys", &With::Nothing, &wish);
     assert_eq!((answer.status, answer.json()["code"].as_str()), (409, Some("open_server")));
+}
+
+#[test]
+fn t38_what_people_do_about_who_they_are_leaves_a_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = users(dir.path(), &[("ada", "\"operator\"")]);
+    let daemon = Daemon::start(&config(&format!("users_file = {file:?}\nsignup = true")), &[], ENV);
+    let body = json!({ "username": "bob", "password": PASSWORD });
+    let signed_up = ask(&daemon, "POST", "/api/users/signup", &With::Nothing, &body);
+    assert!((200..300).contains(&signed_up.status), "{}", signed_up.text());
+    let (ada, _) = session(&daemon, "ada");
+    let (id, _) = make_key(&daemon, &ada, &["operator"], "1h");
+    let gone = ask(&daemon, "DELETE", &format!("/api/keys/{id}"), &ada, &json!({}));
+    assert!((200..300).contains(&gone.status), "{}", gone.text());
+    let out = ask(&daemon, "POST", "/api/users/logout", &ada, &json!({}));
+    assert!((200..300).contains(&out.status), "{}", out.text());
+    for action in ["user.signup", "user.login", "key.create", "key.revoke", "user.logout"] {
+        assert!(!audit(&daemon, action).is_empty(), "{action}");
+    }
 }
