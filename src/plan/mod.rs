@@ -200,7 +200,7 @@ pub fn render(kind: &Kind, context: &Context, given: &Given<'_>) -> Result<Work,
 fn command_call(command: &Command, context: &Context) -> Result<CommandCall, TemplateError> {
     Ok(CommandCall {
         program: command.program.clone(),
-        args: rendered(&command.args, context)?,
+        args: arguments(&command.args, context)?,
         env: env(command, context)?,
         secrets: command.secrets.clone(),
         cwd: optional(command.cwd.as_ref(), context)?.map(PathBuf::from),
@@ -230,6 +230,26 @@ fn env(command: &Command, context: &Context) -> Result<BTreeMap<String, String>,
     command.env.iter().map(|(name, value)| Ok((name.clone(), value.render(context)?))).collect()
 }
 
+/// The arguments of a program. One that begins with a value must not become an option of it: `-rf` in a label is what
+/// somebody wrote there, not what the author of the runbook wanted. Behind `--` the program takes none for an option,
+/// and with something literal before the value it is the author's.
+fn arguments(templates: &[Template], context: &Context) -> Result<Vec<String>, TemplateError> {
+    let mut args = Vec::with_capacity(templates.len());
+    for (index, template) in templates.iter().enumerate() {
+        let arg = template.render(context)?;
+        let is_value =
+            template.has_tags() && template.literal_parts().next().is_none_or(|part| part.start > 0);
+        if is_value && arg.starts_with('-') && !args.iter().any(|before| before == "--") {
+            let message =
+                format!("argument {} is a value that begins with `-`: it would be an option", index + 1);
+            let help = "put \"--\" before it, or write the option with it, as --name={{ … }}";
+            return Err(TemplateError { message, help: help.to_owned(), span: None });
+        }
+        args.push(arg);
+    }
+    Ok(args)
+}
+
 fn rendered(templates: &[Template], context: &Context) -> Result<Vec<String>, TemplateError> {
     templates.iter().map(|template| template.render(context)).collect()
 }
@@ -241,7 +261,7 @@ fn ssh_call(ssh: &Ssh, context: &Context) -> Result<SshCall, TemplateError> {
         port: ssh.port.unwrap_or(22),
         user: ssh.user.render(context)?,
         program: ssh.program.clone(),
-        args: rendered(&ssh.args, context)?,
+        args: arguments(&ssh.args, context)?,
         key: ssh.key.clone(),
         known_hosts: ssh.known_hosts.clone().into(),
         ok_exit: ssh.ok_exit.clone(),
@@ -387,6 +407,22 @@ mod tests {
         assert_eq!(plan(&work), shown);
         let Work::Call(call) = work else { panic!("{work:?}") };
         assert_eq!(call, *expected);
+    }
+
+    #[test]
+    fn t02_a_value_is_no_option_unless_the_author_says_where_options_end() {
+        let labels: Labels = [("v".to_owned(), "-rf".to_owned())].into();
+        let context = Context::builder().labels(&labels).build();
+        let args = |texts: &[&str]| {
+            let templates: Vec<Template> = texts.iter().map(|text| word(text)).collect();
+            arguments(&templates, &context).map_err(|error| error.message)
+        };
+        let refused = "argument 2 is a value that begins with `-`: it would be an option";
+        for value in ["{{ labels.v }}", "{{ labels.v }}.txt", "{% if true %}{{ labels.v }}{% endif %}"] {
+            assert_eq!(args(&["-x", value]).unwrap_err(), refused, "{value}");
+        }
+        assert_eq!(args(&["--", "{{ labels.v }}"]).unwrap(), ["--", "-rf"]);
+        assert_eq!(args(&["--of={{ labels.v }}", "-", "--all"]).unwrap(), ["--of=-rf", "-", "--all"]);
     }
 
     #[test]

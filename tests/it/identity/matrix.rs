@@ -17,8 +17,8 @@ fn allows(role: &str, door: Door) -> bool {
         "operator" | "oncall" => &[Door::Read, Door::Execute],
         "editor" => &[Door::Read, Door::Edit],
         "developer" => &[Door::Read, Door::Execute, Door::Edit],
-        "sre" => &[Door::Read, Door::Execute, Door::Edit, Door::Audit],
-        "admin" => &[Door::Read, Door::Execute, Door::Edit, Door::Audit, Door::Admin],
+        "sre" => &[Door::Read, Door::Execute, Door::Edit, Door::Secrets, Door::Audit],
+        "admin" => &[Door::Read, Door::Execute, Door::Edit, Door::Secrets, Door::Audit, Door::Admin],
         _ => &[],
     };
     door == Door::SignedIn || words.contains(&door)

@@ -2,7 +2,9 @@
 //! variable, or it is refused with a code. It is never a shell's text, a template, an option, or a second log line.
 
 use super::bench::read;
+use crate::support::alertmanager::Alertmanager;
 use crate::support::daemon::{Daemon, is_final};
+use crate::support::http;
 use crate::support::process::eventually;
 use serde_json::{Value, json};
 use std::fs;
@@ -23,7 +25,7 @@ from = "labels.value"
 required = true
 [[steps]]
 id = "command"
-command = { program = "@out@/record", args = ["{{ inputs.value }}", "--label={{ labels.value }}"], env = { OUT = "@out@", VALUE = "{{ inputs.value }}" } }
+command = { program = "@out@/record", args = ["--", "{{ inputs.value }}", "--label={{ labels.value }}"], env = { OUT = "@out@", VALUE = "{{ inputs.value }}" } }
 [[steps]]
 id = "script"
 [steps.script]
@@ -167,9 +169,9 @@ fn check_arrived(out: &Path, id: &str, value: &str) {
     let argv = recorded("argv");
     let arguments: Vec<&[u8]> = argv.strip_suffix(b"\0").unwrap().split(|byte| *byte == 0).collect();
     let labelled = format!("--label={value}");
-    // The shell that reads the recorder, the recorder, and exactly two.
-    assert_eq!(arguments.len(), 4, "{shown:?}");
-    assert!(arguments[2] == value.as_bytes() && arguments[3] == labelled.as_bytes(), "{shown:?}");
+    // The shell that reads the recorder, the recorder, the end of options, and exactly two.
+    assert_eq!(arguments.len(), 5, "{shown:?}");
+    assert!(arguments[3] == value.as_bytes() && arguments[4] == labelled.as_bytes(), "{shown:?}");
     let environ = recorded("environ");
     let variable = format!("VALUE={value}");
     assert!(environ.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes()), "{shown:?}");
@@ -211,7 +213,7 @@ fn check_metrics(text: &str) {
 }
 
 #[test]
-fn hostile_values_arrive_as_data_or_are_refused() {
+fn t03_hostile_values_arrive_as_data_or_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (out, canary) = (dir.path(), dir.path().join("canary"));
     let recorder = out.join("record");
@@ -258,7 +260,7 @@ fn hostile_values_arrive_as_data_or_are_refused() {
 }
 
 #[test]
-fn a_hostile_alertname_label_name_or_annotation_is_only_text() {
+fn t13_a_hostile_alertname_label_name_or_annotation_is_only_text() {
     let daemon = Daemon::start(CONFIG, &[], &[]);
     let text = "\u{1b}[2J\n{\"msg\":\"forged\"}\r\u{202e}{{7*7}}$(touch x)\0";
     let alert = json!({
@@ -277,4 +279,56 @@ fn a_hostile_alertname_label_name_or_annotation_is_only_text() {
     assert_eq!(stored["decisions"][2]["labels"][text], text);
     check_log(&daemon.log());
     check_metrics(&daemon.try_get("/metrics").unwrap().text());
+}
+
+/// More values than anybody writes by hand: each of the list alone, and within others.
+fn many(canary: &Path) -> Vec<String> {
+    let mut values: Vec<String> = Vec::new();
+    for wrap in ["V", "aVb", "V V", "\"V\"", "'V'", "{V}", "x=V;y"] {
+        let wrapped = VALUES.iter().map(|value| wrap.replace('V', value));
+        values.extend(wrapped.map(|value| value.replace("@c@", canary.to_str().unwrap())));
+    }
+    values.sort();
+    values.dedup();
+    values
+}
+
+#[test]
+fn t01_five_hundred_hostile_values_come_through_alertmanager_as_one_argument_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, canary) = (dir.path(), dir.path().join("canary"));
+    let recorder = out.join("record");
+    fs::write(&recorder, RECORDER).unwrap();
+    fs::set_permissions(&recorder, fs::Permissions::from_mode(0o755)).unwrap();
+    let runbook = RUNBOOK.replace("@out@", out.to_str().unwrap());
+    let daemon = Daemon::start(CONFIG, &[("record", &runbook)], &[]);
+    let alertmanager = Alertmanager::start(daemon.address(), "[alertname]");
+    let values = many(&canary);
+    assert!(values.len() >= 500, "{}", values.len());
+    let alerts: Vec<Value> = values
+        .iter()
+        .enumerate()
+        .map(|(number, value)| json!({ "labels": { "alertname": "Hostile", "number": format!("n{number}"), "value": value } }))
+        .collect();
+    let body = Value::from(alerts).to_string();
+    assert_eq!(http::post(alertmanager.address(), "/api/v2/alerts", &body).unwrap().status, 200);
+    let all = eventually("every execution ends", Duration::from_secs(120), || {
+        let succeeded = daemon.metric("runbookd_executions_total{runbook=\"record\",outcome=\"succeeded\"}");
+        (succeeded >= values.len() as f64).then(|| {
+            let (mut all, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let page = daemon.json(&format!("/api/executions?limit=500{cursor}"));
+                all.extend(page["executions"].as_array().unwrap().clone());
+                let Some(next) = page["next_cursor"].as_str() else { return all };
+                cursor = format!("&cursor={next}");
+            }
+        })
+    });
+    assert_eq!(all.len(), values.len());
+    for execution in &all {
+        let number: usize = execution["target"].as_str().unwrap()[1..].parse().unwrap();
+        check_arrived(out, execution["id"].as_str().unwrap(), &values[number]);
+    }
+    assert!(!canary.exists(), "something ran what a stranger wrote");
+    check_log(&daemon.log());
 }
