@@ -165,11 +165,17 @@ impl Engine {
         if let Some(order) = self.shared.order(state, self.shared.clock.now()) {
             return Err(VerbError::Conflict { status: state.status, why: order.sentence() });
         }
+        let now = self.shared.clock.now();
+        // To take back what was done must stay possible; to do it once more is a new start.
+        let frozen = self.shared.freeze_for_people(now).filter(|_| what == Anew::Retry);
+        if let Some((freeze, until)) = frozen {
+            let why = format!("frozen by {freeze:?} until {until}");
+            return Err(VerbError::Conflict { status: state.status, why });
+        }
         let limits = self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if self.shared.queue.try_add(1, limits.queue_limit).is_err() {
             return Err(VerbError::QueueFull);
         }
-        let now = self.shared.clock.now();
         let ids = std::sync::Arc::clone(&self.shared.ids);
         let (runbook, state, ask, status) = (runbook.clone(), state.clone(), ask.clone(), state.status);
         // The id is drawn within the commit, so that ids are stored in their order and none is overlooked; and what

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_regular_expression_is_refused_in_bounded_memory() {
+    fn t07_a_huge_regular_expression_is_refused_in_bounded_memory() {
         assert!(Matcher::parse(r#"a=~"(x{1000}){1000}""#).is_err());
     }
 }

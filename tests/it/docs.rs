@@ -125,3 +125,57 @@ fn what_the_readme_tells_to_type_works() {
         assert!(said.contains(expected), "no {expected:?} in: {said}");
     }
 }
+
+/// The names of all tests.
+fn tests() -> Vec<String> {
+    fn walk(dir: &Path, names: &mut Vec<String>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension() {
+                None if path.is_dir() => walk(&path, names),
+                Some(kind) if kind == "rs" => {
+                    let text = fs::read_to_string(&path).unwrap();
+                    let lines = text.lines().filter_map(|line| line.trim_start().split_once("fn "));
+                    names.extend(lines.filter_map(|(_, rest)| Some(rest.split_once('(')?.0.to_owned())));
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut names = Vec::new();
+    for dir in ["src", "tests/it"] {
+        walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir), &mut names);
+    }
+    names
+}
+
+#[test]
+fn every_threat_and_every_item_of_the_checklist_has_the_tests_it_names() {
+    let (text, tests) = (read("SECURITY.md"), tests());
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| id") && !line.starts_with("| item"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    for number in 1..=45 {
+        let id = format!("T{number:02}");
+        assert!(rows.iter().any(|row| row[0] == id), "{id} is not in SECURITY.md");
+    }
+    for row in &rows {
+        let named: Vec<&str> =
+            row.last().unwrap().split(',').map(|name| name.trim().trim_matches('`')).collect();
+        let stands = |name: &&str| match name.strip_suffix('_') {
+            Some(_) => tests.iter().any(|test| test.starts_with(*name)),
+            None => tests.iter().any(|test| test == name),
+        };
+        let missing: Vec<_> = named.iter().filter(|name| !stands(name)).collect();
+        let is_told = text.contains(&format!("**{}**", row[0]));
+        assert!(missing.is_empty() || (is_told && named == [""]), "{}: {missing:?}", row[0]);
+    }
+    let told: Vec<&str> = tests.iter().filter_map(|test| test.get(..4)).collect();
+    for id in
+        told.iter().filter(|id| id.starts_with('t') && id.ends_with('_') && id[1..3].parse::<u8>().is_ok())
+    {
+        assert!(rows.iter().any(|row| row[0] == id[..3].to_uppercase()), "{id} is no threat");
+    }
+}

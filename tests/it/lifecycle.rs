@@ -272,7 +272,7 @@ fn a_reload_puts_a_mapping_in_force_and_a_bad_config_changes_nothing() {
 }
 
 #[test]
-fn a_broken_runbook_keeps_its_last_good_version_and_a_running_execution_its_own() {
+fn t40_a_broken_runbook_keeps_its_last_good_version_and_a_running_execution_its_own() {
     let mut daemon = Daemon::start(&config(""), &[("gated", GATED)], &[]);
     let running = fire(&daemon, "Gated", "a");
     wait_for_lines(&daemon, 1);

@@ -178,7 +178,9 @@ fn what_cannot_be_is_refused_with_its_place_and_leaves_nothing() {
         let (status, answer) = post(&daemon, execute, &body);
         assert_eq!((status, paths(&answer)), (422, expected), "{body}: {answer:#}");
     }
-    assert!(daemon.log().contains("Invalid environment variable name"));
+    eventually("the line in the log", LIMIT, || {
+        daemon.log().contains("Invalid environment variable name").then_some(())
+    });
     for (path, status, code) in [
         ("/api/runbooks/gone/execute", 404, "not_found"),
         ("/api/runbooks/a%20b/execute", 404, "not_found"),
@@ -190,6 +192,34 @@ fn what_cannot_be_is_refused_with_its_place_and_leaves_nothing() {
         assert_eq!((got, &answer["code"]), (status, &code.into()), "{path}: {answer:#}");
     }
     assert_eq!(daemon.executions(), Vec::<Value>::new());
+}
+
+#[test]
+fn a_freeze_holds_for_people_unless_it_lets_them_and_for_doing_it_again_too() {
+    let mut daemon = start("");
+    let body = json!({ "labels": { "host": "db" }, "reason": "now" });
+    let (status, begun) = post(&daemon, "/api/runbooks/act/execute", &body);
+    assert_eq!(status, 202, "{begun:#}");
+    let id = begun["execution_id"].as_str().unwrap().to_owned();
+    finished(&daemon, &id);
+    let freeze = "[[freezes]]\nname = \"year end\"\nfrom = \"2020-01-01T00:00:00Z\"\nuntil = \"2100-01-01T00:00:00Z\"\n";
+    for (lets, code) in [(false, 409), (true, 202)] {
+        assert_eq!(daemon.terminate().code(), Some(0));
+        let file = daemon.dir().join("runbookd.toml");
+        let text = config(&format!("{freeze}allow_manual = {lets}\n"));
+        fs::write(&file, text).unwrap();
+        daemon.start_again();
+        let (status, answer) = post(&daemon, "/api/runbooks/act/execute", &body);
+        assert_eq!(status, code, "{answer:#}");
+        let again = json!({ "action": "retry", "reason": "now" });
+        let (status, answer) = post(&daemon, &format!("/api/executions/{id}/control"), &again);
+        assert_eq!(status, code, "{answer:#}");
+        if !lets {
+            let said = answer["error"].as_str().unwrap();
+            assert!(said.contains("frozen by \"year end\" until 2100-01-01T00:00:00Z"), "{said}");
+            assert_eq!(daemon.executions().len(), 1);
+        }
+    }
 }
 
 #[test]

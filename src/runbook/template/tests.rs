@@ -98,7 +98,7 @@ fn only_true_and_false_are_answers() {
 }
 
 #[test]
-fn values_are_data_and_are_never_parsed_again() {
+fn t05_values_are_data_and_are_never_parsed_again() {
     for hostile in
         ["{{ 7*7 }}", "{% for i in range(9) %}x{% endfor %}", "{# x #}", "}} {{ labels }}", "$(id)`id`'\"\\"]
     {
@@ -133,7 +133,7 @@ fn promql_quotes_every_value_as_one_string() {
 }
 
 #[test]
-fn what_cannot_be_bounded_is_refused_when_loaded() {
+fn t06_what_cannot_be_bounded_is_refused_when_loaded() {
     for (source, message) in [
         ("{% set x = 1 %}", "the statement `set` is not available in runbooks"),
         ("{% with x = 1 %}{% endwith %}", "the statement `with` is not available in runbooks"),
@@ -171,7 +171,7 @@ fn what_cannot_be_bounded_is_refused_when_loaded() {
 }
 
 #[test]
-fn bombs_end_quickly_and_small() {
+fn t06_bombs_end_quickly_and_small() {
     let big = "x".repeat(1 << 20);
     let context = Context::builder().labels(&map(&[("big", &big), ("small", "x")])).build();
     let nested = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}";

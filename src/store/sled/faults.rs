@@ -214,7 +214,7 @@ async fn what_an_interrupted_start_left_does_not_stop_the_next() {
 }
 
 #[tokio::test]
-async fn a_newer_format_is_refused_and_left_alone() {
+async fn t45_a_newer_format_is_refused_and_left_alone() {
     let (dir, records) = filled().await;
     let key = b"\0format";
     let set = |format: u32| {

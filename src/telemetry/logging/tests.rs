@@ -110,7 +110,7 @@ fn log_everywhere(value: &str) {
 }
 
 #[test]
-fn each_hostile_value_stays_within_one_json_object_and_reads_back() {
+fn t13_each_hostile_value_stays_within_one_json_object_and_reads_back() {
     assert!(hostile().len() >= 30);
     for value in hostile() {
         let text = logged("info", Format::Json, || log_everywhere(&value));

@@ -413,7 +413,7 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
 }
 
 #[test]
-fn a_hundred_thousand_hostile_routes_methods_codes_and_runbooks_add_a_handful_of_series() {
+fn t39_a_hundred_thousand_hostile_routes_methods_codes_and_runbooks_add_a_handful_of_series() {
     let metrics = traffic();
     let series = |metrics: &Metrics| {
         parse(&text_of(metrics)).values().map(|family| family.samples.len()).sum::<usize>()

@@ -263,14 +263,14 @@ async fn only_its_own_end_is_told_to_an_execution() {
 }
 
 #[test]
-fn a_sender_whose_clock_is_ahead_does_not_start_twice() {
+fn t19_a_sender_whose_clock_is_ahead_does_not_start_twice() {
     // Here it is 60: both times are cut to what is now.
     let ahead = story(&[(100, None), (100, Some(130)), (100, None), (131, None)]);
     assert_eq!(ahead, ["matched", "resolved", "stale", "matched"]);
 }
 
 #[test]
-fn a_new_beginning_after_the_end_starts_again_and_the_same_one_does_not() {
+fn t19_a_new_beginning_after_the_end_starts_again_and_the_same_one_does_not() {
     let again =
         story(&[(10, None), (10, None), (10, Some(20)), (10, None), (15, None), (20, None), (25, None)]);
     assert_eq!(again, ["matched", "repeat", "resolved", "stale", "stale", "matched", "repeat"]);

@@ -332,3 +332,35 @@ fn t01_five_hundred_hostile_values_come_through_alertmanager_as_one_argument_eac
     assert!(!canary.exists(), "something ran what a stranger wrote");
     check_log(&daemon.log());
 }
+
+#[test]
+fn t12_no_name_in_a_path_leaves_its_directory() {
+    let daemon = Daemon::start(CONFIG, &[], &[]);
+    fs::write(daemon.dir().join("outside.toml"), "title = \"canary\"\n").unwrap();
+    let names = [
+        "..%2Foutside",
+        "%2e%2e%2foutside",
+        "..%252Foutside",
+        "..%5Coutside",
+        "%2Fetc%2Fpasswd",
+        "outside%00.toml",
+        "....%2F%2Foutside",
+        "%c0%ae%c0%ae%2Foutside",
+        "..%2Foutside.toml",
+        "a%2F..%2F..%2Foutside",
+    ];
+    for name in names {
+        for path in [
+            format!("/api/runbooks/{name}"),
+            format!("/api/runbooks/{name}/versions"),
+            format!("/api/executions/{name}"),
+            format!("/api/executions/{name}/output/{name}/1/stdout"),
+            format!("/api/executions/a_01J9ZQ5K3M8N7P6R5S4T3V2W1X/output/{name}/1/stdout"),
+            format!("/{name}"),
+        ] {
+            let answer = daemon.try_get(&path).unwrap();
+            assert!((400..500).contains(&answer.status), "{path}: {}", answer.status);
+            assert!(!answer.text().contains("canary") && !answer.text().contains("root:"), "{path}");
+        }
+    }
+}
