@@ -3,8 +3,7 @@
 //! How many there can be is bounded by their owners' lists, which are read and written with them.
 
 use super::key::short_hash;
-use super::list::Walk;
-use super::{Page, Records, Scan, audit, from_bytes, last_part, read, to_bytes};
+use super::{Page, Records, Scan, audit, from_bytes, read, to_bytes};
 use crate::journal::AuditEntry;
 use crate::model::Timestamp;
 use crate::store::{CommitError, ReadError, Txn};
@@ -318,17 +317,7 @@ impl Records {
     }
 
     async fn all_api_keys(&self, cursor: Option<&str>, limit: usize) -> Result<Page<KeyRecord>, ReadError> {
-        let mut walk = Walk::new(API_KEY.to_vec(), cursor, limit);
-        while let Some(scan) = walk.next_scan() {
-            let pairs = self.store.scan(scan).await?;
-            walk.saw(pairs.len());
-            for (key, bytes) in pairs {
-                if !walk.take(&last_part(&key), Some(from_bytes(&key, &bytes)?)) {
-                    break;
-                }
-            }
-        }
-        Ok(walk.page())
+        self.page_of(API_KEY.to_vec(), cursor, limit).await
     }
 
     /// Up to `limit` sessions behind the one of id `after`, oldest first.

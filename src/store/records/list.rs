@@ -3,6 +3,7 @@
 use super::{Header, Records, Scan, from_bytes, key, last_part, listed};
 use crate::model::{Decision, ExecutionStatus, Reason, RunbookId, Timestamp, Verdict};
 use crate::store::ReadError;
+use serde::de::DeserializeOwned;
 
 /// How many entries one request looks at before it gives what it has found, with a cursor to go on.
 const LOOKED_AT: usize = 20_000;
@@ -92,6 +93,26 @@ impl DecisionFilter {
 }
 
 impl Records {
+    /// Every record below `prefix`, behind `cursor`, a page of them.
+    pub(super) async fn page_of<T: DeserializeOwned>(
+        &self,
+        prefix: Vec<u8>,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<T>, ReadError> {
+        let mut walk = Walk::new(prefix, cursor, limit);
+        while let Some(scan) = walk.next_scan() {
+            let pairs = self.store.scan(scan).await?;
+            walk.saw(pairs.len());
+            for (key, bytes) in pairs {
+                if !walk.take(&last_part(&key), Some(from_bytes(&key, &bytes)?)) {
+                    break;
+                }
+            }
+        }
+        Ok(walk.page())
+    }
+
     /// The executions `filter` admits, behind `cursor`.
     ///
     /// # Errors

@@ -1,7 +1,6 @@
 //! Quarantined targets. Automation adds them, a person takes them away; both stand in the audit log.
 
-use super::list::Walk;
-use super::{AuditRecord, Page, Records, Scan, audit, from_bytes, key, last_part, read, to_bytes, transact};
+use super::{AuditRecord, Page, Records, Scan, audit, key, read, to_bytes, transact};
 use crate::guard::Quarantine;
 use crate::journal::AuditEntry;
 use crate::model::{Target, Timestamp};
@@ -83,17 +82,7 @@ impl Records {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<Quarantine>, ReadError> {
-        let mut walk = Walk::new(key::QUARANTINE.to_vec(), cursor, limit);
-        while let Some(scan) = walk.next_scan() {
-            let pairs = self.store.scan(scan).await?;
-            walk.saw(pairs.len());
-            for (key, bytes) in pairs {
-                if !walk.take(&last_part(&key), Some(from_bytes(&key, &bytes)?)) {
-                    break;
-                }
-            }
-        }
-        Ok(walk.page())
+        self.page_of(key::QUARANTINE.to_vec(), cursor, limit).await
     }
 
     /// How many targets are quarantined, counted up to `most`.

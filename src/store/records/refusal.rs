@@ -1,7 +1,6 @@
 //! Who was not allowed to do something to a runbook: its history shows it, and forgets all but the newest.
 
-use super::list::Walk;
-use super::{Page, Records, from_bytes, last_part, read, to_bytes};
+use super::{Page, Records, read, to_bytes};
 use crate::model::{RunbookId, Timestamp};
 use crate::store::{CommitError, ReadError, Txn};
 use serde::{Deserialize, Serialize};
@@ -72,16 +71,6 @@ impl Records {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<RefusalRecord>, ReadError> {
-        let mut walk = Walk::new(refusal_key(runbook, ""), cursor, limit);
-        while let Some(scan) = walk.next_scan() {
-            let pairs = self.store.scan(scan).await?;
-            walk.saw(pairs.len());
-            for (key, bytes) in pairs {
-                if !walk.take(&last_part(&key), Some(from_bytes(&key, &bytes)?)) {
-                    break;
-                }
-            }
-        }
-        Ok(walk.page())
+        self.page_of(refusal_key(runbook, ""), cursor, limit).await
     }
 }

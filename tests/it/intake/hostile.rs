@@ -162,6 +162,17 @@ fn cases(canary: &Path) -> Vec<Case> {
     cases
 }
 
+/// A daemon whose runbook records in the directory what reaches it.
+fn recording() -> (tempfile::TempDir, Daemon) {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = dir.path().join("record");
+    fs::write(&recorder, RECORDER).unwrap();
+    fs::set_permissions(&recorder, fs::Permissions::from_mode(0o755)).unwrap();
+    let runbook = RUNBOOK.replace("@out@", dir.path().to_str().unwrap());
+    let daemon = Daemon::start(CONFIG, &[("record", &runbook)], &[]);
+    (dir, daemon)
+}
+
 fn check_arrived(out: &Path, id: &str, value: &str) {
     let shown: String = value.chars().take(60).collect();
     let recorded =
@@ -214,13 +225,8 @@ fn check_metrics(text: &str) {
 
 #[test]
 fn t03_hostile_values_arrive_as_data_or_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, daemon) = recording();
     let (out, canary) = (dir.path(), dir.path().join("canary"));
-    let recorder = out.join("record");
-    fs::write(&recorder, RECORDER).unwrap();
-    fs::set_permissions(&recorder, fs::Permissions::from_mode(0o755)).unwrap();
-    let runbook = RUNBOOK.replace("@out@", out.to_str().unwrap());
-    let daemon = Daemon::start(CONFIG, &[("record", &runbook)], &[]);
     let cases = cases(&canary);
     assert!(cases.len() >= 60);
     let elements: Vec<&str> = cases.iter().map(|case| case.element.as_str()).collect();
@@ -256,7 +262,7 @@ fn t03_hostile_values_arrive_as_data_or_are_refused() {
         assert!(refusal["message"].as_str().unwrap().len() < 300, "{refusal}");
     }
     assert_eq!(daemon.executions().len(), cases.iter().filter(|case| case.refused.is_none()).count());
-    assert_eq!(read(&recorder), RECORDER);
+    assert_eq!(read(&out.join("record")), RECORDER);
 }
 
 #[test]
@@ -295,13 +301,8 @@ fn many(canary: &Path) -> Vec<String> {
 
 #[test]
 fn t01_five_hundred_hostile_values_come_through_alertmanager_as_one_argument_each() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, daemon) = recording();
     let (out, canary) = (dir.path(), dir.path().join("canary"));
-    let recorder = out.join("record");
-    fs::write(&recorder, RECORDER).unwrap();
-    fs::set_permissions(&recorder, fs::Permissions::from_mode(0o755)).unwrap();
-    let runbook = RUNBOOK.replace("@out@", out.to_str().unwrap());
-    let daemon = Daemon::start(CONFIG, &[("record", &runbook)], &[]);
     let alertmanager = Alertmanager::start(daemon.address(), "[alertname]");
     let values = many(&canary);
     assert!(values.len() >= 500, "{}", values.len());
