@@ -488,3 +488,37 @@ fn the_package_holds_what_is_there_and_starts_the_same_command_from_its_own_plac
     let (unit, packaged) = (start("deploy/systemd/runbookd.service"), start("deploy/deb/packaged.conf"));
     assert_eq!(packaged, unit.replace("/usr/local/bin/", "/usr/bin/"));
 }
+
+#[test]
+fn t44_systemd_takes_the_unit_of_the_package() {
+    let dir = tempfile::tempdir().unwrap();
+    let unit = dir.path().join("runbookd.service");
+    // What both start lies elsewhere here.
+    let local =
+        |text: String| text.replace("/usr/local/bin/runbookd", BINARY).replace("/usr/bin/runbookd", BINARY);
+    fs::write(&unit, local(read("deploy/systemd/runbookd.service"))).unwrap();
+    let place = dir.path().join("runbookd.service.d");
+    fs::create_dir(&place).unwrap();
+    fs::write(place.join("packaged.conf"), local(read("deploy/deb/packaged.conf"))).unwrap();
+    let analyze = program("systemd-analyze", "systemd");
+    let words = run(Command::new(analyze).args(["verify", "--man=no"]).arg(&unit));
+    assert!(!words.contains("runbookd"), "{words}");
+}
+
+#[test]
+fn t44_the_config_of_the_image_opens_its_doors_to_its_secrets_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = with_secrets("deploy/docker/runbookd.toml", "/run/secrets", dir.path());
+    let token = fs::read_to_string(dir.path().join("webhook-token")).unwrap();
+    let daemon = Daemon::start(&fs::read_to_string(file).unwrap(), &[], &[]);
+    let deliver = |credential: Option<&str>| {
+        let bearer = credential.map(|token| format!("Bearer {token}"));
+        let mut headers = vec![("Content-Type", "application/json")];
+        headers.extend(bearer.as_deref().map(|value| ("Authorization", value)));
+        http::request(daemon.address(), "POST", HOOK, &headers, ALERT.as_bytes()).unwrap().status
+    };
+    assert_eq!((deliver(None), deliver(Some("another"))), (401, 401));
+    assert_eq!(deliver(Some(&token)), 200);
+    assert_eq!(http::get(daemon.address(), "/api/executions").unwrap().status, 401);
+    assert_eq!(http::get(daemon.address(), "/-/ready").unwrap().status, 200);
+}
