@@ -76,7 +76,7 @@ fn texts(list: &Value) -> Vec<&str> {
 fn with_secrets(config: &str, place: &str, dir: &Path) -> PathBuf {
     for name in ["webhook-token", "jwt-secret"] {
         let file = dir.join(name);
-        fs::write(&file, "at least thirty-two bytes of it, by all means").unwrap();
+        fs::write(&file, "AtLeastThirtyTwoBytesOfIt+ByAllMeans/As==").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o440)).unwrap();
     }
     let text = read(config);
