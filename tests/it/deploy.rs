@@ -2,9 +2,9 @@
 //! promised about privileges stands there. Of systemd's unit there is a test in `children`.
 
 use crate::access::ROUTES;
-use crate::support::daemon::{BINARY, Daemon};
+use crate::support::daemon::{BINARY, Daemon, is_final};
 use crate::support::http;
-use crate::support::process::{Process, free_address, program};
+use crate::support::process::{Process, eventually, free_address, program};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,6 +16,16 @@ use std::time::Duration;
 
 const HOOK: &str = "/api/sre/alerts/webhook";
 const ALERT: &str = r#"{"version":"4","alerts":[{"status":"firing","labels":{"alertname":"Deployed"}}]}"#;
+
+/// Goes on for longer than the test.
+const SLEEPER: &str = r#"
+mode = "auto"
+alerts = ["Deployed"]
+target = "here"
+[[steps]]
+id = "sleep"
+command = { program = "sleep", args = ["120"] }
+"#;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -46,7 +56,7 @@ fn files() -> Vec<(String, String)> {
     let mut found = Vec::new();
     walk(&root().join("deploy"), &mut found);
     // Whoever tries the composition out has secrets there.
-    found.retain(|path| !path.components().any(|part| part.as_os_str() == "secrets"));
+    found.retain(|path| !path.starts_with(root().join("deploy/compose/secrets")));
     found.sort();
     let name = |path: &Path| path.strip_prefix(root()).unwrap().display().to_string();
     found.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
@@ -393,7 +403,7 @@ fn the_healthcheck_of_the_image_says_what_the_daemon_says() {
 #[test]
 fn nginx_takes_its_config_and_leads_a_webhook_through_tls() {
     let config = "[server]\ntrusted_proxies = [\"127.0.0.1\"]\n[webhook]\nallow_unauthenticated = true\n";
-    let daemon = Daemon::start(config, &[], &[]);
+    let daemon = Daemon::start(config, &[("deployed", SLEEPER)], &[]);
     let (nginx, curl) = (program("nginx", "nginx"), program("curl", "curl"));
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().display();
@@ -448,6 +458,17 @@ fn nginx_takes_its_config_and_leads_a_webhook_through_tls() {
     assert!(ask("/-/ready", &[]).ends_with("\n200"));
     assert!(ask("/-/reload", &["-X", "POST"]).ends_with("\n403"));
     assert!(ask("/metrics", &[]).ends_with("\n200"), "this machine may read them");
+
+    // Events pass as they happen, long before the execution ends.
+    let id = daemon.executions()[0]["id"].as_str().unwrap().to_owned();
+    let mut command = Command::new(&curl);
+    command.args(["-sSN", "-k", &format!("https://{tls}/api/executions/{id}/events")]);
+    let events = Process::start("events", command, dir.path());
+    eventually("an event through nginx", Duration::from_secs(30), || {
+        events.log().contains("event: ").then_some(())
+    });
+    assert!(!is_final(&daemon.execution(&id)), "the stream was passed on at its end alone");
+
     // Without TLS a webhook fails where all else is led on.
     assert_eq!(http::post(&plain, HOOK, ALERT).unwrap().status, 403);
     assert_eq!(http::get(&plain, "/-/ready").unwrap().status, 301);
