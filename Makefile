@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test simulate crash fuzz bench build fmt lint deny clean
+.PHONY: help demo test simulate crash fuzz bench build fmt lint deny image deb clean
 
 help:
 	@echo "make demo      a real alert becomes a finished execution, on this machine, in a minute or two"
@@ -15,6 +15,8 @@ help:
 	@echo "make fmt       formats the sources"
 	@echo "make lint      clippy, warnings are errors"
 	@echo "make deny      licences, sources and banned crates (needs cargo-deny)"
+	@echo "make image     the container image runbookd:VERSION (needs docker)"
+	@echo "make deb       the Debian package, in target/debian (needs cargo-deb)"
 	@echo "make clean     removes what was built"
 
 demo:
@@ -69,6 +71,14 @@ deny:
 	@if command -v cargo-deny >/dev/null; then \
 	  $(CARGO) deny --offline check --config .deny.toml bans licenses sources; \
 	else echo "cargo-deny is not installed" >&2; exit 1; fi
+
+VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+image:
+	docker build -f deploy/docker/Dockerfile --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) -t runbookd:$(VERSION) .
+
+deb:
+	$(CARGO) deb --locked --profile dist
 
 clean:
 	$(CARGO) clean

@@ -10,6 +10,7 @@ mod cli;
 mod control;
 mod crash;
 mod demo;
+mod deploy;
 mod docs;
 mod e2e;
 mod edge;
