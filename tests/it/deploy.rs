@@ -400,6 +400,28 @@ fn the_healthcheck_of_the_image_says_what_the_daemon_says() {
     assert_eq!(ask("/-/healthy", &free_address()).status.code(), Some(1), "nobody listens there");
 }
 
+/// The shipped config with its addresses and places exchanged, and a whole nginx around it, in `dir`.
+fn nginx_config(dir: &Path, address: &str, plain: &str, tls: &str) -> PathBuf {
+    let place = dir.to_str().unwrap();
+    let text = read("deploy/nginx/runbookd.conf")
+        .replace("/etc/nginx/tls", place)
+        .replace("server 127.0.0.1:9796;", &format!("server {address};"))
+        .replace("listen 80;", &format!("listen {plain};"))
+        .replace("listen 443 ssl;", &format!("listen {tls} ssl;"));
+    // Where there is no IPv6, there is none to listen on.
+    let text: String =
+        text.lines().filter(|line| !line.contains("listen [::]")).map(|line| format!("{line}\n")).collect();
+    let around = format!(
+        "daemon off; master_process off; pid {place}/nginx.pid; error_log {place}/error.log;\n\
+         events {{ worker_connections 64; }}\nhttp {{ access_log off; client_body_temp_path {place}/body;\n\
+         proxy_temp_path {place}/proxy; fastcgi_temp_path {place}/f; uwsgi_temp_path {place}/u;\n\
+         scgi_temp_path {place}/s;\n{text}\n}}\n"
+    );
+    let file = dir.join("nginx.conf");
+    fs::write(&file, around).unwrap();
+    file
+}
+
 #[test]
 fn nginx_takes_its_config_and_leads_a_webhook_through_tls() {
     let config = "[server]\ntrusted_proxies = [\"127.0.0.1\"]\n[webhook]\nallow_unauthenticated = true\n";
@@ -423,22 +445,7 @@ fn nginx_takes_its_config_and_leads_a_webhook_through_tls() {
         .args(["-keyout", &format!("{place}/runbookd.key"), "-out", &format!("{place}/runbookd.crt")]));
     let (plain, tls) = (free_address(), free_address());
     let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
-    let text = read("deploy/nginx/runbookd.conf")
-        .replace("/etc/nginx/tls", dir.path().to_str().unwrap())
-        .replace("server 127.0.0.1:9796;", &format!("server {};", daemon.address()))
-        .replace("listen 80;", &format!("listen {plain};"))
-        .replace("listen 443 ssl;", &format!("listen {tls} ssl;"));
-    // Where there is no IPv6, there is none to listen on.
-    let text: String =
-        text.lines().filter(|line| !line.contains("listen [::]")).map(|line| format!("{line}\n")).collect();
-    let around = format!(
-        "daemon off; master_process off; pid {place}/nginx.pid; error_log {place}/error.log;\n\
-         events {{ worker_connections 64; }}\nhttp {{ access_log off; client_body_temp_path {place}/body;\n\
-         proxy_temp_path {place}/proxy; fastcgi_temp_path {place}/f; uwsgi_temp_path {place}/u;\n\
-         scgi_temp_path {place}/s;\n{text}\n}}\n"
-    );
-    let file = dir.path().join("nginx.conf");
-    fs::write(&file, around).unwrap();
+    let file = nginx_config(dir.path(), daemon.address(), &plain, &tls);
     run(Command::new(&nginx).args(["-t", "-p"]).arg(dir.path()).arg("-c").arg(&file));
 
     let mut command = Command::new(&nginx);
