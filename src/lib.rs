@@ -83,6 +83,9 @@ pub mod auth;
 
 pub mod identity;
 
+// What other programs did, in its words.
+pub mod import;
+
 // How people and programs meet it.
 pub mod api;
 

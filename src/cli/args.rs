@@ -5,6 +5,7 @@
 
 mod decisions;
 mod guard;
+mod import;
 mod runbooks;
 mod test;
 mod token;
@@ -13,6 +14,7 @@ pub(super) use decisions::{DecisionsVerb, WhichAlert, WhichBody};
 pub(super) use guard::{
     AuditFilter, AuditVerb, Breaker, BreakersVerb, EscalationsVerb, QuarantineVerb, Switch,
 };
+pub(super) use import::{AmExecutor, ImportVerb};
 pub(super) use runbooks::{Begin, MappingsVerb, RunbooksVerb, SchedulesVerb};
 pub(super) use test::Test;
 pub(super) use token::Token;
@@ -183,6 +185,11 @@ pub(super) enum Verb {
     Token(Token),
     /// Make the hash of a password on stdin, for the users file; prints only the hash
     HashPassword,
+    /// Make runbooks of the config of another program, in shadow mode
+    Import {
+        #[command(subcommand)]
+        verb: ImportVerb,
+    },
 }
 
 /// Which server, and how its answer is shown.

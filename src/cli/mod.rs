@@ -1,8 +1,8 @@
 //! The verbs of the program: parse the command line, run here or ask a server, end with a code that scripts read.
 //!
-//! `serve`, `check` and `execute` belong to the composition root, which comes in as a [`Program`]; `validate`, `token`
+//! `serve`, `check` and `execute` belong to the composition root, which comes in as a [`Program`]; `validate`, `import`, `token`
 //! and every verb that speaks to a server over HTTP are here. Data goes to `out`, messages to `err`; whatever a server
-//! says is escaped before a terminal sees it. May import: `model`, `document`, `runbook`, `auth`, `telemetry`.
+//! says is escaped before a terminal sees it. May import: `model`, `document`, `runbook`, `import`, `auth`, `telemetry`.
 //! Must never: read the process environment or the time by itself once started, or follow a redirect with a token.
 
 mod args;
@@ -18,6 +18,7 @@ mod executions;
 mod field;
 mod follow;
 mod guard;
+mod import;
 mod json;
 mod manual;
 mod mappings;
@@ -151,6 +152,7 @@ fn carry_out(
         Verb::Test(args) => Ok(program.test(args.into())),
         Verb::Validate(args) => validate::run(&args, env, screen),
         Verb::Token(args) => token::run(&args, env, screen),
+        Verb::Import { verb: args::ImportVerb::AmExecutor(args) } => import::run(&args, screen),
         Verb::HashPassword => password::run(&mut std::io::stdin().lock(), screen),
         Verb::Status(server) => {
             ask(&server, env, screen, async |client, screen| status::run(client, env, screen).await)

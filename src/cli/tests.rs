@@ -4,6 +4,7 @@ mod args;
 mod codes;
 mod follow;
 mod guard;
+mod import;
 mod show;
 mod stub;
 mod token;

@@ -85,7 +85,8 @@ fn id_of(path: &Path) -> Result<RunbookId, Quit> {
         .map_err(|error| Quit::no(format!("{}: the file's name gives the id: {error}", path.display())))
 }
 
-fn read(path: &Path) -> Result<String, Quit> {
+/// The text of a file, if it is one.
+pub(super) fn read(path: &Path) -> Result<String, Quit> {
     let cannot = |cause: std::io::Error| Quit::no(format!("{} cannot be read: {cause}", path.display()));
     let file = File::open(path).map_err(cannot)?;
     if !file.metadata().map_err(cannot)?.is_file() {

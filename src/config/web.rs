@@ -105,15 +105,8 @@ pub fn load_web(file_name: &str, path: &Path, text: &str) -> Result<Web, Vec<Pro
 }
 
 impl Reader<'_> {
-    /// The bytes from a place to the end of its line.
     fn span(&self, at: Location) -> Range<usize> {
-        let text = self.problems.text();
-        let line = usize::try_from(at.line()).unwrap_or(1).max(1);
-        let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
-        let rest = text[start..].lines().next().unwrap_or_default();
-        let column = usize::try_from(at.column()).unwrap_or(1).max(1) - 1;
-        let skipped: usize = rest.chars().take(column).map(char::len_utf8).sum();
-        start + skipped..start + rest.len()
+        self.problems.rest_of_line(at.line(), at.column())
     }
 
     fn wrong(&self, at: Location, path: &str, message: impl Into<String>, help: &str) {

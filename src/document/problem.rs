@@ -101,6 +101,16 @@ impl Problems {
         &self.text
     }
 
+    /// The bytes from a place, both numbers from 1, to the end of its line: what a reader that knows no more gives.
+    pub fn rest_of_line(&self, line: u64, column: u64) -> Range<usize> {
+        let line = usize::try_from(line).unwrap_or(1).max(1);
+        let start: usize = self.text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+        let rest = self.text[start..].lines().next().unwrap_or_default();
+        let column = usize::try_from(column).unwrap_or(1).max(1) - 1;
+        let skipped: usize = rest.chars().take(column).map(char::len_utf8).sum();
+        start + skipped..start + rest.len()
+    }
+
     /// Notes an error at a byte range.
     pub fn error(&self, span: Range<usize>, path: &str, message: impl Into<String>, help: impl Into<String>) {
         self.note(Severity::Error, span, path, message.into(), help.into());

@@ -6,6 +6,7 @@
 
 use crate::support::daemon::BINARY;
 use crate::support::process::{Process, free_address};
+use runbookd::admit::GATES;
 use runbookd::model::{Reason, RunbookId, Timestamp};
 use runbookd::telemetry::{Build, Gauges, Metrics};
 use std::fs;
@@ -14,6 +15,10 @@ use std::process::Command;
 use std::time::Duration;
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9796";
+
+/// Those whose links are held to lead somewhere.
+const DOCUMENTS: [&str; 6] =
+    ["README.md", "SRE.md", "CHANGELOG.md", "ARCHITECTURE.md", "MIGRATION.md", "runbooks/README.md"];
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -66,19 +71,74 @@ fn every_shipped_runbook_is_told_in_sre_md_with_its_mode_and_its_inputs() {
 
 #[test]
 fn every_link_leads_to_a_file_or_a_heading() {
-    for document in ["README.md", "SRE.md", "CHANGELOG.md"] {
+    for document in DOCUMENTS {
         let text = read(document);
+        let base = Path::new(document).parent().unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.starts_with("https://") {
                 continue;
             }
             let (file, heading) = link.split_once('#').unwrap_or((link, ""));
-            let file = if file.is_empty() { document } else { file };
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+            let file =
+                if file.is_empty() { document.to_owned() } else { base.join(file).display().to_string() };
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&file);
             assert!(path.exists(), "{document} links to {file}, which does not exist");
-            let found = heading.is_empty() || headings(&read(file)).any(|known| known == heading);
+            let found = heading.is_empty() || headings(&read(&file)).any(|known| known == heading);
             assert!(found, "{document} links to {link}, and {file} has no such heading");
         }
+    }
+}
+
+#[test]
+fn every_room_of_the_source_is_named_in_the_architecture_and_no_other() {
+    let text = read("ARCHITECTURE.md");
+    let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let mut rooms: Vec<String> = entries
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    let mut named: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `src/")?.split_once("` | "))
+        .filter_map(|(room, said)| said.contains(' ').then_some(room))
+        .collect();
+    rooms.sort();
+    named.sort_unstable();
+    assert!(rooms.len() > 20, "{rooms:?}");
+    assert_eq!(named, rooms);
+}
+
+#[test]
+fn the_gates_stand_in_the_architecture_in_the_order_they_are_asked() {
+    let text = read("ARCHITECTURE.md");
+    let section = text.split("### The order of gates\n").nth(1).unwrap().split("\n###").next().unwrap();
+    let asked: Vec<&str> = GATES.iter().map(|(reason, _)| reason.as_str()).collect();
+    let told: Vec<&str> = section.split('`').skip(1).step_by(2).filter(|word| asked.contains(word)).collect();
+    assert_eq!(told, asked);
+}
+
+/// The blocks of a document that are TOML, each with the line it begins on.
+fn toml_blocks(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.split("```toml\n").skip(1).filter_map(move |rest| {
+        let block = rest.split("```").next()?;
+        let before = block.as_ptr() as usize - text.as_ptr() as usize;
+        Some((text[..before].lines().count() + 1, block))
+    })
+}
+
+#[test]
+fn every_runbook_in_a_guide_can_be_read_without_a_problem() {
+    let id = RunbookId::new("example").unwrap();
+    for (document, at_least) in [("runbooks/README.md", 8), ("MIGRATION.md", 2)] {
+        let text = read(document);
+        let mut count = 0;
+        for (line, block) in toml_blocks(&text).filter(|(_, block)| block.contains("[[steps]]")) {
+            let parsed = runbookd::runbook::parse(&id, document, block);
+            assert!(parsed.problems.is_empty(), "from line {line}: {:#?}", parsed.problems);
+            count += 1;
+        }
+        assert!(count >= at_least, "only {count} runbooks in {document}");
     }
 }
 

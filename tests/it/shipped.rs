@@ -20,8 +20,10 @@ fn run(command: &mut Command) {
 
 fn runbooks() -> Vec<PathBuf> {
     let entries = fs::read_dir(root().join("runbooks")).unwrap();
-    let is_test = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(".test.toml"));
-    entries.map(|entry| entry.unwrap().path()).filter(|path| !is_test(path)).collect()
+    // Beside them stand their tests and the guide to writing them.
+    let is_runbook =
+        |path: &PathBuf| !path.to_str().unwrap().ends_with(".test.toml") && !path.ends_with("README.md");
+    entries.map(|entry| entry.unwrap().path()).filter(is_runbook).collect()
 }
 
 #[test]

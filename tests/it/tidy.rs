@@ -59,6 +59,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("store", &["guard", "journal", "model", "report"]),
+    ("import", &["document", "model", "runbook"]),
     ("telemetry", &["model", "secret"]),
     ("auth", &["model"]),
     ("identity", &["auth", "journal", "model", "step", "store", "telemetry"]),
@@ -113,7 +114,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cli", &["app", "auth", "config", "document", "model", "runbook", "telemetry"]),
+    ("cli", &["app", "auth", "config", "document", "import", "model", "runbook", "telemetry"]),
 ];
 
 /// Rooms and files without tasks, clock or store, and the words that would give them away.
@@ -129,6 +130,7 @@ const PURE: &[&str] = &[
     "admit",
     "journal",
     "report",
+    "import",
     "engine/transition.rs",
     "plan",
     "engine/amx.rs",
