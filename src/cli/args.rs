@@ -590,14 +590,6 @@ fn not_blank(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("it must not be blank".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// The rule of the server's own check, told before a useless token is made.
-fn subject(text: &str) -> Result<String, String> {
-    if text.chars().count() > 256 || text.chars().any(char::is_control) {
-        return Err("at most 256 characters, none of them a control".to_owned());
-    }
-    not_blank(text)
-}
-
 fn lifetime(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration >= Duration::from_secs(1) => Ok(duration),

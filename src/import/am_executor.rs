@@ -279,7 +279,7 @@ impl Command {
         out += "\n[[steps]]\nid = \"run\"\n";
         out += EFFECT;
         out += if self.notify_on_failure { NOTIFY } else { "" };
-        out += "timeout = \"15m\"\n";
+        out += "# It had no limit of time. Say what it needs, and above what the whole runbook needs.\ntimeout = \"15m\"\n";
         let args: Vec<String> = self.args.iter().map(|arg| text(&literal(arg))).collect();
         let args = if args.is_empty() { String::new() } else { format!("args = [{}]\n", args.join(", ")) };
         out += &format!("[steps.command]\n{ENVIRONMENT}program = {}\n{args}", text(&self.program));

@@ -1,6 +1,6 @@
 //! The words of `token`.
 
-use super::{lifetime, not_blank, pair, subject};
+use super::{lifetime, not_blank, pair};
 use clap::{ArgGroup, Args};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,4 +35,12 @@ pub(in crate::cli) struct Token {
     /// Another claim, always a text; may be repeated
     #[arg(long = "claim", id = "claims", value_name = "K=V", value_parser = pair)]
     pub(in crate::cli) claims: Vec<(String, String)>,
+}
+
+/// The rule of the server's own check, told before a useless token is made.
+fn subject(text: &str) -> Result<String, String> {
+    if text.chars().count() > 256 || text.chars().any(char::is_control) {
+        return Err("at most 256 characters, none of them a control".to_owned());
+    }
+    not_blank(text)
 }
