@@ -53,6 +53,19 @@ pub(super) fn check_announced(body: &Incoming, limit: u64) -> Result<(), ApiErro
     if body.size_hint().lower() > limit { Err(too_large(limit)) } else { Ok(()) }
 }
 
+/// Reads and throws away what a refused sender still sends on its stream, within the bounds of lingering. HTTP/2
+/// lets a server answer and then reset the stream, but curl before 8.6 then reports the reset and not the answer.
+pub(super) async fn discard(mut body: Incoming, limits: &Limits) {
+    let end = Instant::now() + limits.linger;
+    let mut left = limits.linger_bytes;
+    while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);
+        if left == 0 {
+            return;
+        }
+    }
+}
+
 /// The whole body, at most `limit` bytes.
 pub(super) async fn read(
     body: &mut Incoming,

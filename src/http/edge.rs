@@ -5,7 +5,7 @@
 //! Must never: read a byte of the body before the sender may send it.
 
 use super::admission::Asked;
-use super::body::{Held, check_announced, read};
+use super::body::{Held, check_announced, discard, read};
 use super::doors::Doors;
 use super::observe::{Refusals, UNMATCHED};
 use super::proxy::TrustedProxies;
@@ -207,6 +207,10 @@ impl Edge {
         );
         if seen.webhook {
             self.log_refusal(status, code, arrival.peer.ip(), &id);
+        }
+        if seen.unread && arrival.end.shares() {
+            let limits = self.limits.clone();
+            tokio::spawn(async move { discard(body, &limits).await });
         }
         reply.finish(&id, &seen.manner(arrival.reserve), seen.stream, &self.drain, arrival.end)
     }

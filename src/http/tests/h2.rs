@@ -67,6 +67,28 @@ async fn the_same_edge_answers_over_http2() {
     assert_eq!(ask_h2(&send, "GET", "/open", "", b"").await.status, 200, "all of it over one connection");
 }
 
+/// The status a sender hears that sends its body after it was refused, and whether the server resets its stream
+/// within `wait` instead of taking the rest.
+async fn refused_early(live: &Live, wait: Duration) -> (u16, bool) {
+    let mut send = connect(live).await.ready().await.unwrap();
+    let request = hyper::Request::builder().method("POST").uri(format!("http://test{HOOK}"));
+    let (answer, mut sending) = send.send_request(request.body(()).unwrap(), false).unwrap();
+    let answer = timeout(Duration::from_secs(10), answer).await.unwrap().unwrap();
+    let reset = timeout(wait, std::future::poll_fn(|cx| sending.poll_reset(cx))).await;
+    if reset.is_err() {
+        sending.send_data(Bytes::from_static(b"the rest"), true).unwrap();
+    }
+    (answer.status().as_u16(), reset.is_ok())
+}
+
+#[tokio::test]
+async fn a_refusal_over_http2_is_an_answer_and_not_a_reset() {
+    assert_eq!(refused_early(&live().await, Duration::from_millis(200)).await, (401, false));
+    // But not for ever.
+    let limits = Limits { linger: Duration::ZERO, ..Limits::default() };
+    assert_eq!(refused_early(&live_with(limits, auth()).await, Duration::from_secs(10)).await, (401, true));
+}
+
 #[tokio::test]
 async fn t26_large_heads_over_http2_are_refused() {
     let live = live().await;
