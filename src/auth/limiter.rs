@@ -3,10 +3,10 @@
 //! [`LoginLimiter`] bounds failed sign-ins per source and account, and per source: whoever guesses locks out nobody
 //! but themselves, because the same account from another address has an allowance of its own. May import: `model`.
 
-use crate::model::Timestamp;
+use crate::model::{Timestamp, neighbourhood};
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// So many at once, and one more every so often.
@@ -126,10 +126,7 @@ impl LoginLimiter {
 
 /// A network of IPv6 is one source: whoever has an address there has 2⁶⁴ of them.
 fn keys(source: IpAddr, account: &str) -> (IpAddr, (IpAddr, String)) {
-    let source = match source.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
-    };
+    let source = neighbourhood(source);
     (source, (source, account.chars().take(NAME_CHARS).collect()))
 }
 
@@ -139,6 +136,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::VecDeque;
     use std::net::Ipv4Addr;
+    use std::net::Ipv6Addr;
 
     fn at(milliseconds: i64) -> Timestamp {
         Timestamp::from_millisecond(1_790_000_000_000 + milliseconds).unwrap()

@@ -4,11 +4,10 @@
 
 use super::runs::{Counted, counted};
 use super::settings::{Limit, MAX_TARGETS};
-use crate::model::{Target, Timestamp, after};
+use crate::model::{Target, Timestamp, after, hex};
 use jiff::fmt::serde::timestamp::millisecond;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 
 /// One target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,12 +40,7 @@ impl Spread {
 }
 
 fn name(target: &Target) -> String {
-    let digest = Sha256::digest(target.as_str().as_bytes());
-    digest[..16].iter().fold(String::with_capacity(32), |mut out, byte| {
-        // Writing to a String cannot fail.
-        let _infallible = write!(out, "{byte:02x}");
-        out
-    })
+    hex(&Sha256::digest(target.as_str().as_bytes())[..16])
 }
 
 impl Targets {

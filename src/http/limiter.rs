@@ -8,7 +8,7 @@
 
 use super::RateLimit;
 use super::rate::Window;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, hex, neighbourhood};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -79,9 +79,9 @@ pub struct Limiter(Mutex<Inner>);
 
 /// The digest of a caller: a name, empty where nobody is known, at an address.
 fn caller(user: &str, client: IpAddr, budget: Budget) -> Caller {
-    let client = super::places::neighbourhood(client).to_string();
+    let client = neighbourhood(client).to_string();
     let digest = Sha256::digest(format!("{}\0{user}\0{client}", user.len()));
-    (digest[..16].iter().map(|byte| format!("{byte:02x}")).collect(), budget)
+    (hex(&digest[..16]), budget)
 }
 
 impl Limiter {

@@ -8,6 +8,7 @@
 //! where health is answered and everything else is told to come back.
 //! May import: nothing of this crate. Must never: end a request that has begun.
 
+use crate::model::neighbourhood;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,14 +77,6 @@ pub(super) struct Place {
     pub(super) give_way: CancellationToken,
     /// Only health is served here.
     pub(super) reserve: bool,
-}
-
-/// Whom an address counts as: an IPv6 host is usually given a whole /64, and chooses in it.
-pub(super) fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        v4 => v4,
-    }
 }
 
 impl Places {

@@ -3,11 +3,10 @@
 //! Pure. Whoever changes, removes or reorders a record breaks the chain from there on; whoever rewrites all of it
 //! can only be found out by a head that was noted elsewhere.
 
-use crate::model::Timestamp;
+use crate::model::{Timestamp, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 /// What the hash of the first record is chained to.
 pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -115,11 +114,7 @@ impl AuditRecord {
             field(name.as_bytes());
             field(value.as_bytes());
         }
-        hash.finalize().iter().fold(String::with_capacity(64), |mut out, byte| {
-            // Writing to a String cannot fail.
-            let _infallible = write!(out, "{byte:02x}");
-            out
-        })
+        hex(&hash.finalize())
     }
 }
 

@@ -73,6 +73,14 @@ impl fmt::Display for Network {
     }
 }
 
+/// Whom an address counts as: an IPv6 host is usually given a whole /64, and chooses in it.
+pub fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+        v4 => v4,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

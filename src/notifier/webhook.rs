@@ -4,13 +4,12 @@
 //! long ago, cannot be shown an old message again.
 
 use super::{Occasion, TRY_WITHIN, Try, judge};
-use crate::model::Secret;
+use crate::model::{Secret, hex};
 use crate::report::Failure;
 use crate::step::HttpClient;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
-use std::fmt::Write as _;
 
 /// Anybody's endpoint.
 #[derive(Debug)]
@@ -67,9 +66,7 @@ pub(super) fn sign(secret: &str, body: &[u8]) -> String {
     // A key of any length is taken.
     if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) {
         mac.update(body);
-        for byte in mac.finalize().into_bytes() {
-            let _infallible = write!(signature, "{byte:02x}");
-        }
+        signature.push_str(&hex(&mac.finalize().into_bytes()));
     }
     signature
 }

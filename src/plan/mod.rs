@@ -6,7 +6,7 @@
 pub mod view;
 
 use crate::journal::{Created, Entry, Event, State, TriggerKind};
-use crate::model::{Confinement, Part, PlannedStep, Role, Timestamp};
+use crate::model::{Confinement, Part, PlannedStep, Role, Timestamp, hex};
 use crate::runbook::template::render_json;
 use crate::runbook::{Body, Command, Context, Kind, Question, Runbook, Script, Ssh, Template, TemplateError};
 use crate::step::{
@@ -116,10 +116,7 @@ pub fn consent(runbook: &Runbook, state: &State, index: usize) -> Result<(String
             let _infallible = write!(text, "\n{}: {}", step.id, preview(runbook, state, other));
         }
     }
-    let hash = Sha256::digest(&text).iter().fold(String::with_capacity(64), |mut hash, byte| {
-        let _infallible = write!(hash, "{byte:02x}");
-        hash
-    });
+    let hash = hex(&Sha256::digest(&text));
     Ok((text, hash))
 }
 

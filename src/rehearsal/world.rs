@@ -198,9 +198,14 @@ impl Faked {
     /// How `call` ends by what `reply` says.
     fn finish(&self, call: &Call, reply: &Reply) -> Finished {
         match reply.word {
-            Some(Word::NoAnswer) => return ended(AttemptOutcome::Failed, Some("nobody answered".to_owned())),
+            Some(Word::NoAnswer) => {
+                return Finished::bare(AttemptOutcome::Failed, Some("nobody answered".to_owned()));
+            }
             Some(Word::Unknown) => {
-                return ended(AttemptOutcome::Unknown, Some("nobody knows whether it happened".to_owned()));
+                return Finished::bare(
+                    AttemptOutcome::Unknown,
+                    Some("nobody knows whether it happened".to_owned()),
+                );
             }
             _ => {}
         }
@@ -214,12 +219,12 @@ impl Faked {
                 Ok(answer) => {
                     let seen = judge(call.expect, &answer.samples, self.0.clock.now());
                     let why = format!("{}: {} (wanted {})", seen.reason, seen.value, call.expect);
-                    if seen.holds { well() } else { ended(AttemptOutcome::Failed, Some(why)) }
+                    if seen.holds { well() } else { Finished::bare(AttemptOutcome::Failed, Some(why)) }
                 }
-                Err(why) => ended(AttemptOutcome::Failed, Some(why)),
+                Err(why) => Finished::bare(AttemptOutcome::Failed, Some(why)),
             },
             Call::Silence(_) | Call::ExpireSilence(_) | Call::Notify(_) if fails => {
-                ended(AttemptOutcome::Failed, Some("it was refused".to_owned()))
+                Finished::bare(AttemptOutcome::Failed, Some("it was refused".to_owned()))
             }
             Call::Silence(_) | Call::ExpireSilence(_) | Call::Notify(_) => well(),
         };
@@ -240,21 +245,8 @@ fn captured(text: &str) -> Captured {
     Captured { total: text.len() as u64, truncated: (text.len() - head.len()) as u64, head, file: None }
 }
 
-fn ended(outcome: AttemptOutcome, error: Option<String>) -> Finished {
-    Finished {
-        outcome,
-        exit_code: None,
-        signal: None,
-        http_status: None,
-        retry_after: None,
-        stdout: Captured::default(),
-        stderr: Captured::default(),
-        error,
-    }
-}
-
 fn well() -> Finished {
-    ended(AttemptOutcome::Succeeded, None)
+    Finished::bare(AttemptOutcome::Succeeded, None)
 }
 
 fn exited(reply: &Reply, ok_exit: &[i32]) -> Finished {
@@ -263,7 +255,7 @@ fn exited(reply: &Reply, ok_exit: &[i32]) -> Finished {
     let well = ok_exit.contains(&code);
     let outcome = if well { AttemptOutcome::Succeeded } else { AttemptOutcome::Failed };
     let error = (!well).then(|| format!("exit code {code}"));
-    Finished { exit_code: Some(code), ..ended(outcome, error) }
+    Finished { exit_code: Some(code), ..Finished::bare(outcome, error) }
 }
 
 fn answered(call: &HttpCall, reply: &Reply) -> Finished {
@@ -281,7 +273,7 @@ fn answered(call: &HttpCall, reply: &Reply) -> Finished {
     });
     let judged = judge_answer(call, status, body.as_bytes());
     let outcome = if judged.is_ok() { AttemptOutcome::Succeeded } else { AttemptOutcome::Failed };
-    Finished { http_status: Some(status), stdout: captured(&body), ..ended(outcome, judged.err()) }
+    Finished { http_status: Some(status), stdout: captured(&body), ..Finished::bare(outcome, judged.err()) }
 }
 
 /// A value that satisfies `expect`, or one that does not; nothing where having no sample is the answer.
@@ -310,9 +302,9 @@ impl World for Faked {
             let lasts = if times_out { context.timeout } else { reply.takes };
             tokio::select! {
                 biased;
-                _ = kill.asked() => ended(AttemptOutcome::Stopped, None),
+                _ = kill.asked() => Finished::bare(AttemptOutcome::Stopped, None),
                 () = tokio::time::sleep(lasts) => match times_out {
-                    true => ended(AttemptOutcome::TimedOut, Some("its time ran out".to_owned())),
+                    true => Finished::bare(AttemptOutcome::TimedOut, Some("its time ran out".to_owned())),
                     false => world.finish(&call, &reply),
                 },
             }

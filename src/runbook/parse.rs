@@ -27,7 +27,7 @@ use super::definition::{Approval, Guard, Kind, Mode, Runbook};
 use super::links::Links;
 use super::template::{Scope, Turn};
 use crate::document::{Place, Problem, Problems, Severity, Table, Value};
-use crate::model::RunbookId;
+use crate::model::{RunbookId, hex};
 use order::Order;
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
@@ -74,7 +74,7 @@ impl Parsed {
 
 /// Reads the runbook `id` from `text`; `file_name` is how problems call the file.
 pub fn parse(id: &RunbookId, file_name: &str, text: &str) -> Parsed {
-    let hash = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&Sha256::digest(text));
     let problems = Problems::new(file_name, text);
     if text.len() > MAX_FILE {
         let message = format!("a runbook of {} bytes is too long", text.len());

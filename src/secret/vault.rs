@@ -4,7 +4,7 @@
 //! HMAC-SHA256 over all before it. May import: `model`. Must never: tell why a token does not open, or take one whose
 //! authentication it has not checked.
 
-use crate::model::{Secret, Timestamp};
+use crate::model::{Secret, Timestamp, hex};
 use aws_lc_rs::cipher::{
     AES_128, DecryptionContext, EncryptionContext, PaddedBlockDecryptingKey, PaddedBlockEncryptingKey,
     UnboundCipherKey,
@@ -136,7 +136,7 @@ impl Vault {
         let key = self.keys.first()?;
         let digest = Sha256::new().chain_update(b"runbookd vault key").chain_update(key.signing);
         let digest = digest.chain_update(key.cipher).finalize();
-        Some(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+        Some(hex(&digest[..6]))
     }
 
     /// Encrypts `secret` with the first key.

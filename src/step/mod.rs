@@ -154,15 +154,20 @@ pub struct Finished {
 impl Finished {
     /// Nothing was started, because of what `sentence` says.
     fn refused(sentence: String) -> Self {
+        Self::bare(AttemptOutcome::Failed, Some(sentence))
+    }
+
+    /// An end without output, code or status.
+    pub fn bare(outcome: AttemptOutcome, error: Option<String>) -> Self {
         Self {
-            outcome: AttemptOutcome::Failed,
+            outcome,
             exit_code: None,
             signal: None,
             http_status: None,
             retry_after: None,
             stdout: Captured::default(),
             stderr: Captured::default(),
-            error: Some(sentence),
+            error,
         }
     }
 }

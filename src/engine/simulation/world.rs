@@ -8,7 +8,7 @@ use super::random::Random;
 use super::time::{Moment, WorldClock};
 use crate::engine::World;
 use crate::model::{AttemptOutcome, Clock as _, ExecutionId};
-use crate::step::{AttemptContext, Call, Captured, Finished, KillSignal, QueryAnswer, Sample};
+use crate::step::{AttemptContext, Call, Finished, KillSignal, QueryAnswer, Sample};
 use crate::store::MemoryStore;
 use crate::store::records::Records;
 use futures_util::FutureExt as _;
@@ -218,13 +218,9 @@ fn told(call: &Call, outcome: AttemptOutcome, exit_code: i32) -> Finished {
     let is_http = matches!(call, Call::Http(_));
     let status = if exit_code == 0 { 200 } else { 503 };
     Finished {
-        outcome,
         exit_code: (ended && !is_http).then_some(exit_code),
         signal: (!ended && !is_http).then_some(15),
         http_status: (ended && is_http).then_some(status),
-        stdout: Captured::default(),
-        stderr: Captured::default(),
-        error: None,
-        retry_after: None,
+        ..Finished::bare(outcome, None)
     }
 }

@@ -6,7 +6,7 @@
 //! Must never: touch a group that it did not make.
 
 use super::{proc, reaper};
-use crate::model::StepLimits;
+use crate::model::{StepLimits, hex};
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 use std::fs;
@@ -330,7 +330,7 @@ fn read(path: &str) -> Result<String, String> {
 
 /// Enough of a hash to tell the daemons of one machine apart.
 fn short_hash(storage: &Path) -> String {
-    Sha256::digest(storage.as_os_str().as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(storage.as_os_str().as_bytes())[..6])
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 //!
 //! Pure. Must never: give two kinds of record one prefix.
 
-use crate::model::{DecisionId, EpisodeKey, Labels, RunbookId};
+use crate::model::{DecisionId, EpisodeKey, Labels, RunbookId, hex};
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 
 fn join(prefix: &str, parts: &[&str]) -> Vec<u8> {
     format!("{prefix}{}", parts.join("/")).into_bytes()
@@ -202,11 +201,7 @@ pub fn index(list: &str, value: &str, ulid: &str) -> Vec<u8> {
 
 /// 128 bits of SHA-256, in hexadecimal.
 pub fn short_hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)[..16].iter().fold(String::with_capacity(32), |mut out, byte| {
-        // Writing to a String cannot fail.
-        let _infallible = write!(out, "{byte:02x}");
-        out
-    })
+    hex(&Sha256::digest(bytes)[..16])
 }
 
 fn label_hash(labels: &Labels) -> String {
