@@ -45,8 +45,7 @@ command = { program = "false" }
 "#;
 
 fn ask(daemon: &Daemon, method: &str, path: &str, body: &Value) -> Answer {
-    let headers = [("Content-Type", "application/json")];
-    http::request(daemon.address(), method, path, &headers, body.to_string().as_bytes()).unwrap()
+    http::send(daemon.address(), method, path, &body.to_string()).unwrap()
 }
 
 /// How many records there ever were; the log must be whole.

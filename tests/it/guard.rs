@@ -34,8 +34,7 @@ fn daemon() -> Daemon {
 }
 
 fn ask(daemon: &Daemon, method: &str, path: &str, body: &str) -> (u16, Value) {
-    let headers = [("Content-Type", "application/json")];
-    let answer = http::request(daemon.address(), method, path, &headers, body.as_bytes()).unwrap();
+    let answer = http::send(daemon.address(), method, path, body).unwrap();
     (answer.status, answer.json())
 }
 

@@ -15,9 +15,7 @@ const STEP: &str = "mode = \"auto\"\n[[steps]]\nid = \"a\"\nwait = { for = \"1ms
 const OF_CONFIG: &str = "[[mappings]]\nname = \"base\"\nmatchers = ['alertname=\"A\"']\nrunbook = \"one\"\n";
 
 fn ask(daemon: &Daemon, method: &str, path: &str, body: &Value) -> (u16, Value) {
-    let headers = [("Content-Type", "application/json")];
-    let text = body.to_string();
-    let answer = http::request(daemon.address(), method, path, &headers, text.as_bytes()).unwrap();
+    let answer = http::send(daemon.address(), method, path, &body.to_string()).unwrap();
     (answer.status, answer.json())
 }
 

@@ -35,8 +35,7 @@ cat "$TOKEN_FILE"
 "#;
 
 fn ask(daemon: &Daemon, method: &str, path: &str, body: &Value) -> http::Answer {
-    let headers = [("Content-Type", "application/json")];
-    http::request(daemon.address(), method, path, &headers, body.to_string().as_bytes()).unwrap()
+    http::send(daemon.address(), method, path, &body.to_string()).unwrap()
 }
 
 fn store(daemon: &Daemon, name: &str, secret: &str) -> http::Answer {

@@ -72,8 +72,7 @@ fn start(more: &str) -> Daemon {
 }
 
 fn put(daemon: &Daemon, body: &Value) -> http::Answer {
-    let headers = [("Content-Type", "application/json")];
-    http::request(daemon.address(), "PUT", "/api/automation", &headers, body.to_string().as_bytes()).unwrap()
+    http::send(daemon.address(), "PUT", "/api/automation", &body.to_string()).unwrap()
 }
 
 fn set(daemon: &Daemon, state: &str) -> Value {

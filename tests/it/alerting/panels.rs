@@ -57,8 +57,7 @@ fn start(receiver: &Receiver) -> Daemon {
 
 /// A control that must be obeyed.
 fn order(daemon: &Daemon, method: &str, path: &str, body: &str) {
-    let headers = [("Content-Type", "application/json")];
-    let answer = http::request(daemon.address(), method, path, &headers, body.as_bytes()).unwrap();
+    let answer = http::send(daemon.address(), method, path, body).unwrap();
     assert!((200..300).contains(&answer.status), "{method} {path}: {}", answer.text());
 }
 

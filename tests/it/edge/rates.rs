@@ -10,9 +10,8 @@ const CONFIG: &str = "[webhook]\nallow_unauthenticated = true\n\
 const RUNBOOK: &str = "mode = \"auto\"\n[[steps]]\nid = \"look\"\ncheck = { expr = \"true\" }\n";
 
 fn ask(server: &Server, method: &str, path: &str) -> Answer {
-    let headers = [("Content-Type", "application/json")];
-    let body: &[u8] = if path == HOOK { br#"{"alerts":[]}"# } else { br#"{"reason":"test"}"# };
-    http::request(&server.address, method, path, &headers, body).unwrap()
+    let body = if path == HOOK { r#"{"alerts":[]}"# } else { r#"{"reason":"test"}"# };
+    http::send(&server.address, method, path, body).unwrap()
 }
 
 fn start(dir: &Path) -> Server {

@@ -46,7 +46,12 @@ pub(crate) fn get(address: &str, path: &str) -> io::Result<Answer> {
 
 /// `POST path` with a JSON body.
 pub(crate) fn post(address: &str, path: &str, body: &str) -> io::Result<Answer> {
-    request(address, "POST", path, &[("Content-Type", "application/json")], body.as_bytes())
+    send(address, "POST", path, body)
+}
+
+/// A request with a JSON body.
+pub(crate) fn send(address: &str, method: &str, path: &str, body: &str) -> io::Result<Answer> {
+    request(address, method, path, &[("Content-Type", "application/json")], body.as_bytes())
 }
 
 /// One request; `headers` besides Host, Connection and Content-Length.
