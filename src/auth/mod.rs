@@ -192,6 +192,9 @@ pub trait Stored: Send + Sync + fmt::Debug {
     /// [`Failure::Credential`] when it is not, or no longer, one of ours; [`Failure::Expired`];
     /// [`Failure::Unavailable`] when that cannot be found out.
     fn holder<'a>(&'a self, handle: &'a Handle, now: Timestamp) -> BoxFuture<'a, Result<Holder, Failure>>;
+
+    /// Remembers that somebody came with `handle` at `now`.
+    fn used(&self, handle: &Handle, now: Timestamp);
 }
 
 /// How people and programs prove who they are.
@@ -219,6 +222,8 @@ pub struct Presented<'r> {
     pub api_key: Option<&'r [u8]>,
     /// The session's cookie. Nobody sends it on purpose, so it only counts where nothing else is sent.
     pub cookie: Option<&'r str>,
+    /// Whether it was good before and is looked at again, which is no use of it.
+    pub again: bool,
 }
 
 impl fmt::Debug for Presented<'_> {
@@ -284,6 +289,9 @@ impl Auth {
         let handle = handle.ok_or(Failure::Malformed)?;
         let Some(stored) = stored else { return Err(Failure::Credential) };
         let Holder { subject, roles } = stored.holder(&handle, now).await?;
+        if !presented.again {
+            stored.used(&handle, now);
+        }
         let claims = json!({ "sub": subject, "roles": roles });
         Ok(Principal {
             permissions: self.roles.permissions(&roles),
@@ -313,18 +321,23 @@ fn credential(authorization: Option<&[u8]>) -> Result<(&str, &str), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     const ID: &str = "01JC0000000000000000000000";
 
-    /// Knows one key and one session, both ada's.
-    #[derive(Debug)]
-    struct Drawer;
+    /// Knows one key and one session, both ada's, and how often they were used.
+    #[derive(Debug, Default)]
+    struct Drawer(AtomicU32);
 
     impl Stored for Drawer {
         fn holder<'a>(&'a self, handle: &'a Handle, _: Timestamp) -> BoxFuture<'a, Result<Holder, Failure>> {
             let known = handle.digest.is(&minted(handle.kind).digest.encoded());
             let holder = Holder { subject: "ada".into(), roles: vec!["viewer".into()] };
             Box::pin(async move { if known { Ok(holder) } else { Err(Failure::Credential) } })
+        }
+
+        fn used(&self, _: &Handle, _: Timestamp) {
+            self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -358,8 +371,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn looking_again_is_no_use_of_a_session() {
+        let drawer = Arc::new(Drawer::default());
+        let auth = auth(People::Known { tokens: None, stored: Some(Arc::clone(&drawer) as _) });
+        let session = minted(HandleKind::Session).text;
+        let presented = Presented { cookie: Some(session.expose()), ..Presented::default() };
+        for (again, uses) in [(false, 1), (true, 1), (false, 2)] {
+            assert_eq!(identify(&auth, Presented { again, ..presented }).await.unwrap().subject, "ada");
+            assert_eq!(drawer.0.load(Ordering::Relaxed), uses);
+        }
+    }
+
+    #[tokio::test]
     async fn each_credential_has_one_place_where_it_counts() {
-        let auth = auth(People::Known { tokens: None, stored: Some(Arc::new(Drawer)) });
+        let auth = auth(People::Known { tokens: None, stored: Some(Arc::new(Drawer::default())) });
         let [key, session] = [HandleKind::Key, HandleKind::Session].map(|kind| minted(kind).text);
         let (key, session) = (key.expose(), session.expose());
         let bearer = |text: &str| format!("Bearer {text}").into_bytes();

@@ -30,6 +30,8 @@ pub(super) struct Asked<'r> {
     /// The client behind it.
     pub(super) client: IpAddr,
     pub(super) https: bool,
+    /// Whether it was let in before and is looked at again while its answer is on its way.
+    pub(super) again: bool,
 }
 
 /// Why somebody who is known is refused.
@@ -90,7 +92,7 @@ impl Edge {
 
     /// Who asks, and whether only a cookie says so. Failures are counted by address: whoever guesses gets as many
     /// guesses a minute as others get requests, and a password is only computed while there are some left.
-    async fn identify(
+    pub(super) async fn identify(
         &self,
         auth: &Auth,
         doors: &Doors,
@@ -103,7 +105,9 @@ impl Edge {
                 Ok(question) => match users.remembered(&question) {
                     Some(answer) => answer,
                     None => {
-                        self.has_guesses_left(asked, doors)?;
+                        if !asked.again {
+                            self.has_guesses_left(asked, doors)?;
+                        }
                         users.compute(question).await
                     }
                 },
@@ -122,7 +126,9 @@ impl Edge {
             // That nothing else is configured is no news to whoever shows no password.
             let nothing = failure == Failure::NotConfigured && doors.users.is_some();
             let failure = if nothing { Failure::Missing } else { failure };
-            self.count_failure(asked, doors)?;
+            if !asked.again {
+                self.count_failure(asked, doors)?;
+            }
             Err(self.refuse(failure, doors.users.is_some()))
         })
     }
@@ -138,7 +144,7 @@ impl Edge {
         } else {
             None
         };
-        Ok(Presented { authorization, api_key, cookie })
+        Ok(Presented { authorization, api_key, cookie, again: asked.again })
     }
 
     fn refuse(&self, failure: Failure, takes_passwords: bool) -> ApiError {
@@ -167,7 +173,7 @@ impl Edge {
 }
 
 /// The one value of a header; two are a trick.
-fn one<'r>(headers: &'r HeaderMap, name: &'static str) -> Result<Option<&'r [u8]>, Failure> {
+pub(super) fn one<'r>(headers: &'r HeaderMap, name: &'static str) -> Result<Option<&'r [u8]>, Failure> {
     let mut values = headers.get_all(name).iter();
     let first = values.next().map(|value| value.as_bytes());
     if values.next().is_some() { Err(Failure::Malformed) } else { Ok(first) }

@@ -12,6 +12,7 @@ use super::proxy::TrustedProxies;
 use super::reply::{Manner, ReplyBody};
 use super::request::{Query, Request, decode};
 use super::route::{Access, BodyLimit, Found, Method, Route, Table};
+use super::standing::Standing;
 use super::streams::{OpenStream, Streams};
 use super::watch::{EndOfReply, Framing};
 use super::{ApiError, Limiter, Limits, Observer, Reply, Tls};
@@ -165,7 +166,7 @@ impl Edge {
 
     /// Answers one request.
     pub(super) async fn answer(
-        &self,
+        self: &Arc<Self>,
         mut arrival: Arrival,
         request: hyper::Request<Incoming>,
     ) -> Response<ReplyBody> {
@@ -217,7 +218,7 @@ impl Edge {
 
     #[expect(clippy::too_many_arguments, reason = "one call; a struct for it would only rename the list")]
     async fn decide(
-        &self,
+        self: &Arc<Self>,
         arrival: &mut Arrival,
         parts: Parts,
         method: Option<(Method, bool)>,
@@ -255,9 +256,19 @@ impl Edge {
             peer: arrival.peer.ip(),
             client,
             https: seen.https,
+            again: false,
         };
         let principal = self.admit(&asked).await?;
         seen.user = principal.as_ref().map(|who| who.subject.clone());
+        let standing = principal.as_ref().filter(|_| verb == Method::Get).map(|_| Standing {
+            path: path.to_owned(),
+            headers: parts.headers.clone(),
+            names: Arc::clone(&arrival.names),
+            id: id.to_owned(),
+            peer: arrival.peer.ip(),
+            client,
+            https: seen.https,
+        });
         let mut held = Held::new(&self.body_memory, slot);
         let body = self.take_body(route, &parts.headers, body, &mut held, seen).await?;
         let request = Request {
@@ -282,7 +293,10 @@ impl Edge {
             let open = self.streams.open(caller);
             seen.stream = Some(open.map_err(ApiError::too_many_streams)?);
         }
-        Ok(reply)
+        Ok(match standing {
+            Some(standing) if reply.is_stream() => reply.until(Arc::clone(self).lapse(standing)),
+            _ => reply,
+        })
     }
 
     /// The place of a request among those in progress, if it needs one.

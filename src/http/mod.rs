@@ -25,6 +25,7 @@ mod reply;
 mod request;
 mod route;
 mod server;
+mod standing;
 mod stream;
 mod streams;
 mod tls;

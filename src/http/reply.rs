@@ -209,6 +209,22 @@ impl Reply {
         matches!(self.content, Content::Stream { keep_alive: Some(_), .. })
     }
 
+    /// Whether its length is not known yet.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.content, Content::Stream { .. })
+    }
+
+    /// The same, but a stream also ends when `end` does.
+    pub(super) fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
+        let content = match self.content {
+            Content::Stream { chunks, keep_alive } => {
+                Content::Stream { chunks: chunks.take_until(end).boxed(), keep_alive }
+            }
+            whole => whole,
+        };
+        Self { content, ..self }
+    }
+
     /// The finished response.
     pub(super) fn finish(
         self,

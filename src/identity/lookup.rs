@@ -41,19 +41,20 @@ impl Touched {
 impl Stored for Identity {
     fn holder<'a>(&'a self, handle: &'a Handle, now: Timestamp) -> BoxFuture<'a, Result<Holder, Failure>> {
         async move {
-            let holder = match handle.kind {
-                HandleKind::Key => self.key_holder(handle, now).await?,
-                HandleKind::Session => self.session_holder(handle, now).await?,
-            };
-            let mut touched = lock(&self.0.touched);
-            let uses = touched.of(handle.kind);
-            if uses.len() < MOST || uses.contains_key(&handle.id) {
-                uses.insert(handle.id.clone(), now);
+            match handle.kind {
+                HandleKind::Key => self.key_holder(handle, now).await,
+                HandleKind::Session => self.session_holder(handle, now).await,
             }
-            drop(touched);
-            Ok(holder)
         }
         .boxed()
+    }
+
+    fn used(&self, handle: &Handle, now: Timestamp) {
+        let mut touched = lock(&self.0.touched);
+        let uses = touched.of(handle.kind);
+        if uses.len() < MOST || uses.contains_key(&handle.id) {
+            uses.insert(handle.id.clone(), now);
+        }
     }
 }
 

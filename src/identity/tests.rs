@@ -46,9 +46,12 @@ impl Site {
         self.identity.login(name, &Secret::new(password), from(1)).await
     }
 
+    /// Whose a credential is, which uses it.
     async fn holder(&self, token: &Secret) -> Result<String, Failure> {
         let handle = Handle::parse(token.expose()).unwrap();
-        self.identity.holder(&handle, self.clock.now()).await.map(|holder| holder.subject)
+        let holder = self.identity.holder(&handle, self.clock.now()).await?;
+        self.identity.used(&handle, self.clock.now());
+        Ok(holder.subject)
     }
 
     fn wait(&self, seconds: i64) {

@@ -1,7 +1,7 @@
 //! The form of requests and answers, what watchers see, and the same verbs on the command line.
 
 use super::{act, done, ledger, refused, simply};
-use crate::support::alerts::{config, events, finished, fire, wait_for_status, wait_for_step};
+use crate::support::alerts::{config, events, finished, fire, millis, wait_for_status, wait_for_step};
 use crate::support::daemon::{BINARY, Daemon};
 use crate::support::http;
 use serde_json::{Value, json};
@@ -131,7 +131,7 @@ fn every_watcher_sees_who_did_what_and_why() {
         }
         let planned = &seen[0].iter().find(|(kind, _)| kind == "retry_scheduled").unwrap().1;
         // When it is tried again is not when that was said.
-        assert!(planned["next_attempt_at"].as_str().unwrap() >= planned["at"].as_str().unwrap(), "{planned}");
+        assert!(millis(&planned["next_attempt_at"]) >= millis(&planned["at"]), "{planned}");
         assert_eq!((&planned["step"], &planned["attempt"]), (&"flaky".into(), &2.into()));
     });
     assert_eq!(finished(&daemon, &id)["status"], "rolled_back");

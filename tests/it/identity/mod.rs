@@ -5,6 +5,7 @@ mod keys;
 mod matrix;
 mod served;
 mod sessions;
+mod streams;
 mod tokens;
 
 use crate::support::daemon::{BINARY, Daemon};
