@@ -66,7 +66,7 @@ pub(super) fn build(
         Arc::clone(&services.clock),
         Arc::new(EdgeMetrics { metrics, clock: SystemClock, identity: services.identity.clone() }),
     );
-    let edge = edge.with_tls(tls);
+    let edge = edge.with_tls(tls).with_secrets(services.secrets.clone());
     edge.replace_doors(build::doors(config));
     Ok(Arc::new(edge))
 }

@@ -18,6 +18,7 @@ use super::watch::{EndOfReply, Framing};
 use super::{ApiError, Limiter, Limits, Observer, Reply, Tls};
 use crate::auth::Auth;
 use crate::model::Clock;
+use crate::secret::Secrets;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_ENCODING, HOST, HeaderMap, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
@@ -52,6 +53,7 @@ pub struct Edge {
     table: Table,
     auth: RwLock<Arc<Auth>>,
     doors: RwLock<Arc<Doors>>,
+    secrets: Secrets,
     streams: Streams,
     body_memory: Arc<AtomicU64>,
 }
@@ -121,6 +123,7 @@ impl Edge {
             auth: RwLock::new(Arc::new(auth)),
             doors: RwLock::default(),
             streams: Streams::default(),
+            secrets: Secrets::default(),
             body_memory: Arc::default(),
         }
     }
@@ -129,6 +132,12 @@ impl Edge {
     #[must_use]
     pub fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
         Self { tls, ..self }
+    }
+
+    /// The same, knowing what must not be said.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
     }
 
     /// Puts this in force beside the credentials, for requests whose head arrives from now on.
@@ -193,7 +202,7 @@ impl Edge {
             Ok(reply) => (reply, ""),
             Err(error) => {
                 let code = error.code();
-                (error.into_reply(), code)
+                (error.without(&self.secrets.redactor()).into_reply(), code)
             }
         };
         let asked_for = self.doors();
@@ -285,6 +294,7 @@ impl Edge {
             id: id.to_owned(),
             principal,
             received,
+            secrets: self.secrets.clone(),
             _held: held,
         };
         let reply = self.run(route, request).await?;

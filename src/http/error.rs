@@ -1,13 +1,15 @@
 //! What can go wrong with a request, and the only mapping from that to a status code.
 //!
 //! Alertmanager writes whole error bodies into its log, so they are one short sentence without secrets. May
-//! import: `auth` (why a caller was refused). Must never: carry the text of an internal error to a client.
+//! import: `auth` (why a caller was refused), `secret`. Must never: carry the text of an internal error to a client.
 
 use super::reply::Reply;
 use crate::auth::Failure;
+use crate::secret::Redactor;
 use hyper::StatusCode;
 use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// One thing that is wrong with a well-formed request.
@@ -218,6 +220,19 @@ impl ApiError {
     /// The sentence for people.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// The same without any secret in its words, which may repeat what the caller sent or a file holds.
+    #[must_use]
+    pub fn without(self, redactor: &Redactor) -> Self {
+        self.with(|error| {
+            let said = error.errors.iter_mut().flat_map(|error| [&mut error.path, &mut error.message]);
+            for text in said.chain([&mut error.message]) {
+                if let Cow::Owned(clean) = redactor.text(text) {
+                    *text = clean;
+                }
+            }
+        })
     }
 
     /// The answer.

@@ -1,11 +1,12 @@
 //! One request as a handler sees it: matched, authenticated, with its whole bounded body.
 //!
-//! May import: `auth` (who asks). Must never: hand out a header that only a trusted proxy may set, other than
+//! May import: `auth` (who asks), `secret`. Must never: hand out a header that only a trusted proxy may set, other than
 //! through [`Request::client`] and [`Request::https`].
 
 use super::body::Held;
 use super::{ApiError, FieldError, Method};
 use crate::auth::Principal;
+use crate::secret::Secrets;
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde::de::DeserializeOwned;
@@ -18,6 +19,8 @@ use std::time::Instant;
 const MAX_DEPTH: usize = 32;
 /// Most characters of what a parser says that are passed on.
 const MAX_DETAIL: usize = 200;
+/// Longest text of a person that is kept, in characters.
+const MAX_WORDS: usize = 1000;
 
 /// A request.
 #[derive(Debug)]
@@ -48,10 +51,17 @@ pub struct Request {
     pub principal: Option<Principal>,
     /// When its head had arrived.
     pub received: Instant,
+    /// What must not be kept of what people write.
+    pub secrets: Secrets,
     pub(super) _held: Held,
 }
 
 impl Request {
+    /// What somebody wrote for other people, as it is kept: at most [`MAX_WORDS`] characters, and no secret.
+    pub fn words(&self, text: &str) -> String {
+        self.secrets.hide(text.trim()).chars().take(MAX_WORDS).collect()
+    }
+
     /// A parameter of the path; empty when the route has none of that name.
     pub fn param(&self, name: &str) -> &str {
         self.params.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
@@ -248,6 +258,7 @@ mod tests {
             id: "1".into(),
             principal: None,
             received: Instant::now(),
+            secrets: Secrets::default(),
             _held: Held::default(),
         }
     }

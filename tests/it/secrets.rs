@@ -325,3 +325,42 @@ exit 7
     let printed = &sinks.iter().find(|(sink, _)| *sink == "stdout").unwrap().1;
     assert!(printed.contains("(secret)"), "something was printed and taken out");
 }
+
+#[test]
+fn t29_what_people_write_is_kept_and_answered_without_secrets() {
+    let text = "[webhook]\nallow_unauthenticated = true\n[secrets.named]\nenv = \"NAMED\"\n\
+        [vault]\nkey = { env = \"KEY_A\" }\n";
+    let named = "canary-7d/named word";
+    let mut env = vec![("NAMED", named)];
+    env.extend(KEYS);
+    let runbook = "target = \"a\"\n[[steps]]\nid = \"s\"\ncommand = { program = \"true\" }\n";
+    let mut daemon = Daemon::start(text, &[("r", runbook)], &env);
+    let why = format!("it is {named}, I think");
+    let order = json!({ "state": "draining", "reason": why });
+    assert_eq!(ask(&daemon, "PUT", "/api/automation", &order).status, 200);
+    let mapping = json!({ "matchers": ["alertname=\"A\""], "runbook": "r", "reason": why });
+    assert_eq!(ask(&daemon, "PUT", "/api/mappings/m", &mapping).status, 200);
+    let credential = json!({ "name": "n", "type": "api", "secret": TOKEN, "reason": format!("now {TOKEN}") });
+    assert_eq!(ask(&daemon, "POST", "/api/credentials", &credential).status, 201);
+    let refused = [
+        ask(&daemon, "POST", "/api/explain", &json!({ named: 1 })).text(),
+        ask(
+            &daemon,
+            "PUT",
+            "/api/mappings/x",
+            &json!({ "matchers": [named], "runbook": TOKEN, "reason": "r" }),
+        )
+        .text(),
+    ];
+    assert!(refused.iter().all(|text| text.contains("(secret)")), "{refused:?}");
+    let kept = daemon.json("/api/audit").to_string() + &daemon.json("/api/automation").to_string();
+    assert_eq!(kept.matches("it is (secret), I think").count(), 4, "{kept}");
+    assert!(kept.contains("now (secret)"), "{kept}");
+    assert_eq!(daemon.terminate().code(), Some(0));
+    for canary in [named, TOKEN] {
+        assert!(
+            !refused.concat().contains(canary) && !kept.contains(canary) && !daemon.log().contains(canary)
+        );
+        assert_eq!(holders(&daemon.dir().join("data"), canary), [] as [String; 0]);
+    }
+}

@@ -1,6 +1,6 @@
 //! `/api/automation`: the kill switch.
 
-use super::{NOT_DURABLE, Services, bounded};
+use super::{NOT_DURABLE, Services};
 use crate::api;
 use crate::engine::{OrderError, Posted};
 use crate::guard::{Order, Scope, SwitchState};
@@ -79,7 +79,7 @@ fn read(request: &Request, now: Timestamp) -> Result<Order, ApiError> {
     let invalid = |path: &str, message: &str| ApiError::invalid_field(path, message);
     let state = SwitchState::parse(&state)
         .ok_or_else(|| invalid("state", "must be one of: running, draining, halted, aborted"))?;
-    let reason = bounded(reason.trim());
+    let reason = request.words(&reason);
     if reason.is_empty() {
         return Err(invalid("reason", "say why, for those who find it so at night"));
     }

@@ -1,10 +1,11 @@
 //! `/api/credentials`: secrets that people store. They go in and never come out.
 
 use super::guard::person;
-use super::{Services, bounded, not_durable, unreadable};
+use super::{Services, not_durable, unreadable};
 use crate::api;
 use crate::http::{ApiError, FieldError, Reply, Request};
 use crate::model::{Secret, is_word};
+use crate::secret::Redactor;
 use crate::store::records::Person;
 use crate::store::records::credential::{CredentialKind, CredentialRecord, MAX_CREDENTIALS};
 use serde::Deserialize;
@@ -55,7 +56,7 @@ struct New {
 }
 
 pub(super) async fn create(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
-    let New { name, kind, secret, reason } = read(request.json()?)?;
+    let New { name, kind, secret, reason } = read(&request)?;
     if services.secrets.is_of_config(&name) {
         let message = format!("the config has a section [secrets.{name}], which counts");
         return Err(ApiError::conflict("in_config", message));
@@ -98,7 +99,8 @@ pub(super) async fn delete(services: Arc<Services>, request: Request) -> Result<
 }
 
 /// What is wanted, with everything wrong in it named at once, and nothing of the secret.
-fn read(body: Body) -> Result<New, ApiError> {
+fn read(request: &Request) -> Result<New, ApiError> {
+    let body: Body = request.json()?;
     let mut errors = Vec::new();
     let mut wrong = |path: &str, message: &str| {
         errors.push(FieldError { path: path.to_owned(), message: message.to_owned() });
@@ -130,7 +132,8 @@ fn read(body: Body) -> Result<New, ApiError> {
     }
     match (name, kind, secret) {
         (Some(name), Some(kind), Some(secret)) if errors.is_empty() => {
-            let reason = bounded(body.reason.as_str().unwrap_or_default().trim());
+            let reason = request.words(body.reason.as_str().unwrap_or_default());
+            let reason = Redactor::new([&secret]).text(&reason).into_owned();
             Ok(New { name: name.to_owned(), kind, secret, reason })
         }
         _ => Err(ApiError::invalid(errors)),

@@ -1,6 +1,6 @@
 //! `/api/breakers` and `/api/quarantine`: what automation keeps away from, and the people who decide otherwise.
 
-use super::{Services, bounded, not_durable, unreadable};
+use super::{Services, not_durable, unreadable};
 use crate::api;
 use crate::guard::{BreakerKey, BreakerRecord};
 use crate::http::{ApiError, Reply, Request};
@@ -113,7 +113,7 @@ struct Body {
 /// Who asks, and why.
 pub(super) fn person(request: &Request, needs_reason: bool) -> Result<Person, ApiError> {
     let body: Body = if request.body.is_empty() { Body::default() } else { request.json()? };
-    let reason = bounded(body.reason.trim());
+    let reason = request.words(&body.reason);
     if needs_reason && reason.is_empty() {
         return Err(ApiError::invalid_field("reason", "say why, for the audit log"));
     }

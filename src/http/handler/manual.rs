@@ -1,6 +1,6 @@
 //! `POST /api/runbooks/{id}/execute`: a runbook by hand. No guard of automation is asked, only the kill switch.
 
-use super::{Services, bounded, claims_allow, not_durable, runbooks, unreadable};
+use super::{Services, claims_allow, not_durable, runbooks, unreadable};
 use crate::admit::Denial;
 use crate::api;
 use crate::engine::{BeginError, Wish, preview};
@@ -139,7 +139,7 @@ fn read(services: &Services, request: &Request, pinned: &Arc<Pinned>, body: Body
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
-    let reason = bounded(body.reason.trim());
+    let reason = request.words(&body.reason);
     let trigger = Trigger {
         kind: TriggerKind::Manual,
         alertname: body.labels.get("alertname").cloned(),

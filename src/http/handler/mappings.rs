@@ -1,7 +1,7 @@
 //! `/api/mappings`: which alert starts which runbook, by its labels.
 
 use super::guard::person;
-use super::{Services, bounded, not_durable};
+use super::{Services, not_durable};
 use crate::api;
 use crate::http::{ApiError, FieldError, Reply, Request};
 use crate::intake::{MappingError, NewMapping, SetMapping};
@@ -90,7 +90,7 @@ fn read(request: &Request) -> Result<NewMapping, ApiError> {
     }
     let runbook =
         RunbookId::new(&body.runbook).map_err(|error| wrong("runbook".to_owned(), error.to_string()));
-    let reason = bounded(body.reason.trim());
+    let reason = request.words(&body.reason);
     if reason.is_empty() {
         wrong("reason".to_owned(), "say why, for the audit log".to_owned());
     }

@@ -277,14 +277,6 @@ fn unreadable(error: &ReadError) -> ApiError {
     )
 }
 
-/// The longest reason kept, in characters.
-const MAX_REASON: usize = 1000;
-
-/// As much of a person's reason as is kept.
-fn bounded(reason: &str) -> String {
-    reason.chars().take(MAX_REASON).collect()
-}
-
 /// A change that did not happen, because it and its audit record could not be made durable together.
 fn not_durable(error: &CommitError) -> ApiError {
     if let CommitError::Read(error) = error {

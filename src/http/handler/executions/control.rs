@@ -1,6 +1,6 @@
 //! What a person may do to an execution: reads the request, asks the engine, says what came of it.
 
-use super::super::{NOT_DURABLE, bounded};
+use super::super::NOT_DURABLE;
 use super::{Services, header, not_found};
 use crate::engine::VerbError;
 use crate::engine::verb::{Actor, Ask, Verb};
@@ -41,7 +41,7 @@ pub(in crate::http::handler) async fn control(
     services: Arc<Services>,
     request: Request,
 ) -> Result<Reply, ApiError> {
-    carry_out(services, request, |request| read(request.json()?, actor(request))).await
+    carry_out(services, request, read).await
 }
 
 pub(in crate::http::handler) async fn stop(
@@ -51,7 +51,7 @@ pub(in crate::http::handler) async fn stop(
     carry_out(services, request, |request| {
         // A stop must not fail for want of a body.
         let body: Stop = if request.body.is_empty() { Stop::default() } else { request.json()? };
-        Ok(Ask::new(Verb::Stop, actor(request), bounded(&body.reason)))
+        Ok(Ask::new(Verb::Stop, actor(request), request.words(&body.reason)))
     })
     .await
 }
@@ -64,7 +64,8 @@ fn actor(request: &Request) -> Actor {
 }
 
 /// What is asked, with everything wrong in it named at once.
-fn read(body: Control, actor: Actor) -> Result<Ask, ApiError> {
+fn read(request: &Request) -> Result<Ask, ApiError> {
+    let body: Control = request.json()?;
     let Some(verb) = Verb::parse(&body.action) else {
         let known: Vec<&str> = Verb::ALL.into_iter().map(Verb::as_str).collect();
         let shown: String = body.action.chars().take(40).collect();
@@ -96,7 +97,7 @@ fn read(body: Control, actor: Actor) -> Result<Ask, ApiError> {
         hash: body.hash,
         inputs: body.inputs.unwrap_or_default(),
         args: body.args,
-        ..Ask::new(verb, actor, bounded(&body.reason))
+        ..Ask::new(verb, actor(request), request.words(&body.reason))
     })
 }
 
