@@ -4,7 +4,9 @@
 //! May import: `store::records`, `model`. Must never: hold up anything else, or remove what is live.
 
 use crate::config;
+use crate::guard::MAX_WITHIN;
 use crate::model::{Clock, Timestamp, before};
+use crate::store::CommitError;
 use crate::store::records::{Portion, Records};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -102,14 +104,27 @@ impl Retention {
 
     async fn retire_decisions(&self) {
         let cutoff = before(self.clock.now(), self.store.retention);
+        let records = &self.records;
+        self.retire("decisions", |behind| records.remove_decisions(cutoff, behind)).await;
+        // A guard must know of what lies within its window, however short the history is.
+        let cutoff = before(self.clock.now(), self.store.retention.max(MAX_WITHIN));
+        self.retire("episodes", |behind| records.remove_episodes(cutoff, behind)).await;
+        self.retire("targets", |behind| records.remove_runs(cutoff, behind)).await;
+    }
+
+    /// Removes what is old, portion by portion.
+    async fn retire<F>(&self, what: &'static str, remove: impl Fn(Option<Vec<u8>>) -> F)
+    where
+        F: Future<Output = Result<Portion<u64>, CommitError>>,
+    {
         let (mut behind, mut gone) = (None, 0);
         loop {
-            match self.records.remove_decisions(cutoff, behind).await {
+            match remove(behind).await {
                 Ok(portion) => {
                     gone += portion.items;
                     behind = portion.behind;
                 }
-                Err(error) => return tracing::error!(%error, "old decisions cannot be removed"),
+                Err(error) => return tracing::error!(%error, what, "what is old cannot be removed"),
             }
             if behind.is_none() {
                 break;
@@ -117,7 +132,7 @@ impl Retention {
             tokio::time::sleep(BREATH).await;
         }
         if gone > 0 {
-            tracing::info!(decisions = gone, "old decisions were removed");
+            tracing::info!(what, removed = gone, "old records were removed");
         }
     }
 

@@ -29,7 +29,7 @@ pub use profile::{BUILT_IN_PROFILES, Profile, Profiles};
 pub use quarantine::Quarantine;
 pub use read::overrides;
 pub use runs::{Cooling, Counted, Runs};
-pub use settings::{Limit, Overrides, Settings};
+pub use settings::{Limit, MAX_WITHIN, Overrides, Settings};
 pub use shadow::Tally;
 pub use storm::{Raging, Storm, StormLimit};
 pub use switch::{Board, KillSwitch, Order, Scope, SwitchState};

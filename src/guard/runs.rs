@@ -86,6 +86,12 @@ impl Runs {
         *self == Self::default()
     }
 
+    /// Whether none of it lives, and nothing began or ended since `cutoff`.
+    pub fn is_over(&self, cutoff: Timestamp) -> bool {
+        let last = self.last_start().max(self.ended_at);
+        !self.starts.iter().any(|start| start.live) && last.is_none_or(|last| last < cutoff)
+    }
+
     /// Takes times that lie ahead of `now` for now; true when there was one.
     pub fn settle(&mut self, now: Timestamp) -> bool {
         let ahead = |at: &mut Timestamp| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The longest time any guard looks back, and the longest cooldown.
-pub(super) const MAX_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const MAX_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The most starts per target that one of `max_runs` can allow.
 pub(super) const MAX_RUNS: u32 = 100;
 /// The most targets that `max_targets` can allow.

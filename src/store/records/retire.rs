@@ -1,14 +1,17 @@
-//! Removing what is over and old: finished executions with all that belongs to them, and decisions.
+//! Removing what is over and old: finished executions with all that belongs to them, decisions, and what is known of
+//! alerts and targets, each of which strangers can make any number of.
 //!
-//! In portions, so that no commit is long. Not here: output files, which the caller removes first; episodes and guards,
-//! by which an old alert that comes again is known; versions of runbooks. Must never: remove what is live, what people
-//! are still to be told of, or what something that is kept refers to.
+//! In portions, so that no commit is long. Not here: output files, which the caller removes first; versions of
+//! runbooks. Must never: remove what is live, what people are still to be told of, or what something that is kept
+//! refers to.
 
 use super::{Header, Pair, Records, Scan, from_bytes, key, listed, read, transact};
+use crate::guard::Runs;
 use crate::journal::{Event, TriggerKind, decode};
-use crate::model::{Decision, ExecutionId, Timestamp};
+use crate::model::{Decision, Episode, ExecutionId, Timestamp};
 use crate::report::{Escalation, EscalationId};
 use crate::store::{CommitError, ReadError, Txn};
+use serde::de::DeserializeOwned;
 
 /// How many records are looked at in one portion.
 const STRIDE: usize = 500;
@@ -16,6 +19,10 @@ const STRIDE: usize = 500;
 const HEADERS: &[u8] = b"x/";
 /// All decisions, as a prefix; oldest first.
 const DECISIONS: &[u8] = b"d/";
+/// All episodes, as a prefix; in no order.
+const EPISODES: &[u8] = b"e/";
+/// The starts of all runbooks on all targets, as a prefix; in no order.
+const RUNS: &[u8] = b"gr/";
 
 /// A portion of what is old.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,16 +99,66 @@ impl Records {
         cutoff: Timestamp,
         after: Option<Vec<u8>>,
     ) -> Result<Portion<u64>, CommitError> {
-        let (pairs, mut behind) = self.oldest(DECISIONS, after).await?;
+        let age = |decision: &Decision, cutoff| match () {
+            // Whatever stands behind it was made later.
+            () if decision.at >= cutoff => Age::YoungAndAllBehind,
+            () if decision.last_seen >= cutoff => Age::Young,
+            () => Age::Old,
+        };
+        self.remove(DECISIONS, after, cutoff, age, |_, _| Ok(true)).await
+    }
+
+    /// Removes a portion of the episodes behind `after` that were last delivered before `cutoff`, unless the execution
+    /// of one lives, which is to be told of its end.
+    ///
+    /// # Errors
+    /// As [`crate::store::Store::commit`].
+    pub async fn remove_episodes(
+        &self,
+        cutoff: Timestamp,
+        after: Option<Vec<u8>>,
+    ) -> Result<Portion<u64>, CommitError> {
+        let age = |episode: &Episode, cutoff| Age::of(episode.last_seen < cutoff);
+        let is_free = |txn: &mut dyn Txn, episode: &Episode| match &episode.execution {
+            Some(id) => Ok(txn.get(&key::live(id.ulid()))?.is_none()),
+            None => Ok(true),
+        };
+        self.remove(EPISODES, after, cutoff, age, is_free).await
+    }
+
+    /// Removes a portion of what is known of starts on targets, behind `after`, where nothing lives and nothing began
+    /// or ended since `cutoff`.
+    ///
+    /// # Errors
+    /// As [`crate::store::Store::commit`].
+    pub async fn remove_runs(
+        &self,
+        cutoff: Timestamp,
+        after: Option<Vec<u8>>,
+    ) -> Result<Portion<u64>, CommitError> {
+        let age = |runs: &Runs, cutoff| Age::of(runs.is_over(cutoff));
+        self.remove(RUNS, after, cutoff, age, |_, _| Ok(true)).await
+    }
+
+    /// Removes what is old among a portion of the records below `prefix`; `is_free` is asked once more, last.
+    async fn remove<T: DeserializeOwned + 'static>(
+        &self,
+        prefix: &[u8],
+        after: Option<Vec<u8>>,
+        cutoff: Timestamp,
+        age: fn(&T, Timestamp) -> Age,
+        is_free: fn(&mut dyn Txn, &T) -> Result<bool, CommitError>,
+    ) -> Result<Portion<u64>, CommitError> {
+        let (pairs, mut behind) = self.oldest(prefix, after).await?;
         let mut old = Vec::new();
         for (key, bytes) in pairs {
-            let decision: Decision = from_bytes(&key, &bytes)?;
-            if decision.at >= cutoff {
-                behind = None;
-                break;
-            }
-            if decision.last_seen < cutoff {
-                old.push(key);
+            match age(&from_bytes(&key, &bytes)?, cutoff) {
+                Age::Old => old.push(key),
+                Age::Young => {}
+                Age::YoungAndAllBehind => {
+                    behind = None;
+                    break;
+                }
             }
         }
         if old.is_empty() {
@@ -110,8 +167,11 @@ impl Records {
         let items = transact(&*self.store, move |txn| {
             let mut gone = 0;
             for key in &old {
-                // It may have been counted once more meanwhile.
-                if read::<Decision>(txn, key)?.is_some_and(|decision| decision.last_seen < cutoff) {
+                // It may have been written again meanwhile.
+                if let Some(record) = read::<T>(txn, key)?
+                    && age(&record, cutoff) == Age::Old
+                    && is_free(txn, &record)?
+                {
                     txn.delete(key.clone());
                     gone += 1;
                 }
@@ -120,6 +180,20 @@ impl Records {
         })
         .await?;
         Ok(Portion { items, behind })
+    }
+}
+
+/// How a record stands to the cutoff.
+#[derive(PartialEq, Eq)]
+enum Age {
+    Old,
+    Young,
+    YoungAndAllBehind,
+}
+
+impl Age {
+    fn of(is_old: bool) -> Self {
+        if is_old { Self::Old } else { Self::Young }
     }
 }
 
@@ -194,7 +268,7 @@ fn forebear(txn: &mut dyn Txn, ulid: &str) -> Result<Option<ExecutionId>, Commit
 mod tests {
     use super::*;
     use crate::journal::Parent;
-    use crate::model::{ExecutionStatus, Part, RunbookId, Target};
+    use crate::model::{DecisionId, ExecutionStatus, Part, Reason, RunbookId, Target, Verdict};
     use crate::store::records::to_bytes;
     use crate::store::{MemoryStore, Store};
     use std::sync::Arc;
@@ -296,6 +370,63 @@ mod tests {
         put(&records, &done).await;
         let portion = records.old_executions(at(20), None).await.unwrap();
         assert_eq!(records.remove_executions(portion.items, at(20)).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn alerts_and_targets_nothing_was_heard_of_are_forgotten() {
+        let records = Records::new(Arc::new(MemoryStore::new()));
+        let live = header(1, None);
+        put(&records, &live).await;
+        let episode = |seen, execution: Option<&Header>| Episode {
+            starts_at: at(1),
+            opened_at: at(1),
+            last_seen: at(seen),
+            resolved_at: None,
+            execution: execution.map(|header| header.id.clone()),
+            decision: DecisionId::of(Ulid::from_parts(1, 1)),
+            verdict: Verdict::Skip,
+            reason: Reason::NoRunbook,
+            seen: 1,
+            changes: Vec::new(),
+            would_have_run: false,
+        };
+        let runs = |live, end: Option<i64>| {
+            let mut runs = Runs::default();
+            runs.started("x", live, 5, at(3));
+            end.into_iter().for_each(|end| runs.ended("x", at(end)));
+            runs
+        };
+        let ended = header(2, Some(4));
+        let episodes = [
+            ("e/live", episode(5, Some(&live))),
+            ("e/old", episode(19, Some(&ended))),
+            ("e/other", episode(5, None)),
+            ("e/young", episode(20, None)),
+        ];
+        let starts = [
+            ("gr/r/a/ended", runs(true, Some(19))),
+            ("gr/r/a/live", runs(true, None)),
+            ("gr/r/a/released", runs(false, None)),
+            ("gr/r/a/young", runs(true, Some(20))),
+        ];
+        transact(&**records.store(), move |txn| {
+            for (key, episode) in &episodes {
+                txn.put(key.as_bytes().to_vec(), to_bytes(episode)?);
+            }
+            for (key, runs) in &starts {
+                txn.put(key.as_bytes().to_vec(), to_bytes(runs)?);
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(records.remove_episodes(at(20), None).await.unwrap(), Portion { items: 2, behind: None });
+        assert_eq!(records.remove_runs(at(20), None).await.unwrap(), Portion { items: 2, behind: None });
+        let left = keys(&records).await;
+        let kept =
+            |prefix: &str| left.iter().filter(|key| key.starts_with(prefix)).cloned().collect::<Vec<_>>();
+        assert_eq!(kept("e/"), ["e/live", "e/young"]);
+        assert_eq!(kept("gr/"), ["gr/r/a/live", "gr/r/a/young"]);
     }
 
     fn escalation() -> EscalationId {
