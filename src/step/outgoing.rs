@@ -119,7 +119,9 @@ fn plain(address: IpAddr) -> IpAddr {
     Ipv4Addr::new(octets[at], octets[at + 1], octets[at + 2], octets[at + 3]).into()
 }
 
-fn is_guarded(address: IpAddr) -> bool {
+/// Whether nothing leads to an address but its own mention: link-local, of a metadata service, or no place.
+pub(super) fn is_guarded(address: IpAddr) -> bool {
+    let address = plain(address);
     let is_nowhere = address.is_unspecified() || address.is_multicast();
     is_nowhere
         || match address {

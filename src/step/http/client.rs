@@ -1,8 +1,9 @@
 //! The one HTTP client of this room, built once at the start.
 //!
-//! May import: `model`. Must never: fail to start because TLS has no certificates.
+//! May import: `model`, `outgoing`. Must never: fail to start because TLS has no certificates.
 
 use super::super::lock;
+use super::super::outgoing::is_guarded;
 use super::retry_after;
 use crate::model::Timestamp;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -11,6 +12,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Url};
 use std::collections::HashMap;
 use std::error::Error;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -187,10 +189,24 @@ impl Resolve for Pins {
             // Port 0 means the port of the url.
             let addresses: Vec<SocketAddr> = match pinned {
                 Some(addresses) => addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect(),
-                None => tokio::net::lookup_host((name.as_str(), 0)).await?.collect(),
+                None => {
+                    no_surprise(name.as_str(), tokio::net::lookup_host((name.as_str(), 0)).await?.collect())?
+                }
             };
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
+    }
+}
+
+/// The addresses of a name that a person wrote. Whoever answers for the name could otherwise point it at what the
+/// machine tells about itself; who means such an address writes it.
+fn no_surprise(name: &str, addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+    match addresses.iter().find(|address| is_guarded(address.ip())) {
+        None => Ok(addresses),
+        Some(address) => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{name} leads to {}, which is link-local or of a metadata service", address.ip()),
+        )),
     }
 }
 
@@ -224,6 +240,25 @@ fn chain(cause: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn t10_a_name_that_a_person_wrote_never_leads_to_what_the_machine_tells_of_itself() {
+        let at = |ips: &[&str]| ips.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect();
+        for good in [&["192.0.2.1", "2001:db8::1"][..], &["127.0.0.1", "::1"], &["10.0.0.1"], &[]] {
+            assert_eq!(no_surprise("a.test", at(good)).unwrap().len(), good.len());
+        }
+        for bad in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "fd00:ec2::254",
+            "fe80::1",
+            "0.0.0.0",
+            "100.100.100.200",
+        ] {
+            let refused = no_surprise("a.test", at(&["192.0.2.1", bad])).unwrap_err();
+            assert!(refused.to_string().starts_with("a.test leads to "), "{bad}: {refused}");
+        }
+    }
 
     #[test]
     fn without_certificates_there_is_a_client_that_says_what_will_fail() {
