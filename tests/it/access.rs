@@ -196,7 +196,7 @@ fn an_execution_is_stopped_only_with_the_claims_its_runbook_requires() {
     assert!(without.text().contains("team (not present)"), "{}", without.text());
     let other = ask(&daemon, "POST", &path, Some(&token("admin", &["--claim", "team=search"])), body);
     assert_eq!(other.status, 403, "{}", other.text());
-    assert!(daemon.log().contains("RBAC failure"));
+    daemon.logged("RBAC failure", 1);
     let with = ask(&daemon, "POST", &path, Some(&token("operator", &["--claim", "team=payments"])), body);
     assert_eq!(with.status, 202, "{}", with.text());
     let viewer = token("viewer", &[]);

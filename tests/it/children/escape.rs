@@ -81,7 +81,7 @@ fn t37_what_a_killed_daemon_left_is_ended_at_the_next_start() {
             assert_eq!(alive(SCRIPT), [] as [i32; 0], "{containment}");
             super::kill_all(word);
         }
-        assert!(house.lives.log().contains("an earlier runbookd left these behind"));
+        house.lives.logged("an earlier runbookd left these behind", 1);
         assert_eq!(groups_left(&house), 0);
     }
 }

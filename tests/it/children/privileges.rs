@@ -45,7 +45,7 @@ fn t31_root_and_denied_users_are_refused_and_told_how_to_be_allowed() {
     let house = House::new("[steps]\ndeny_users = [\"daemon\"]", &runbooks)
         .with("RUNBOOKD_STEPS__ALLOW_ROOT", "false")
         .start();
-    assert!(house.lives.log().contains("runbookd runs as root, and [steps] allow_root is false"));
+    house.lives.logged("runbookd runs as root, and [steps] allow_root is false", 1);
     let why = house.refusal("plain");
     assert!(
         why.contains("it would run as root because runbookd does") && why.contains("allow_root"),
@@ -93,7 +93,8 @@ fn t31_who_cannot_switch_users_says_so_before_anything_runs() {
     assert_eq!(house.output("own"), "65534\n");
     assert_eq!(house.output("limit"), "65534\n");
     assert_eq!(house.lives.json("/api/sre/runbooks/integration-status")["containment"], "processes");
-    assert!(house.lives.log().contains("no group can be made in"), "said once at the start");
+    let log = house.lives.logged("no group can be made in", 1);
+    assert_eq!(log.matches("no group can be made in").count(), 1, "said once, at the start");
 }
 
 #[test]

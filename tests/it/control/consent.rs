@@ -134,7 +134,7 @@ fn two_people_with_the_role_must_consent_to_the_plan_that_was_shown() {
     let before = refusals(&site.daemon);
     site.check(&id, &ada, &consent, 403, "one of the roles: sre");
     assert_eq!(refusals(&site.daemon), before + 1.0);
-    assert!(site.daemon.log().contains("RBAC failure"));
+    site.daemon.logged("RBAC failure", 1);
     site.check(&id, &bob, &approve(&"0".repeat(64).into()), 409, "plan has changed");
     for _ in 0..3 {
         site.check(&id, &bob, &consent, 202, "awaiting_approval");

@@ -44,7 +44,7 @@ fn more_requests_than_allowed_are_429_and_alerts_health_metrics_and_the_brake_ar
     let metrics = ask(&server, "GET", "/metrics").text();
     assert!(metrics.contains(r#"runbookd_http_rate_limited_total{route="/api/executions"} 5"#), "{metrics}");
     assert!(metrics.contains(r#"runbookd_http_rate_limited_total{route="/api/runbooks/{id}/execute"} 2"#));
-    let log = server.process.log();
+    let log = server.process.logged("Rate limit exceeded", 1);
     let lines: Vec<_> = log.lines().filter(|line| line.contains("Rate limit exceeded")).collect();
     assert_eq!(lines.len(), 1, "one caller is one line a minute: {lines:?}");
     assert!(lines[0].contains("request_id") && lines[0].contains("127.0.0.1"), "{lines:?}");

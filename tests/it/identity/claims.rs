@@ -121,7 +121,7 @@ fn a_refusal_stands_in_the_history_of_the_runbook_with_who_from_where_and_why() 
     let crumb = &first["breadcrumb"];
     assert_eq!((&crumb["by_user"], &crumb["roles"]), (&json!("watcher"), &json!(["viewer"])));
     assert_eq!((&crumb["from_ip"], &crumb["correlation_id"]), (&json!("127.0.0.1"), &json!("r-17")));
-    let log = daemon.log();
+    let log = daemon.logged("RBAC failure", 2);
     assert_eq!(log.lines().filter(|line| line.contains("RBAC failure")).count(), 2, "{log}");
     assert_eq!(daemon.metric("runbookd_auth_failures_total{reason=\"forbidden\"}"), 2.0);
     // Of a runbook that does not exist there is no history, and nobody can make one.

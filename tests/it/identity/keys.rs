@@ -117,7 +117,7 @@ fn t24_a_key_never_has_a_role_that_its_maker_has_not() {
     let (_, key) = make_key(&daemon, &operator, &["operator"], "1h");
     let answer = ask(&daemon, "POST", "/api/keys", &key, &json!({ "name": "k", "roles": ["operator"] }));
     assert_eq!(answer.status, 403, "a key cannot make keys: {}", answer.text());
-    assert!(daemon.log().contains("RBAC failure"));
+    daemon.logged("RBAC failure", 1);
 }
 
 #[test]
@@ -158,7 +158,10 @@ fn the_command_line_takes_a_key_where_it_takes_a_token() {
     };
     assert_eq!(run(&key), Some(0));
     assert_eq!(run(&token("ada", &["viewer"], &[])), Some(0));
-    assert_eq!(run(&format!("{}A", &key[..key.len() - 1])), Some(4));
+    // Not its last character, in which some bits may count for nothing.
+    let (before, after) = key.split_at(key.len() - 10);
+    let other = if after.starts_with('A') { 'B' } else { 'A' };
+    assert_eq!(run(&format!("{before}{other}{}", &after[1..])), Some(4));
 }
 
 #[test]

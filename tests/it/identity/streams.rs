@@ -51,5 +51,5 @@ fn t20_a_stream_ends_with_the_credential_it_was_opened_with() {
         let stop = json!({ "reason": "the test is over" });
         assert_eq!(ask(&daemon, "POST", &format!("/api/executions/{id}/stop"), ada, &stop).status, 202);
     });
-    assert_eq!(daemon.log().matches("a stream was ended").count(), 2);
+    assert_eq!(daemon.logged("a stream was ended", 2).matches("a stream was ended").count(), 2);
 }

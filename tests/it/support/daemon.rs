@@ -87,6 +87,11 @@ impl Daemon {
         self.process.log()
     }
 
+    /// The same, once `text` stands in it so often.
+    pub(crate) fn logged(&self, text: &str, times: usize) -> String {
+        self.process.logged(text, times)
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process.kill();

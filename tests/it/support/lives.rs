@@ -4,7 +4,7 @@
 
 use super::daemon::{BINARY, without_guards};
 use super::http;
-use super::process::{Groups, Process, free_address};
+use super::process::{Groups, Process, free_address, logged};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -123,6 +123,11 @@ impl Lives {
     /// What all lives logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("runbookd.log")).unwrap_or_default()
+    }
+
+    /// The same, once `text` stands in it so often.
+    pub(crate) fn logged(&self, text: &str, times: usize) -> String {
+        logged(|| self.log(), text, times)
     }
 
     /// `GET path`, which must be answered 200, with JSON.

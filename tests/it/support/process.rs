@@ -58,6 +58,11 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// What it wrote, once `text` stands in it so often.
+    pub(crate) fn logged(&self, text: &str, times: usize) -> String {
+        logged(|| self.log(), text, times)
+    }
+
     /// SIGKILL, at once.
     pub(crate) fn kill(&mut self) {
         // It may be gone already.
@@ -129,6 +134,14 @@ impl Drop for Groups {
             drop(fs::remove_dir(base));
         }
     }
+}
+
+/// The log, once `text` stands in it so often: a line is written a moment after what it tells of.
+pub(crate) fn logged(log: impl Fn() -> String, text: &str, times: usize) -> String {
+    eventually(&format!("{text:?} in the log"), Duration::from_secs(20), || {
+        let log = log();
+        (log.matches(text).count() >= times).then_some(log)
+    })
 }
 
 fn open(path: &Path) -> File {
