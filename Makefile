@@ -69,7 +69,7 @@ lint:
 
 deny:
 	@if command -v cargo-deny >/dev/null; then \
-	  $(CARGO) deny --offline check --config .deny.toml bans licenses sources; \
+	  $(CARGO) deny --offline check bans licenses sources; \
 	else echo "cargo-deny is not installed" >&2; exit 1; fi
 
 VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
