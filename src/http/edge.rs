@@ -269,15 +269,7 @@ impl Edge {
         };
         let principal = self.admit(&asked).await?;
         seen.user = principal.as_ref().map(|who| who.subject.clone());
-        let standing = principal.as_ref().filter(|_| verb == Method::Get).map(|_| Standing {
-            path: path.to_owned(),
-            headers: parts.headers.clone(),
-            names: Arc::clone(&arrival.names),
-            id: id.to_owned(),
-            peer: arrival.peer.ip(),
-            client,
-            https: seen.https,
-        });
+        let standing = principal.as_ref().and_then(|_| Standing::of(&asked, path, &arrival.names));
         let mut held = Held::new(&self.body_memory, slot);
         let body = self.take_body(route, &parts.headers, body, &mut held, seen).await?;
         let request = Request {
@@ -298,6 +290,17 @@ impl Edge {
             _held: held,
         };
         let reply = self.run(route, request).await?;
+        self.watch(reply, standing, client, seen)
+    }
+
+    /// Counts a stream of events, and ends any stream when whoever asked may no longer see it.
+    fn watch(
+        self: &Arc<Self>,
+        reply: Reply,
+        standing: Option<Standing>,
+        client: IpAddr,
+        seen: &mut Seen,
+    ) -> Result<Reply, ApiError> {
         if reply.is_events() {
             let caller = seen.user.clone().unwrap_or_default() + "\0" + &client.to_string();
             let open = self.streams.open(caller);

@@ -18,13 +18,28 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// The request behind a stream, as far as it says who asked.
 pub(super) struct Standing {
-    pub(super) path: String,
-    pub(super) headers: HeaderMap,
-    pub(super) names: Arc<[String]>,
-    pub(super) id: String,
-    pub(super) peer: IpAddr,
-    pub(super) client: IpAddr,
-    pub(super) https: bool,
+    path: String,
+    headers: HeaderMap,
+    names: Arc<[String]>,
+    id: String,
+    peer: IpAddr,
+    client: IpAddr,
+    https: bool,
+}
+
+impl Standing {
+    /// What there is to know of a request that reads; nothing else has an answer that lasts.
+    pub(super) fn of(asked: &Asked<'_>, path: &str, names: &Arc<[String]>) -> Option<Self> {
+        (asked.method == Method::Get).then(|| Self {
+            path: path.to_owned(),
+            headers: asked.headers.clone(),
+            names: Arc::clone(names),
+            id: asked.id.to_owned(),
+            peer: asked.peer,
+            client: asked.client,
+            https: asked.https,
+        })
+    }
 }
 
 impl Edge {
