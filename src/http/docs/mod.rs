@@ -30,7 +30,7 @@ const JSON: &str = "application/json";
 
 /// Why there is no document.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DocumentError {
+enum DocumentError {
     #[error(transparent)]
     Told(#[from] ToldError),
     #[error("nothing is told of the route {0}")]
