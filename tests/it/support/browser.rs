@@ -38,7 +38,7 @@ impl Browser {
         let mut command = Command::new(program("chromedriver", "chromium-driver"));
         command.arg(format!("--port={port}")).env("HOME", dir.path()).current_dir(dir.path());
         let mut process = Process::start("chromedriver", command, dir.path());
-        process.wait_until(START, || http::get(&driver, "/status").is_ok_and(|answer| answer.status == 200));
+        process.wait_until(START, || http::send_kept(&driver, "GET", "/status", "").is_ok_and(|answer| answer.status == 200));
         let args = [
             "--headless",
             "--no-sandbox",
@@ -58,7 +58,7 @@ impl Browser {
             "goog:chromeOptions": { "binary": program("chromium", "chromium"), "args": args },
             "goog:loggingPrefs": { "browser": "ALL" },
         } } });
-        let answer = http::post(&driver, "/session", &wish.to_string()).unwrap().json();
+        let answer = http::send_kept(&driver, "POST", "/session", &wish.to_string()).unwrap().json();
         let session = answer["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {answer}"));
         let session = format!("/session/{session}");
         Self { driver, session, _process: process, _dir: dir }
@@ -66,7 +66,7 @@ impl Browser {
 
     fn try_ask(&self, path: &str, body: &Value) -> Result<Value, String> {
         let path = format!("{}{path}", self.session);
-        let mut answer = http::post(&self.driver, &path, &body.to_string()).unwrap().json();
+        let mut answer = http::send_kept(&self.driver, "POST", &path, &body.to_string()).unwrap().json();
         let value = answer["value"].take();
         if value.get("error").is_some() { Err(value.to_string()) } else { Ok(value) }
     }
@@ -144,6 +144,6 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // The driver ends the browser; both are killed with their group if it does not.
-        drop(http::request(&self.driver, "DELETE", &self.session, &[], b""));
+        drop(http::send_kept(&self.driver, "DELETE", &self.session, ""));
     }
 }
