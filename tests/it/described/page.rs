@@ -41,7 +41,7 @@ fn forget(browser: &Browser, operation: &str) {
 }
 
 #[test]
-fn t15_the_explorer_sends_a_request_and_shows_the_answer_as_text_only() {
+fn t14_the_explorer_sends_a_request_and_shows_the_answer_as_text_only() {
     let daemon = daemon();
     let browser = open(&daemon);
     let all = browser.text("#count", |_| true);
