@@ -5,5 +5,6 @@
 
 mod document;
 mod page;
+mod rare;
 mod site;
 mod story;

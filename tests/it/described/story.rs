@@ -73,7 +73,7 @@ fn is_secret(name: &str, value: &Value) -> bool {
 }
 
 /// The operations of a document by their id: method, path, and what is told of them.
-fn operations(document: &Value) -> BTreeMap<String, (String, String, Value)> {
+pub(super) fn operations(document: &Value) -> BTreeMap<String, (String, String, Value)> {
     let mut all = BTreeMap::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
@@ -85,7 +85,7 @@ fn operations(document: &Value) -> BTreeMap<String, (String, String, Value)> {
 }
 
 /// What is documented for a status, with references followed.
-fn response<'d>(document: &'d Value, operation: &'d Value, status: u16) -> &'d Value {
+pub(super) fn response<'d>(document: &'d Value, operation: &'d Value, status: u16) -> &'d Value {
     let response = &operation["responses"][status.to_string()];
     match response["$ref"].as_str() {
         Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),

@@ -17,6 +17,11 @@ function make(name, properties = {}, ...children) {
 let spec;
 let serial = 0;
 
+/** A text in which backticks mark code, as in the document. */
+function prose(text) {
+  return text.split("`").map((part, place) => (place % 2 === 1 ? make("code", {}, part) : part));
+}
+
 /** What a reference leads to; the object itself where it is none. */
 function follow(object) {
   if (!object?.$ref) return object ?? {};
@@ -47,7 +52,7 @@ function schemaView(given, depth = 0) {
   const name = given?.$ref?.split("/").pop();
   const line = make("span", {}, name ? `${name}: ` : "", typeOf(schema));
   const about = given?.description ?? schema.description;
-  if (about) line.append(" ", make("span", { className: "about" }, about));
+  if (about) line.append(" ", make("span", { className: "about" }, ...prose(about)));
   const view = make("div", {}, line);
   if (depth > 6) return view;
   const { all, required } = properties(schema);
@@ -87,7 +92,7 @@ function field(parameter) {
   control.dataset.in = parameter.in;
   const about = [parameter.in, typeOf(kind), parameter.description].filter(Boolean).join(" · ");
   const star = parameter.required ? " *" : "";
-  return make("label", {}, parameter.name + star, control, make("small", {}, about));
+  return make("label", {}, parameter.name + star, control, make("small", {}, ...prose(about)));
 }
 
 function examplesOf(operation) {
@@ -114,7 +119,7 @@ function examplesOf(operation) {
 
 function details(method, path, operation) {
   const body = make("div");
-  for (const paragraph of (operation.description ?? "").split("\n\n")) body.append(make("p", {}, paragraph));
+  for (const paragraph of (operation.description ?? "").split("\n\n")) body.append(make("p", {}, ...prose(paragraph)));
   const { fields, form } = tryOut(method, path, operation);
   body.append(form);
   const content = Object.values(operation.requestBody?.content ?? {})[0];
@@ -122,7 +127,7 @@ function details(method, path, operation) {
   body.append(make("h4", {}, "Answers"));
   for (const [status, given] of Object.entries(operation.responses)) {
     const response = follow(given);
-    const part = make("div", {}, make("p", {}, make("strong", {}, status), ` ${response.description}`));
+    const part = make("div", {}, make("p", {}, make("strong", {}, status), " ", ...prose(response.description)));
     for (const [media, { schema }] of Object.entries(response.content ?? {})) part.append(schemaPart(media, schema));
     body.append(part);
   }
