@@ -80,7 +80,8 @@ impl Shelf {
         let written = self.written.get_or_init(|| match write(routes) {
             Ok(written) => Some(written),
             Err(error) => {
-                tracing::error!(%error, "the API cannot be described");
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "the API cannot be described");
                 None
             }
         });
@@ -121,7 +122,9 @@ impl Document {
         let told = Told::read()?;
         let mut untold: BTreeMap<&str, (&str, &told::Operation)> = BTreeMap::new();
         for group in &told.groups {
-            untold.extend(group.operations.iter().map(|(key, told)| (key.as_str(), (group.tag.as_str(), told))));
+            untold.extend(
+                group.operations.iter().map(|(key, told)| (key.as_str(), (group.tag.as_str(), told))),
+            );
         }
         let mut ids = BTreeSet::new();
         let mut paths: Vec<(String, Ordered<operation::Operation>)> = Vec::new();

@@ -120,11 +120,7 @@ fn schema(schema: &Value) -> Value {
     }
 }
 
-fn parameters(
-    about: &told::Operation,
-    told: &Told,
-    story: &[&Example],
-) -> Result<Vec<Value>, DocumentError> {
+fn parameters(about: &told::Operation, told: &Told, story: &[&Example]) -> Result<Vec<Value>, DocumentError> {
     let missing = |what: &str| DocumentError::Missing { operation: about.id.clone(), what: what.to_owned() };
     let mut known = BTreeSet::new();
     let mut all = Vec::new();
@@ -232,7 +228,11 @@ fn page(plural: &str, of: &str) -> Value {
 
 /// The shared refusals, under their names.
 pub(super) fn refusals(errors: &BTreeMap<String, Value>) -> Value {
-    errors.iter().map(|(status, told)| (format!("Refused{status}"), refusal(told))).collect::<Map<_, _>>().into()
+    errors
+        .iter()
+        .map(|(status, told)| (format!("Refused{status}"), refusal(told)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 fn name(status: u16) -> String {

@@ -71,8 +71,12 @@ fn a_route_without_a_word_and_a_word_without_a_route_are_errors() {
 #[test]
 fn the_document_says_of_a_door_and_of_a_body_what_the_table_says() {
     let told = Told::read().unwrap();
-    let (_, about) =
-        told.groups.iter().flat_map(|group| &group.operations).find(|(_, told)| told.id == "setMapping").unwrap();
+    let (_, about) = told
+        .groups
+        .iter()
+        .flat_map(|group| &group.operations)
+        .find(|(_, told)| told.id == "setMapping")
+        .unwrap();
     let of = |access, limit| {
         let route = Route { access, limit, ..route(&[Method::Put], "/api/mappings/{name}") };
         let made = operation::Operation::of(&route, Method::Put, "tag", about, &told).unwrap();

@@ -7,11 +7,7 @@ use hyper::header::CONTENT_SECURITY_POLICY;
 use std::sync::Arc;
 
 /// One of its writings.
-pub(super) fn document(
-    shelf: &Arc<Shelf>,
-    media: &'static str,
-    which: fn(&Written) -> &Bytes,
-) -> Handler {
+pub(super) fn document(shelf: &Arc<Shelf>, media: &'static str, which: fn(&Written) -> &Bytes) -> Handler {
     let shelf = Arc::clone(shelf);
     handler(move |_: Request| {
         let shelf = Arc::clone(&shelf);

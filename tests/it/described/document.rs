@@ -62,7 +62,11 @@ fn the_document_is_openapi_and_every_schema_in_it_is_one() {
         question.schema(place, schema);
     }
     // So that the judge is known to say no.
-    question.value("a document without a title", &official, &json!({ "openapi": "3.1.0", "info": {}, "paths": {} }));
+    question.value(
+        "a document without a title",
+        &official,
+        &json!({ "openapi": "3.1.0", "info": {}, "paths": {} }),
+    );
     question.schema("no schema", &json!({ "type": "text" }));
     let mut answers = question.ask();
     for wrong in ["a document without a title", "no schema"] {
@@ -94,7 +98,10 @@ fn every_route_is_described_with_its_door_and_nothing_else_is() {
         }
     }
     for (method, _, path, door) in ROUTES {
-        assert!(described.remove(&((*method).to_owned(), (*path).to_owned())), "{method} {path} is not described");
+        assert!(
+            described.remove(&((*method).to_owned(), (*path).to_owned())),
+            "{method} {path} is not described"
+        );
         let operation = &document["paths"][path][method.to_lowercase()];
         let said = operation["x-permission"].as_str().unwrap().replace('_', "");
         assert_eq!(said, format!("{door:?}").to_lowercase(), "{method} {path}");

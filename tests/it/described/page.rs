@@ -1,6 +1,6 @@
 //! The explorer in a real Chromium that reaches nothing but this machine.
 
-use crate::identity::{ENV, config, token};
+use crate::identity::{ENV, PASSWORD, config, token, users};
 use crate::support::browser::Browser;
 use crate::support::daemon::Daemon;
 use crate::support::http;
@@ -75,7 +75,8 @@ fn t14_the_explorer_sends_a_request_and_shows_the_answer_as_text_only() {
     assert_eq!(kept, json!([0, 0, "", format!("http://{}/docs/explorer.html", daemon.address())]));
     assert!(!is("return document.documentElement.outerHTML").as_str().unwrap().contains(&viewer));
     // Everything came from this daemon.
-    let asked = is("return performance.getEntriesByType('resource').map((entry) => new URL(entry.name).host)");
+    let asked =
+        is("return performance.getEntriesByType('resource').map((entry) => new URL(entry.name).host)");
     assert!(asked.as_array().unwrap().iter().all(|host| host == daemon.address()), "{asked}");
 }
 
@@ -85,7 +86,8 @@ fn a_key_and_an_example_with_a_body_are_sent_as_they_stand_in_the_page() {
     let bearer = format!("Bearer {}", token("dana", &["operator"], &[]));
     let wish = json!({ "name": "a browser", "roles": ["operator"], "expires_in": "1h" }).to_string();
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
-    let made = http::request(daemon.address(), "POST", "/api/keys", &headers, wish.as_bytes()).unwrap().json();
+    let made =
+        http::request(daemon.address(), "POST", "/api/keys", &headers, wish.as_bytes()).unwrap().json();
     let browser = open(&daemon);
     browser.click("#scheme option[value=key]");
     browser.fill("#secret", made["key"].as_str().unwrap());
@@ -112,6 +114,32 @@ fn a_key_and_an_example_with_a_body_are_sent_as_they_stand_in_the_page() {
     forget(&browser, "showRunbook");
     let (status, body) = send(&browser, "showRunbook");
     assert!(status.starts_with("200") && body.contains("\"content\""), "{status} {body}");
+    assert_eq!(errors(&browser), Vec::<String>::new());
+}
+
+#[test]
+fn whoever_signs_in_on_the_page_may_change_things_with_the_session_of_the_browser() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = users(dir.path(), &[("erin", "\"operator\"")]);
+    let daemon = Daemon::start(&config(&format!("users_file = \"{file}\"\n")), &[("hostile", HOSTILE)], ENV);
+    let browser = open(&daemon);
+    let try_out = |operation: &str, filter: &str, body: &Value| {
+        browser.fill("#filter", filter);
+        browser.click(&format!("#{operation} > summary"));
+        browser.fill(&format!("#{operation} textarea"), &body.to_string());
+        send(&browser, operation)
+    };
+    let wish = json!({ "name": "from the page", "roles": ["operator"] });
+    let (status, _) = try_out("makeKey", "post /api/keys", &wish);
+    assert!(status.starts_with("401"), "{status}");
+    let (status, body) =
+        try_out("signIn", "/api/users/login", &json!({ "username": "erin", "password": PASSWORD }));
+    assert!(status.starts_with("200"), "{status} {body}");
+    forget(&browser, "makeKey");
+    browser.fill("#filter", "post /api/keys");
+    let (status, body) = send(&browser, "makeKey");
+    assert!(status.starts_with("201"), "{status} {body}");
+    assert_eq!(browser.script("return document.cookie", &[]), "");
     assert_eq!(errors(&browser), Vec::<String>::new());
 }
 
@@ -175,7 +203,13 @@ fn t15_the_page_may_run_its_own_script_and_nothing_that_is_smuggled_in() {
     let answer = daemon.try_get("/docs/explorer.html").unwrap();
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let policy = answer.header("content-security-policy").unwrap();
-    for part in ["default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "script-src 'sha256-"] {
+    for part in [
+        "default-src 'none'",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "script-src 'sha256-",
+    ] {
         assert!(policy.contains(part), "{policy}");
     }
     assert!(!policy.contains("unsafe") && !policy.contains("http") && !policy.contains('*'), "{policy}");

@@ -35,11 +35,7 @@ const WAITING: &[(&str, &str, &str)] = &[
         "verifying",
         "[[steps]]\nid = \"p\"\ncommand = { program = \"/bin/true\" }\n[verify]\nalert_resolved = true\nwithin = \"10m\"\n",
     ),
-    (
-        "calls",
-        "running",
-        "[[steps]]\nid = \"c\"\nrunbook = { id = \"waits\" }\n",
-    ),
+    ("calls", "running", "[[steps]]\nid = \"c\"\nrunbook = { id = \"waits\" }\n"),
     ("waits", "running", "[[steps]]\nid = \"w\"\nwait = { for = \"10m\" }\n"),
 ];
 
@@ -78,7 +74,8 @@ impl Judge {
 #[test]
 fn what_waits_for_people_time_and_others_is_as_described() {
     let runbooks = runbooks();
-    let runbooks: Vec<(&str, &str)> = runbooks.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
+    let runbooks: Vec<(&str, &str)> =
+        runbooks.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
     let daemon = Daemon::start(&config(""), &runbooks, &[]);
     let mut judge = Judge::of(&daemon);
     for (id, status, _) in WAITING {
@@ -110,7 +107,11 @@ fn what_waits_for_people_time_and_others_is_as_described() {
 fn what_is_broken_held_or_asked_too_often_is_as_described() {
     let freeze = "[[freezes]]\nname = \"for ever\"\nfrom = \"2020-01-01T00:00:00Z\"\nuntil = \"2099-01-01T00:00:00Z\"\n";
     let config = config(&format!("{freeze}[limits.http]\nper_minute = 1000\nexecute_per_minute = 1\n"));
-    let daemon = Daemon::start(&config, &[("good", "mode = \"auto\"\ntarget = \"a\"\n[[steps]]\nid = \"w\"\nwait = { for = \"1ms\" }\n")], &[]);
+    let daemon = Daemon::start(
+        &config,
+        &[("good", "mode = \"auto\"\ntarget = \"a\"\n[[steps]]\nid = \"w\"\nwait = { for = \"1ms\" }\n")],
+        &[],
+    );
     let mut judge = Judge::of(&daemon);
     fs::write(daemon.dir().join("runbooks/bad.toml"), "mode = 7\n").unwrap();
     daemon.hang_up();
@@ -122,7 +123,8 @@ fn what_is_broken_held_or_asked_too_often_is_as_described() {
     let frozen = daemon.try_get("/api/sre/runbooks/integration-status").unwrap();
     assert_eq!(frozen.json()["freezes"][0]["name"], "for ever");
     judge.hold("a freeze, and a broken runbook in the status", "showStatus", &frozen);
-    let put = |body: Value| http::send(daemon.address(), "PUT", "/api/automation", &body.to_string()).unwrap();
+    let put =
+        |body: Value| http::send(daemon.address(), "PUT", "/api/automation", &body.to_string()).unwrap();
     let order = json!({ "state": "draining", "scope": { "matchers": ["team=\"a\""] }, "reason": "a test" });
     judge.hold("an order for matchers", "setAutomation", &put(order));
     fs::write(daemon.dir().join("data/halt"), "by hand").unwrap();

@@ -34,6 +34,7 @@ mode = "auto"
 target = "{{ labels.instance }}"
 [[steps]]
 id = "clean"
+timeout = "10m"
 command = { program = "/bin/sleep", args = ["600"] }
 [[steps]]
 id = "report"
@@ -186,7 +187,8 @@ impl Site {
         path: &str,
         body: Option<&Value>,
     ) -> Answer {
-        let headers = [headers, if body.is_some() { &[("Content-Type", "application/json")] } else { &[] }].concat();
+        let headers =
+            [headers, if body.is_some() { &[("Content-Type", "application/json")] } else { &[] }].concat();
         let body = body.map(Value::to_string).unwrap_or_default();
         http::request(self.daemon.address(), method, path, &headers, body.as_bytes()).unwrap()
     }

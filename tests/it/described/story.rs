@@ -1,7 +1,8 @@
 //! Every example of the document, sent to a real daemon in the order of the story, and answered as it says.
 //!
 //! After a change of what is answered, `RUNBOOKD_RECORD=1 cargo test --test it described::story` writes the answers
-//! into the story anew; what changed is then seen in the diff. What its schema does not allow fails all the same.
+//! into the story anew, which the next build serves; what changed is then seen in the diff. What its schema does not
+//! allow fails all the same.
 
 use super::site::Site;
 use crate::access::ROUTES;
@@ -52,7 +53,8 @@ fn compared(answer: &Value) -> Value {
 fn calm(value: &Value) -> Value {
     match value {
         Value::String(text) => {
-            let calm = |text: String, (regex, with): &(Regex, &str)| regex.replace_all(&text, *with).into_owned();
+            let calm =
+                |text: String, (regex, with): &(Regex, &str)| regex.replace_all(&text, *with).into_owned();
             FLEETING.iter().fold(text.clone(), calm).into()
         }
         Value::Array(items) => items.iter().map(calm).collect(),
@@ -151,7 +153,12 @@ fn rename(value: &mut Value) {
 }
 
 /// Sends an example as its operation says.
-fn send(site: &Site, (method, path, operation): &(String, String, Value), example: &Value, session: &str) -> Answer {
+fn send(
+    site: &Site,
+    (method, path, operation): &(String, String, Value),
+    example: &Value,
+    session: &str,
+) -> Answer {
     let (mut path, mut query, mut headers) = (path.clone(), Vec::new(), Vec::new());
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         let name = parameter["name"].as_str().unwrap();
@@ -345,7 +352,8 @@ fn a_body_that_is_not_as_described_does_not_pass() {
         more["surprise"] = true.into();
         let mut cases = vec![("with a field more".to_owned(), more)];
         let schema = &document["components"]["schemas"][*name];
-        let required = [&schema["required"], &document["components"]["schemas"][format!("{name}Fields")]["required"]];
+        let required =
+            [&schema["required"], &document["components"]["schemas"][format!("{name}Fields")]["required"]];
         let required = required.into_iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
         for field in required {
             let mut less = value.clone();

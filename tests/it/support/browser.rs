@@ -38,7 +38,9 @@ impl Browser {
         let mut command = Command::new(program("chromedriver", "chromium-driver"));
         command.arg(format!("--port={port}")).env("HOME", dir.path()).current_dir(dir.path());
         let mut process = Process::start("chromedriver", command, dir.path());
-        process.wait_until(START, || http::send_kept(&driver, "GET", "/status", "").is_ok_and(|answer| answer.status == 200));
+        process.wait_until(START, || {
+            http::send_kept(&driver, "GET", "/status", "").is_ok_and(|answer| answer.status == 200)
+        });
         let args = [
             "--headless",
             "--no-sandbox",
@@ -85,7 +87,8 @@ impl Browser {
         let tell = |cmd: &str, params: Value| {
             self.ask("/goog/cdp/execute", &json!({ "cmd": cmd, "params": params }));
         };
-        let screen = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
+        let screen =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         tell("Emulation.setDeviceMetricsOverride", screen);
         let likes = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         tell("Emulation.setEmulatedMedia", json!({ "features": likes }));
@@ -119,7 +122,8 @@ impl Browser {
 
     /// Presses keys, as WebDriver spells them, wherever the focus is.
     pub(crate) fn press(&self, keys: &str) {
-        let each = |key: char| [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})];
+        let each =
+            |key: char| [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})];
         let actions: Vec<Value> = keys.chars().flat_map(each).collect();
         self.ask("/actions", &json!({ "actions": [{ "type": "key", "id": "keys", "actions": actions }] }));
     }
@@ -127,7 +131,8 @@ impl Browser {
     /// The text of what fits, once `wanted` holds for it.
     pub(crate) fn text(&self, css: &str, wanted: impl Fn(&str) -> bool) -> String {
         eventually(&format!("the text of {css}"), PATIENCE, || {
-            let found = self.script("return document.querySelector(arguments[0])?.textContent", &[json!(css)]);
+            let found =
+                self.script("return document.querySelector(arguments[0])?.textContent", &[json!(css)]);
             found.as_str().filter(|text| wanted(text)).map(str::to_owned)
         })
     }
