@@ -1,8 +1,9 @@
 //! The document itself: OpenAPI by OpenAPI's own schema, complete by the route table, the same in both writings.
 
-use super::site::Site;
+use super::site::DOCUMENT;
 use crate::access::ROUTES;
-use crate::support::http;
+use crate::identity::{ENV, config};
+use crate::support::daemon::Daemon;
 use crate::support::schema::{Question, complaints};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -50,13 +51,12 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
 
 #[test]
 fn the_document_is_openapi_and_every_schema_in_it_is_one() {
-    let site = Site::start();
-    let document = site.get("/docs/openapi.json");
+    let document = &*DOCUMENT;
     let official = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/openapi/3.1.json");
     let official: Value = serde_json::from_slice(&fs::read(official).unwrap()).unwrap();
     let mut question = Question::plain();
-    question.value("the document", &official, &document);
-    let schemas = schemas(&document);
+    question.value("the document", &official, document);
+    let schemas = schemas(document);
     assert!(schemas.len() > 150, "{}", schemas.len());
     for (place, schema) in &schemas {
         question.schema(place, schema);
@@ -74,7 +74,7 @@ fn the_document_is_openapi_and_every_schema_in_it_is_one() {
     }
     assert_eq!(complaints(&answers), "");
     let mut named = BTreeSet::new();
-    references(&document, &mut named);
+    references(document, &mut named);
     for reference in named {
         let place = reference.strip_prefix('#').unwrap();
         assert!(document.pointer(place).is_some(), "{reference} leads nowhere");
@@ -83,8 +83,7 @@ fn the_document_is_openapi_and_every_schema_in_it_is_one() {
 
 #[test]
 fn every_route_is_described_with_its_door_and_nothing_else_is() {
-    let site = Site::start();
-    let document = site.get("/docs/openapi.json");
+    let document = &*DOCUMENT;
     let mut described = BTreeSet::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
@@ -112,8 +111,8 @@ fn every_route_is_described_with_its_door_and_nothing_else_is() {
 
 #[test]
 fn both_writings_are_one_document_and_are_served_to_anybody() {
-    let site = Site::start();
-    let get = |path: &str| http::get(site.daemon.address(), path).unwrap();
+    let daemon = Daemon::start(&config(""), &[], ENV);
+    let get = |path: &str| daemon.try_get(path).unwrap();
     let (json, yaml) = (get("/docs/openapi.json"), get("/docs/openapi.yaml"));
     assert_eq!((json.status, json.header("content-type")), (200, Some("application/json")));
     assert_eq!((yaml.status, yaml.header("content-type")), (200, Some("application/yaml")));

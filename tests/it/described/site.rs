@@ -7,6 +7,7 @@ use crate::support::http::{self, Answer};
 use crate::support::process::eventually;
 use crate::support::receiver::Receiver;
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 const RESTART: &str = r#"
 title = "Restart a service that is down"
@@ -72,6 +73,10 @@ const FAILED_OVER: &str = "fail_over_01KB4CV9X8V6T4R2P0N7M5K3J1";
 const DECISION: &str = "01KB4CT6YZ7W5V3T1S9R8Q6P4N";
 const ESCALATION: &str = "01KB4CVC3E5G7J9M1P3R5T7V9X";
 const KEY: &str = "01KB4D0K2M4P6R8T0W2Y4A6C8E";
+
+/// The document, as a daemon on which nothing has happened serves it.
+pub(super) static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| Daemon::start(&config(""), &[], ENV).json("/docs/openapi.json"));
 
 pub(super) struct Site {
     pub(super) daemon: Daemon,
