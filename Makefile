@@ -25,7 +25,7 @@ demo:
 # One `cargo test` for everything: a second selection would compile the dependencies again.
 test:
 	.ci/packages prometheus promtool prometheus-alertmanager amtool cc curl ssh sshd pgrep aiosmtpd python3 systemd-analyze setpriv nginx openssl \
-	  redis-server redis-cli redis-check-rdb psql pg_ctlcluster
+	  redis-server redis-cli redis-check-rdb psql pg_ctlcluster /usr/bin/jsonschema chromium chromedriver
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked

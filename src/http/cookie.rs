@@ -11,9 +11,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Over HTTPS.
-const HOST_COOKIE: &str = "__Host-runbookd";
+pub(super) const HOST_COOKIE: &str = "__Host-runbookd";
 /// Over plain HTTP on a loopback address.
-const LOCAL_COOKIE: &str = "runbookd_session";
+pub(super) const LOCAL_COOKIE: &str = "runbookd_session";
 /// What our own pages send with every change; no form can, and no other site's script may.
 const MARK: (&str, &str) = ("x-requested-with", "runbookd");
 

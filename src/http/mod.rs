@@ -11,6 +11,7 @@ mod admission;
 mod body;
 mod connection;
 pub(crate) mod cookie;
+mod docs;
 mod doors;
 mod edge;
 mod error;

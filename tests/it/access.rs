@@ -84,6 +84,9 @@ pub(crate) const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("GET", "/-/ready", "/-/ready", Door::Open),
     ("GET", "/metrics", "/metrics", Door::Open),
     ("POST", "/-/reload", "/-/reload", Door::Open),
+    ("GET", "/docs/explorer.html", "/docs/explorer.html", Door::Open),
+    ("GET", "/docs/openapi.json", "/docs/openapi.json", Door::Open),
+    ("GET", "/docs/openapi.yaml", "/docs/openapi.yaml", Door::Open),
 ];
 
 const RUNBOOK: &str = r#"

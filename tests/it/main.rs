@@ -11,6 +11,7 @@ mod control;
 mod crash;
 mod demo;
 mod deploy;
+mod described;
 mod docs;
 mod e2e;
 mod edge;

@@ -7,6 +7,7 @@ mod audit;
 mod automation;
 mod credentials;
 mod decisions;
+mod docs;
 mod escalations;
 mod executions;
 mod guard;
@@ -23,6 +24,7 @@ mod webhook;
 
 pub use history::refusal_of;
 
+use super::docs::Shelf;
 use super::route::{Access, BodyLimit, Handler, Method, Route, handler};
 use super::{ApiError, Forbidden, Reply, Request};
 use crate::auth::{Permission, Principal};
@@ -133,7 +135,8 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
     let get = |path, access, handler| route(&[Get], path, access, BodyLimit::None, handler);
     let post = |path, handler| route(&[Method::Post], path, EXECUTE, CONTROL_BODY, handler);
     let s = |f| with(services, f);
-    vec![
+    let shelf = Arc::new(Shelf::default());
+    let routes = vec![
         Route {
             trailing_slash: true,
             ..route(
@@ -227,7 +230,12 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
         get("/-/ready", Open, with(services, operations::ready)),
         get("/metrics", Open, s(operations::metrics)),
         route(&[Method::Post], "/-/reload", Open, BodyLimit::None, with(services, operations::reload)),
-    ]
+        get("/docs/explorer.html", Open, docs::explorer()),
+        get("/docs/openapi.json", Open, docs::document(&shelf, "application/json", |written| &written.json)),
+        get("/docs/openapi.yaml", Open, docs::document(&shelf, "application/yaml", |written| &written.yaml)),
+    ];
+    shelf.describe(&routes);
+    routes
 }
 
 fn route(

@@ -24,7 +24,15 @@ fn users_of_the_web_config_read_metrics_and_the_api_and_do_nothing_else() {
     );
     fs::write(dir.path().join("web.yml"), web).unwrap();
     let server = Server::start(dir.path(), CONFIG, &["--web.config.file=web.yml", "--web.enable-lifecycle"]);
-    for path in ["/metrics", "/api/executions", "/api/runbooks", "/api/decisions"] {
+    for path in [
+        "/metrics",
+        "/api/executions",
+        "/api/runbooks",
+        "/api/decisions",
+        "/docs/explorer.html",
+        "/docs/openapi.json",
+        "/docs/openapi.yaml",
+    ] {
         assert_eq!(ask(&server, "GET", path, "prometheus:right").status, 200, "{path}");
         for wrong in ["", "prometheus:wrong", "nobody:right"] {
             let answer = ask(&server, "GET", path, wrong);

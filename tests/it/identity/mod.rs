@@ -20,9 +20,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 const SECRET: &str = "a test secret that is at least 32 bytes long";
-const HOOK: &str = "the-webhook-token";
+pub(crate) const HOOK: &str = "the-webhook-token";
 const LIMIT: Duration = Duration::from_secs(20);
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// The hash of [`PASSWORD`], as the command makes it; once, because it is slow on purpose.
 static HASH: LazyLock<String> = LazyLock::new(|| {
@@ -42,16 +42,16 @@ fn hash_password(password: &str) -> (Option<i32>, String, String) {
 }
 
 /// A config that knows tokens, and `more` lines of `[auth]`.
-fn config(more: &str) -> String {
+pub(crate) fn config(more: &str) -> String {
     format!(
         "[webhook]\nbearer = {{ env = \"HOOK\" }}\nbasic = {{ user = \"am\", password = {{ env = \"HOOK\" }} }}\n\
          [auth]\njwt = {{ secret = {{ env = \"JWT\" }}, issuer = \"test\", audience = \"runbookd\" }}\n{more}\n"
     )
 }
 
-const ENV: &[(&str, &str)] = &[("JWT", SECRET), ("HOOK", HOOK)];
+pub(crate) const ENV: &[(&str, &str)] = &[("JWT", SECRET), ("HOOK", HOOK)];
 
-fn users(dir: &Path, people: &[(&str, &str)]) -> String {
+pub(crate) fn users(dir: &Path, people: &[(&str, &str)]) -> String {
     let lines = people
         .iter()
         .map(|(name, roles)| format!("{name} = {{ password_hash = '{}', roles = [{roles}] }}\n", *HASH));
@@ -62,7 +62,7 @@ fn users(dir: &Path, people: &[(&str, &str)]) -> String {
 }
 
 /// A token with these claims beside the usual ones.
-fn token(subject: &str, roles: &[&str], more: &[&str]) -> String {
+pub(crate) fn token(subject: &str, roles: &[&str], more: &[&str]) -> String {
     let mut command = Command::new(BINARY);
     command.args(["token", "--subject", subject, "--issuer", "test", "--audience", "runbookd"]);
     command.args(["--secret-env", "JWT"]).args(roles.iter().flat_map(|role| ["--role", role])).args(more);

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// How long one read or write may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came back.
 #[derive(Debug)]
@@ -68,6 +68,30 @@ pub(crate) fn request(
     }
     head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
     raw(address, &[head.as_bytes(), body].concat())
+}
+
+/// A request with a JSON body to a server that keeps its connections whatever it is asked: as much of the answer is read
+/// as it says that there is.
+pub(crate) fn send_kept(address: &str, method: &str, path: &str, body: &str) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
+    let (mut read, mut piece) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        let count = stream.read(&mut piece)?;
+        read.extend_from_slice(&piece[..count]);
+        let whole = parse(&read).filter(|answer| {
+            let length = answer.header("content-length").and_then(|length| length.parse().ok());
+            length.is_some_and(|length: usize| answer.body.len() >= length)
+        });
+        match whole {
+            Some(answer) => return Ok(answer),
+            None if count == 0 => return Err(io::Error::other("the answer ends too early")),
+            None => {}
+        }
+    }
 }
 
 /// Sends exactly these bytes and reads until the other side closes.

@@ -4,6 +4,7 @@
 
 pub(crate) mod alertmanager;
 pub(crate) mod alerts;
+pub(crate) mod browser;
 pub(crate) mod daemon;
 pub(crate) mod exporter;
 pub(crate) mod files;
@@ -15,6 +16,7 @@ pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod receiver;
 pub(crate) mod redis;
+pub(crate) mod schema;
 pub(crate) mod service;
 pub(crate) mod small;
 pub(crate) mod sshd;
