@@ -5,7 +5,7 @@ CARGO ?= cargo
 .PHONY: help demo test simulate crash fuzz bench build fmt lint deny image deb clean
 
 help:
-	@echo "make demo      a real alert becomes a finished execution, on this machine, in a minute or two"
+	@echo "make demo      a fleet breaks, and what is done about it, on this machine, in a minute or two"
 	@echo "make test      format, lints and every test (installs Debian packages that are absent)"
 	@echo "make simulate  SEEDS=10000 random stories of the engine, with faults and crashes"
 	@echo "make crash     kills of the real program around every append, and ROUNDS=300 at random"

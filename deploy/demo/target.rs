@@ -1,16 +1,20 @@
-//! The demo's service: a supervisor, and a worker that serves HTTP and can be made to crash.
+//! The demo's world: a service that can be broken, its supervisor, and the pager of whoever is on call.
 //!
-//! The supervisor writes its process id to a file and starts the worker; a worker that dies stays dead until
-//! SIGHUP asks for a new one, as with a service whose restarts are used up. May import: the standard library
-//! and tokio. Must never: listen on anything but loopback, or outlive the demo that started it.
+//! Each service is a supervisor, which writes its process id to a file, and a worker, which serves HTTP. A worker that
+//! dies stays dead until SIGHUP asks for a new one, as with a service whose restarts are used up. May import: the
+//! standard library, tokio and serde_json. Must never: listen on anything but loopback, or outlive the demo that
+//! started it.
 //!
 //!     demo-target --listen 127.0.0.1:8000 --pid-file /tmp/demo/target.pid
+//!     demo-target --pager 127.0.0.1:8001 --into /tmp/demo/messages
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+mod pager;
+mod service;
+mod wire;
+
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, fs, io, process, thread};
+use std::time::Duration;
+use std::{env, fs, io, process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the supervisor looks whether its worker lives.
@@ -21,8 +25,11 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args.as_slice() {
         ["--listen", listen, "--pid-file", file] => supervise(listen, file),
-        ["worker", listen] => work(listen),
-        _ => Err(io::Error::other("usage: demo-target --listen ADDRESS --pid-file FILE")),
+        ["--pager", listen, "--into", dir] => pager::take(listen, dir.as_ref()),
+        ["worker", listen] => service::work(listen),
+        _ => Err(io::Error::other(
+            "usage: demo-target --listen ADDRESS --pid-file FILE, or --pager ADDRESS --into DIRECTORY",
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -86,61 +93,4 @@ fn restart(worker: &mut Option<Child>, listen: &str) -> io::Result<()> {
     }
     *worker = start(listen)?;
     Ok(())
-}
-
-/// Serves until somebody posts to `/break`.
-fn work(listen: &str) -> io::Result<()> {
-    let address: SocketAddr = listen.parse().map_err(io::Error::other)?;
-    if !address.ip().is_loopback() {
-        return Err(io::Error::other("the demo listens on loopback only"));
-    }
-    let listener = TcpListener::bind(address)?;
-    thread::spawn(|| {
-        // Nothing is ever sent: this returns when the supervisor is gone.
-        let _end = io::stdin().read(&mut [0]);
-        process::exit(0);
-    });
-    let started = Instant::now();
-    let mut served = 0_u64;
-    for stream in listener.incoming() {
-        served += 1;
-        if let Err(error) = answer(stream?, served, started.elapsed()) {
-            eprintln!("demo-target: {error}");
-        }
-    }
-    Ok(())
-}
-
-fn answer(mut stream: TcpStream, served: u64, uptime: Duration) -> io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    let mut lines = BufReader::new((&stream).take(16 << 10)).lines();
-    let request = lines.next().transpose()?.unwrap_or_default();
-    // The rest of the head: closing on unread bytes would reset the connection.
-    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
-    drop(lines);
-    let mut words = request.split(' ');
-    let (status, body) = match (words.next(), words.next()) {
-        (Some("GET"), Some("/health")) => ("200 OK", "{\"status\":\"ok\"}\n".to_owned()),
-        (Some("GET"), Some("/metrics")) => ("200 OK", metrics(served, uptime)),
-        (Some("POST"), Some("/break")) => {
-            eprintln!("demo-target: asked to break, so it does");
-            process::abort();
-        }
-        _ => ("404 Not Found", "GET /health, GET /metrics, POST /break\n".to_owned()),
-    };
-    let length = body.len();
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\n\
-         Connection: close\r\n\r\n{body}"
-    )
-}
-
-fn metrics(served: u64, uptime: Duration) -> String {
-    format!(
-        "# HELP demo_requests_total Requests served since the start.\n# TYPE demo_requests_total counter\n\
-         demo_requests_total {served}\n# HELP demo_uptime_seconds Time since the start.\n\
-         # TYPE demo_uptime_seconds gauge\ndemo_uptime_seconds {:.3}\n",
-        uptime.as_secs_f64()
-    )
 }

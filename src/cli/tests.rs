@@ -2,6 +2,7 @@
 
 mod args;
 mod codes;
+mod docs;
 mod follow;
 mod guard;
 mod import;

@@ -26,12 +26,26 @@ pub(super) fn print(value: &Value, now: Timestamp, screen: &mut Screen<'_>) -> R
         step(value, index + 1, item, screen)?;
     }
     verify(&value["verify"], screen)?;
-    let escalations: Vec<String> = field::list(value, "escalations").iter().map(field::compact).collect();
+    let escalations = field::list(value, "escalations");
     if !escalations.is_empty() {
         screen.line("")?;
-        labelled("Escalated", &escalations.join(", "), screen)?;
+    }
+    for (index, message) in escalations.iter().enumerate() {
+        labelled(if index == 0 { "Escalated" } else { "" }, &told(message), screen)?;
     }
     Ok(())
+}
+
+/// One message to people: through what, what became of it, and why it was sent.
+fn told(message: &Value) -> String {
+    let text = |key| field::text(message, key);
+    let (by, cause) = (text("notifier"), text("cause"));
+    let by = if by.is_empty() { "nobody".to_owned() } else { by };
+    let attempts = message["attempts"].as_u64().filter(|attempts| *attempts > 1);
+    let attempts = attempts.map(|attempts| format!("{attempts} attempts")).unwrap_or_default();
+    let at = format!("{} UTC", field::stamp(message, "at"));
+    let state = format!("{by}: {} ({cause})", text("state"));
+    joined(&[state, at, attempts, text("error")], ", ")
 }
 
 fn head(value: &Value, now: Timestamp, screen: &mut Screen<'_>) -> Result<(), Quit> {

@@ -6,7 +6,7 @@
 use super::entry::{Cause, Denial, Escalation, EscalationId, Standing};
 use super::text::cut;
 use crate::journal::{Event, State, StepState};
-use crate::model::{ExecutionId, ExecutionStatus, Reason, StepId, StepStatus, Target, Timestamp};
+use crate::model::{ExecutionId, ExecutionStatus, Reason, Role, StepId, StepStatus, Target, Timestamp};
 use crate::runbook::{Kind, OnFailure, Runbook};
 
 /// Denials that mean "too much is broken, or automation does not help": told once per runbook and window, with totals.
@@ -196,8 +196,14 @@ impl Told<'_> {
                 execution: Some(created.id.clone()),
                 at: self.now,
             }))),
-            None => Some(self.open(Cause::Finished, None, message)),
+            None => Some(self.open(Cause::Finished, None, message.or_else(|| self.seen_last(reason)))),
         }
+    }
+
+    /// What the verify saw last, of an end for which it is the reason.
+    fn seen_last(&self, reason: Option<Reason>) -> Option<&str> {
+        let verify = self.state.verify.as_ref().filter(|_| reason == Some(Reason::NotVerified))?;
+        verify.detail.as_deref()
     }
 
     fn open(&self, cause: Cause, step: Option<&StepId>, message: Option<&str>) -> Word {
@@ -270,7 +276,9 @@ fn done(state: &State) -> Vec<String> {
         .iter()
         .zip(&state.steps)
         .filter(|(_, seen)| !matches!(seen.status, StepStatus::Pending | StepStatus::Skipped))
-        .map(|(head, seen)| cut(&format!("{}: {}{}", head.id, seen.status, why(seen)), NAME_MAX))
+        .map(|(head, seen)| {
+            cut(&format!("{}: {}{}{}", head.id, seen.status, why(seen), undo(seen)), NAME_MAX)
+        })
         .collect();
     lines[lines.len().saturating_sub(DONE_MAX)..].to_vec()
 }
@@ -284,4 +292,20 @@ fn why(seen: &StepState) -> String {
     let status = last.and_then(|result| result.http_status).map(|code| format!("status {code}"));
     let error = seen.error.clone().or_else(|| last.and_then(|result| result.error.clone()));
     exit.or(status).or(error).map(|why| format!(" ({why})")).unwrap_or_default()
+}
+
+/// What became of its undo, where there was one.
+fn undo(seen: &StepState) -> &'static str {
+    let ends: Vec<StepStatus> = seen
+        .ended
+        .iter()
+        .filter(|(part, _)| part.role == Role::Undo)
+        .map(|(_, (status, _))| *status)
+        .collect();
+    match &ends[..] {
+        [] => "",
+        ends if ends.len() < seen.begun.len() => ", not undone",
+        ends if ends.iter().any(|status| *status != StepStatus::Succeeded) => ", not undone",
+        _ => ", undone",
+    }
 }

@@ -292,3 +292,35 @@ fn an_end_is_one_word_with_a_stable_id_and_a_silent_runbook_says_none() {
     };
     assert!(matches!(&said(&runbook, expired)[..], [Word::Close(..), Word::Denied(_)]));
 }
+
+#[test]
+fn a_rollback_says_what_was_undone_and_what_the_verify_saw_last() {
+    use crate::journal::{Event, VerifyState};
+    use crate::model::{Part, Role, StepStatus};
+    let text = "mode = \"auto\"\ntarget = \"t\"\n[[steps]]\nid = \"s\"\ncommand = { program = \"true\" }\n";
+    let runbook = crate::runbook::parse(&RunbookId::new("r").unwrap(), "r.toml", text).runbook.unwrap();
+    let check = |undos: &[StepStatus], reason, line: &str, message: Option<&str>| {
+        let mut state = state(&runbook);
+        state.verify = Some(VerifyState {
+            started_at: at(1),
+            until: at(2),
+            holds_since: None,
+            detail: Some("violated: 7".into()),
+        });
+        state.steps[0].status = StepStatus::Succeeded;
+        for (item, status) in undos.iter().enumerate() {
+            let part = Part::item(item);
+            state.steps[0].begun.push((1, part));
+            state.steps[0].ended.insert(part.with(Role::Undo), (*status, None));
+        }
+        let end =
+            Event::Finished { status: ExecutionStatus::RollbackFailed, reason: Some(reason), message: None };
+        let said = words(&runbook, &state, &state, &[end], at(5));
+        let [_, Word::Open(one)] = &said[..] else { panic!("{said:?}") };
+        assert_eq!((one.done[0].as_str(), one.message.as_deref()), (line, message));
+    };
+    let (good, bad) = (StepStatus::Succeeded, StepStatus::Failed);
+    check(&[], Reason::StepFailed, "s: succeeded", None);
+    check(&[good, good], Reason::NotVerified, "s: succeeded, undone", Some("violated: 7"));
+    check(&[good, bad], Reason::NotVerified, "s: succeeded, not undone", Some("violated: 7"));
+}

@@ -1,11 +1,11 @@
 //! The documents say what the program does: every code and metric is explained, every link leads somewhere, and
-//! what the README tells to type works.
+//! what they tell to type works.
 //!
-//! A fenced block of the README whose info string is `sh test` is executed, all of them in order in one shell, in
-//! an empty directory, with this build's `runbookd` in the path and a free address in place of the default one.
+//! A fenced block of the README or of SRE.md whose info string is `sh test` is executed, all of a document in order in
+//! one shell, in an empty directory, with this build's `runbookd` in the path and a free address in place of the default one.
 
 use crate::support::daemon::BINARY;
-use crate::support::process::{Process, free_address};
+use crate::support::process::{Process, free_address, program};
 use runbookd::admit::GATES;
 use runbookd::model::{Reason, RunbookId, Timestamp};
 use runbookd::telemetry::{Build, Gauges, Metrics};
@@ -154,12 +154,12 @@ pub(crate) fn headings(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-#[test]
-fn what_the_readme_tells_to_type_works() {
-    let text = read("README.md");
+/// What the blocks to execute of `document` write, all of them typed into one shell.
+fn typed(document: &str, at_least: usize) -> String {
+    let text = read(document);
     let blocks: Vec<&str> =
         text.split("```sh test\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(blocks.len() >= 4, "the README has only {} blocks to execute", blocks.len());
+    assert!(blocks.len() >= at_least, "{document} has only {} blocks to execute", blocks.len());
     let address = free_address();
     let script = blocks.concat().replace(DEFAULT_ADDRESS, &address);
     // However it ends, the daemon it started in the background ends too.
@@ -177,11 +177,37 @@ fn what_the_readme_tells_to_type_works() {
         .env("PATH", format!("{bin}:{}", std::env::var("PATH").unwrap()))
         .env("RUNBOOKD_URL", format!("http://{address}"))
         .env_remove("RUNBOOKD_TOKEN");
-    let mut process = Process::start("readme", command, dir.path());
+    let mut process = Process::start("typed", command, dir.path());
     let status = process.wait(Duration::from_secs(120));
     let said = process.log();
     assert!(status.success(), "{status}: {said}");
-    for expected in ["all of it worked", "Hello, web-1:9100", "succeeded", "\"reason\":\"repeat\""] {
+    assert!(said.contains("all of it worked"), "{said}");
+    said
+}
+
+#[test]
+fn what_the_readme_tells_to_type_works() {
+    let said = typed("README.md", 4);
+    for expected in ["Hello, web-1:9100", "succeeded", "\"reason\":\"repeat\""] {
+        assert!(said.contains(expected), "no {expected:?} in: {said}");
+    }
+}
+
+#[test]
+fn the_drills_of_sre_md_show_what_they_say() {
+    program("pgrep", "procps");
+    let said = typed("SRE.md", 5);
+    for expected in [
+        "slow attempt 1: interrupted",
+        "failed (unknown_outcome",
+        "nobody: silent (finished)",
+        "\"reason\":\"halted\"",
+        "resumed           by runbookd",
+        "automation.set",
+        "rejected (unconfirmed)",
+        "halted (file",
+        "whole: ",
+    ] {
         assert!(said.contains(expected), "no {expected:?} in: {said}");
     }
 }

@@ -127,7 +127,7 @@ fn t01_t02_no_input_of_a_shipped_runbook_takes_a_command_an_option_or_a_way_out(
 
 #[test]
 fn every_script_is_one_that_bash_can_read() {
-    for script in ["deploy/demo/run", ".ci/run", ".ci/packages"] {
+    for script in ["deploy/demo/run", "deploy/demo/lib.sh", ".ci/run", ".ci/packages"] {
         run(Command::new("bash").arg("-n").arg(root().join(script)));
     }
 }
