@@ -6,7 +6,7 @@
 use super::accept::{Intake, IntakeError, Options};
 use super::decode::{self, Element};
 use super::ruling::rule;
-use crate::model::{Alert, AlertStatus, Decision, Fingerprint, Labels, Timestamp};
+use crate::model::{Alert, AlertStatus, Decision, Fingerprint, Labels, Timestamp, Verdict};
 use crate::routing::Library;
 use crate::store::CommitError;
 use crate::store::records::transact;
@@ -89,7 +89,17 @@ impl Intake {
         .await;
         match tried {
             Ok(()) | Err(CommitError::Refused(_)) => {
-                Ok(std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner)))
+                let mut decisions = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
+                // None of those that would be made is ever there to be asked for.
+                let made: Vec<_> = decisions
+                    .iter()
+                    .filter(|decision| decision.verdict != Verdict::Skip)
+                    .filter_map(|decision| decision.execution_id.clone())
+                    .collect();
+                for decision in &mut decisions {
+                    decision.execution_id = decision.execution_id.take().filter(|id| !made.contains(id));
+                }
+                Ok(decisions)
             }
             Err(cause) => Err(IntakeError::Store(cause)),
         }

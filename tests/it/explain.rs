@@ -108,6 +108,7 @@ fn nothing_is_left_of_a_simulation() {
     let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
     let told = simulated(&daemon, &body("auto", "firing", &targets));
     assert!(told.iter().all(|decision| decision["verdict"] == "execute"), "{told:#?}");
+    assert!(told.iter().all(|decision| decision["execution_id"].is_null()), "of none that is never made");
     // In one body they see each other.
     let twice = simulated(&daemon, &body("auto", "firing", &["a", "a"]));
     assert_eq!((&twice[0]["reason"], &twice[1]["reason"]), (&"matched".into(), &"repeat".into()));
