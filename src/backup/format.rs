@@ -234,7 +234,7 @@ impl<R: Read> Reader<R> {
                 false => Unfit::Foreign,
             });
         }
-        let Some([a, b, c, d, e, f, g, h]) = start.get(16..24).and_then(|rest| rest.try_into().ok()) else {
+        let Some(&[a, b, c, d, e, f, g, h]) = start.get(16..24) else {
             return Err(Unfit::CutOff { at: start.len() as u64 });
         };
         let found = u32::from_le_bytes([a, b, c, d]);

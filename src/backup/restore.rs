@@ -18,6 +18,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::runtime::{Builder, Runtime};
 
 /// Where everything is until it is complete.
 const RESTORING: &str = "restoring";
@@ -160,6 +161,8 @@ struct Site {
     restoring: PathBuf,
     /// Whether it did not exist before.
     is_ours: bool,
+    /// Waits for the store.
+    runtime: Runtime,
     _lock: File,
 }
 
@@ -173,6 +176,7 @@ impl Site {
             Err(TryLockError::WouldBlock) => return Err(RestoreError::Busy(dir.to_owned())),
             Err(TryLockError::Error(cause)) => return Err(wrong(dir, cause)),
         }
+        let runtime = Builder::new_current_thread().build().map_err(|cause| wrong(dir, cause))?;
         let restoring = dir.join(RESTORING);
         let was_begun = restoring.symlink_metadata().is_ok();
         for entry in fs::read_dir(dir).map_err(|cause| wrong(dir, cause))? {
@@ -185,7 +189,7 @@ impl Site {
                 return Err(RestoreError::NotEmpty { dir: dir.to_owned(), found });
             }
         }
-        let site = Self { dir: dir.to_owned(), restoring, is_ours, _lock: lock };
+        let site = Self { dir: dir.to_owned(), restoring, is_ours, runtime, _lock: lock };
         if was_begun {
             site.remove();
         }
@@ -201,8 +205,11 @@ impl Site {
     fn make(&self, file: &Path, checked: &(Head, Contents), now: Timestamp) -> Result<u64, RestoreError> {
         let path = self.restoring.join(STORE);
         let store: Arc<dyn Store> = Arc::new(SledStore::open(&path, SledOptions::default())?);
-        let made = self.fill(file, checked, &store).and_then(|()| wait(halt(&store, &checked.0, now)));
-        wait(store.shut());
+        let made = self.fill(file, checked, &store).and_then(|()| {
+            let halted = halt(&store, &checked.0, now);
+            self.runtime.block_on(halted)
+        });
+        self.runtime.block_on(store.shut());
         let live = made.map_err(|error| self.full(error))?;
         let outputs = self.restoring.join(OUTPUTS);
         for dir in [&outputs, &self.restoring] {
@@ -235,7 +242,7 @@ impl Site {
                     group.push((key, value));
                     if group.len() >= GROUP || bytes >= GROUP_BYTES {
                         bytes = 0;
-                        commit(store, std::mem::take(&mut group))?;
+                        self.commit(store, std::mem::take(&mut group))?;
                     }
                 }
                 Piece::File(name) => {
@@ -261,7 +268,20 @@ impl Site {
             let why = Unfit::Damaged { at: 0, why: "it was changed while it was read".to_owned() };
             return Err(RestoreError::Unfit { file: file.to_owned(), why });
         }
-        commit(store, group)
+        self.commit(store, group)
+    }
+
+    fn commit(&self, store: &Arc<dyn Store>, group: Vec<Change>) -> Result<(), RestoreError> {
+        let done = store.commit(Box::new(move |txn| {
+            for (key, value) in &group {
+                match value {
+                    Some(value) => txn.put(key.clone(), value.clone()),
+                    None => txn.delete(key.clone()),
+                }
+            }
+            Ok(())
+        }));
+        Ok(self.runtime.block_on(done)?)
     }
 
     /// The store comes last: with it, the directory is one that a daemon serves from.
@@ -295,19 +315,6 @@ impl Site {
     }
 }
 
-fn commit(store: &Arc<dyn Store>, group: Vec<Change>) -> Result<(), RestoreError> {
-    let done = store.commit(Box::new(move |txn| {
-        for (key, value) in &group {
-            match value {
-                Some(value) => txn.put(key.clone(), value.clone()),
-                None => txn.delete(key.clone()),
-            }
-        }
-        Ok(())
-    }));
-    Ok(wait(done)?)
-}
-
 /// Halts everything and says so in the audit log; how many executions are live.
 async fn halt(store: &Arc<dyn Store>, head: &Head, now: Timestamp) -> Result<u64, RestoreError> {
     let records = Records::new(Arc::clone(store));
@@ -334,28 +341,6 @@ async fn halt(store: &Arc<dyn Store>, head: &Head, now: Timestamp) -> Result<u64
             Some(last) => behind = Some(last.id.ulid().to_owned()),
             None => return Ok(live),
         }
-    }
-}
-
-/// Waits for what the store's own thread does.
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    // Nothing in it needs a runtime: the store wakes who waits from its thread.
-    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = std::task::Context::from_waker(&waker);
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(done) => return done,
-            std::task::Poll::Pending => std::thread::park(),
-        }
-    }
-}
-
-struct Unpark(std::thread::Thread);
-
-impl std::task::Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
     }
 }
 
