@@ -48,6 +48,13 @@ pub struct Head {
     pub at: Timestamp,
 }
 
+impl Head {
+    /// Of a backup that this program begins now, at `at`, of `instance`.
+    pub fn new(instance: &str, at: Timestamp) -> Self {
+        Self { program: env!("CARGO_PKG_VERSION").to_owned(), instance: instance.to_owned(), at }
+    }
+}
+
 /// What a whole backup holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents {
@@ -125,8 +132,7 @@ impl<W: Write> Writer<W> {
     pub(super) fn begin(mut out: W, head: &Head) -> io::Result<Self> {
         let beginning = beginning(FORMAT);
         out.write_all(&beginning)?;
-        let contents =
-            Contents { records: 0, deletions: 0, files: 0, file_bytes: 0, sha256: String::new() };
+        let contents = Contents { records: 0, deletions: 0, files: 0, file_bytes: 0, sha256: String::new() };
         let mut writer = Self { out, sum: Sha256::new_with_prefix(beginning), pieces: 0, contents };
         writer.piece(HEAD, &[&serde_json::to_vec(head)?])?;
         Ok(writer)
@@ -239,7 +245,10 @@ impl<R: Read> Reader<R> {
         };
         let found = u32::from_le_bytes([a, b, c, d]);
         if crc32fast::hash(&start[..20]) != u32::from_le_bytes([e, f, g, h]) {
-            return Err(Unfit::Damaged { at: 16, why: "the checksum of its beginning does not match".to_owned() });
+            return Err(Unfit::Damaged {
+                at: 16,
+                why: "the checksum of its beginning does not match".to_owned(),
+            });
         }
         if found > FORMAT {
             return Err(Unfit::Newer { found });
@@ -268,7 +277,9 @@ impl<R: Read> Reader<R> {
             return Err(damaged("a file and what is in it do not fit together"));
         }
         let piece = match kind {
-            HEAD => Piece::Head(serde_json::from_slice(&payload).map_err(|_| damaged("its head makes no sense"))?),
+            HEAD => {
+                Piece::Head(serde_json::from_slice(&payload).map_err(|_| damaged("its head makes no sense"))?)
+            }
             PUT => {
                 self.seen.records += 1;
                 let (key, value) = split(&payload).ok_or_else(|| damaged("a record is too short"))?;
@@ -296,22 +307,32 @@ impl<R: Read> Reader<R> {
                 self.seen.file_bytes += length;
                 Piece::Close
             }
-            GIVEN_UP => return Err(Unfit::GivenUp(String::from_utf8_lossy(&payload).chars().take(1000).collect())),
+            GIVEN_UP => {
+                return Err(Unfit::GivenUp(String::from_utf8_lossy(&payload).chars().take(1000).collect()));
+            }
             END => {
-                let end: Contents = serde_json::from_slice(&payload).map_err(|_| damaged("its end makes no sense"))?;
                 self.seen.sha256 = hex(&before.finalize());
-                if end != self.seen {
-                    return Err(damaged("what came before its end is not what was written"));
-                }
-                if self.from.read(&mut [0])? != 0 {
-                    return Err(Unfit::Damaged { at: self.at, why: "something follows its end".to_owned() });
-                }
-                self.end = Some(end);
+                self.end(&payload, at)?;
                 return Ok(None);
             }
             _ => return Err(damaged("a piece of a kind that does not exist")),
         };
         Ok(Some(piece))
+    }
+
+    /// Whether the end is right, and the end.
+    fn end(&mut self, payload: &[u8], at: u64) -> Result<(), Unfit> {
+        let damaged = |at: u64, why: &str| Unfit::Damaged { at, why: why.to_owned() };
+        let end: Contents =
+            serde_json::from_slice(payload).map_err(|_| damaged(at, "its end makes no sense"))?;
+        if end != self.seen {
+            return Err(damaged(at, "what came before its end is not what was written"));
+        }
+        if self.from.read(&mut [0])? != 0 {
+            return Err(damaged(self.at, "something follows its end"));
+        }
+        self.end = Some(end);
+        Ok(())
     }
 
     /// What is in it, once [`Reader::next`] has said that there is no more.
@@ -429,7 +450,10 @@ mod tests {
             let mut bytes = bytes.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
             let wrong = read(&bytes).map(drop).unwrap_err();
-            assert!(matches!(wrong, Unfit::Foreign | Unfit::Damaged { .. } | Unfit::CutOff { .. }), "{bit}: {wrong}");
+            assert!(
+                matches!(wrong, Unfit::Foreign | Unfit::Damaged { .. } | Unfit::CutOff { .. }),
+                "{bit}: {wrong}"
+            );
         }
         for length in 0..bytes.len() {
             let wrong = read(&bytes[..length]).map(drop).unwrap_err();
@@ -450,12 +474,15 @@ mod tests {
     #[test]
     fn pieces_in_another_order_or_twice_are_refused() {
         let bytes = write(&(vec![(b"k".to_vec(), Some(b"v".to_vec()))], Vec::new()));
-        let length = |at: usize| u32::from_le_bytes(bytes[at + 1..at + 5].try_into().unwrap()) as usize + OVERHEAD;
+        let length =
+            |at: usize| u32::from_le_bytes(bytes[at + 1..at + 5].try_into().unwrap()) as usize + OVERHEAD;
         let (head, put) = (24, 24 + length(24));
         let end = put + length(put);
-        for order in [vec![head..put, put..end, put..end], vec![put..end, head..put], vec![head..put]] {
-            let pieces = order.into_iter().flat_map(|range| bytes[range].to_vec());
-            let moved: Vec<u8> = bytes[..24].iter().copied().chain(pieces).chain(bytes[end..].to_vec()).collect();
+        let (head, put) = (&bytes[head..put], &bytes[put..end]);
+        for order in [vec![head, put, put], vec![put, head], vec![head]] {
+            let pieces = order.concat();
+            let moved: Vec<u8> =
+                bytes[..24].iter().copied().chain(pieces).chain(bytes[end..].to_vec()).collect();
             assert!(read(&moved).is_err());
         }
     }

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// What the name of a file that is not whole ends with.
@@ -67,6 +67,13 @@ impl NewFile {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(PlaceError::Busy(target.to_owned())),
             Err(TryLockError::Error(cause)) => return Err(wrong(&partial, cause)),
+        }
+        // Whoever had it before may have given it its name between our opening and our lock.
+        let is_same =
+            |found: fs::Metadata, ours: fs::Metadata| (found.dev(), found.ino()) == (ours.dev(), ours.ino());
+        let found = partial.symlink_metadata().and_then(|found| Ok(is_same(found, file.metadata()?)));
+        if !found.is_ok_and(|same| same) {
+            return Err(PlaceError::Busy(target.to_owned()));
         }
         // What an earlier one left that was killed.
         file.set_len(0).map_err(|cause| wrong(&partial, cause))?;

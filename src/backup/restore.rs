@@ -131,7 +131,8 @@ fn each(
 
 /// What stands in the way of serving from `dir`: a restore that was interrupted.
 pub fn unfinished(dir: &Path) -> Option<String> {
-    let is_half = dir.join(RESTORING).symlink_metadata().is_ok() && dir.join(STORE).symlink_metadata().is_err();
+    let is_half =
+        dir.join(RESTORING).symlink_metadata().is_ok() && dir.join(STORE).symlink_metadata().is_err();
     is_half.then(|| {
         let dir = dir.display();
         format!("a restore into {dir} was interrupted: run `runbookd restore FILE --storage.path {dir}` again, or remove {dir}/{RESTORING} to begin anew")
@@ -182,8 +183,7 @@ impl Site {
         for entry in fs::read_dir(dir).map_err(|cause| wrong(dir, cause))? {
             let name = entry.map_err(|cause| wrong(dir, cause))?.file_name();
             // Outputs get their place before the store; without a store they are of a restore that was interrupted.
-            let is_nothing =
-                name == LOST_AND_FOUND || name == RESTORING || (was_begun && name == OUTPUTS);
+            let is_nothing = name == LOST_AND_FOUND || name == RESTORING || (was_begun && name == OUTPUTS);
             if !is_nothing {
                 let found = name.to_string_lossy().into_owned();
                 return Err(RestoreError::NotEmpty { dir: dir.to_owned(), found });

@@ -98,7 +98,8 @@ fn files(
         let entry = entry.map_err(|cause| wrong(outputs, cause))?;
         let (path, name) = (entry.path(), entry.file_name());
         let Some(name) = name.to_str().filter(|name| is_of(name, latest)) else { continue };
-        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
+        let opened =
+            OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
         let file = match opened {
             // Retention has removed it meanwhile, and with it what named it.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,

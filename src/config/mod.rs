@@ -45,7 +45,7 @@ pub use schedule::ScheduleEntry;
 pub use server::Server;
 pub use source::{Item, Overrides, Source, Stored};
 pub use steps::{Containment, Steps};
-pub use store::{Store, StoreKind};
+pub use store::{Export, Store, StoreKind};
 pub use tls::{ClientCertificate, Tls};
 pub use users::LocalUser;
 pub use web::{Web, load_web};

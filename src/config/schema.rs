@@ -49,6 +49,7 @@ pub(super) const KEYS: &[Key] = &[
     flag("store.path", Shape::Text, "--storage.path"),
     key("store.retention", Shape::Text),
     key("store.audit_retention", Shape::Text),
+    in_file("store.backup"),
     flag("runbooks.dir", Shape::Text, "--runbooks.dir"),
     key("runbooks.watch", Shape::Boolean),
     in_file("webhook.bearer"),

@@ -146,7 +146,7 @@ pub trait Store: Send + Sync + 'static {
     /// The pairs of `scan`. A long one is read in portions: each portion is of one moment, the whole need not be.
     fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<Vec<Pair>, ReadError>>;
     /// Begins a copy of everything, as of one moment, while works go on; they wait for one portion at most. `None`
-    /// while another one is being made.
+    /// while another one is there.
     fn copy(&self) -> Option<Box<dyn Copying>>;
     /// How it is. Cheap.
     fn health(&self) -> Health;

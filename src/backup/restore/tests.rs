@@ -152,7 +152,9 @@ fn what_an_interrupted_restore_left_is_not_served_from_and_is_no_obstacle_to_the
     let (dir, map) = taken();
     let (file, target) = (dir.path().join("b"), dir.path().join("data"));
     assert_eq!(unfinished(&target), None);
-    for left in [&["restoring/store"][..], &["restoring/store", "restoring/outputs"], &["restoring/store", "outputs"]] {
+    for left in
+        [&["restoring/store"][..], &["restoring/store", "restoring/outputs"], &["restoring/store", "outputs"]]
+    {
         for name in left {
             fs::create_dir_all(target.join(name)).unwrap();
             fs::write(target.join(name).join("half"), "").unwrap();
@@ -183,7 +185,8 @@ fn two_restores_into_one_directory_do_not_meet() {
 fn who_takes_a_backup_is_told_why_there_is_none() {
     let store = filled(&records());
     let mut bytes = Vec::new();
-    let error = take(store.copy().unwrap(), Path::new("/nowhere"), &head(), &mut bytes, &|| false).unwrap_err();
+    let error =
+        take(store.copy().unwrap(), Path::new("/nowhere"), &head(), &mut bytes, &|| false).unwrap_err();
     assert!(matches!(error, TakeError::Ends));
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("b");
@@ -207,7 +210,10 @@ fn who_takes_a_backup_is_told_why_there_is_none() {
 fn a_file_that_is_none_is_told_as_such() {
     let dir = tempfile::tempdir().unwrap();
     let error = check(&dir.path().join("none")).unwrap_err();
-    assert!(error.to_string().contains("none cannot be restored: it cannot be read: No such file"), "{error}");
+    assert!(
+        error.to_string().contains("none cannot be restored: it cannot be read: No such file"),
+        "{error}"
+    );
     let error = check(dir.path()).unwrap_err();
     assert!(error.to_string().contains("it cannot be read"), "{error}");
     fs::write(dir.path().join("text"), "hello").unwrap();

@@ -45,13 +45,15 @@ enum Place {
     /// The last key that was given.
     Behind(Vec<u8>),
     End,
+    /// All of it was given, or it was given up: what changes is not noted any more.
+    Over,
 }
 
 impl Reached {
     /// Notes that `key` was set or removed.
     pub(super) fn changed(&mut self, key: &[u8]) {
         let is_behind = match &self.place {
-            Place::Start => false,
+            Place::Start | Place::Over => false,
             Place::Behind(place) => key <= place.as_slice(),
             Place::End => true,
         };
@@ -113,7 +115,7 @@ impl Copy {
         let after = match self.reached().as_ref().map(|reached| &reached.place) {
             Some(Place::Behind(key)) => Some(key.clone()),
             Some(Place::Start) => None,
-            Some(Place::End) | None => return Ok(()),
+            Some(Place::End | Place::Over) | None => return Ok(()),
         };
         let scan = Scan { prefix: Vec::new(), after, reverse: false, limit: PORTION };
         let pairs = self.shared.table.pairs(&scan, bytes)?;
@@ -162,9 +164,12 @@ impl Copy {
         }
     }
 
-    /// Nothing is noted for it any more.
+    /// Nothing is noted for it any more; another begins only when this one is dropped.
     fn end(&mut self) {
-        *self.reached() = None;
+        self.has_ended = true;
+        if let Some(reached) = self.reached().as_mut() {
+            *reached = Reached { place: Place::Over, ..Reached::default() };
+        }
     }
 }
 
@@ -175,7 +180,6 @@ impl Copying for Copy {
         }
         let portion = self.portion();
         if portion.is_err() || self.has_ended {
-            self.has_ended = true;
             self.end();
         }
         let portion = portion?;
@@ -188,9 +192,7 @@ impl Copying for Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        if !self.has_ended {
-            self.end();
-        }
+        *self.reached() = None;
     }
 }
 
@@ -206,11 +208,10 @@ mod tests {
         for key in ["b", "m", "n", "b"] {
             reached.changed(key.as_bytes());
         }
-        assert_eq!([reached.take(), reached.take(), reached.take()], [
-            Some(b"b".to_vec()),
-            Some(b"m".to_vec()),
-            None
-        ]);
+        assert_eq!(
+            [reached.take(), reached.take(), reached.take()],
+            [Some(b"b".to_vec()), Some(b"m".to_vec()), None]
+        );
         reached.place = Place::End;
         reached.changed(b"z");
         assert_eq!((reached.take(), reached.bytes), (Some(b"z".to_vec()), 0));
