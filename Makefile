@@ -27,6 +27,7 @@ demo:
 test:
 	.ci/packages prometheus promtool prometheus-alertmanager amtool cc curl ssh sshd pgrep aiosmtpd python3 systemd-analyze setpriv nginx openssl \
 	  redis-server redis-cli redis-check-rdb psql pg_ctlcluster /usr/bin/jsonschema chromium chromedriver
+	.ci/linters
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked
