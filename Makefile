@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test simulate crash fuzz bench build fmt lint deny image deb clean
+.PHONY: help demo test reference simulate crash fuzz bench build fmt lint deny image deb clean
 
 help:
 	@echo "make demo      a fleet breaks, and what is done about it, on this machine, in a minute or two"
@@ -12,6 +12,7 @@ help:
 	@echo "make fuzz      every parser of strange bytes for SECONDS=60 each, by libFuzzer (needs cargo-fuzz and a nightly)"
 	@echo "make bench     speed and size beside their floors, into benches/RESULTS.md (about ten minutes)"
 	@echo "make build     the program, in target/debug"
+	@echo "make reference config/README.md, of the code that reads the config"
 	@echo "make fmt       formats the sources"
 	@echo "make lint      clippy, warnings are errors"
 	@echo "make deny      licences, sources and banned crates (needs cargo-deny)"
@@ -26,9 +27,14 @@ demo:
 test:
 	.ci/packages prometheus promtool prometheus-alertmanager amtool cc curl ssh sshd pgrep aiosmtpd python3 systemd-analyze setpriv nginx openssl \
 	  redis-server redis-cli redis-check-rdb psql pg_ctlcluster /usr/bin/jsonschema chromium chromedriver
+	.ci/linters
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked
+
+# The tests hold the file to the code.
+reference:
+	UPDATE=1 $(CARGO) test --locked --lib config::reference
 
 # Nothing here fails for being slow. With npm there, Restate is measured beside us; a part by its name:
 # cargo bench --bench goals -- webhooks --quick

@@ -77,6 +77,8 @@ pub mod rehearsal;
 // What it stands on.
 pub mod store;
 
+pub mod backup;
+
 pub mod telemetry;
 
 pub mod auth;

@@ -1,18 +1,20 @@
 //! A process from start to end: read, open, recover, serve, drain, shut.
 
+use super::backup::Exporter;
 use super::build;
 use super::children;
 use super::door::Door;
 use super::edge::{self, Limits};
 use super::keeper::{self, Keeper};
 use super::library::Shelf;
-use super::opening::{LINGER, LINGER_PAUSE, open_store};
+use super::opening::{listen, open_store};
 use super::retention::{Retention, note_head};
 use super::service::Manager;
 use super::world::{RealWorld, Shelved};
 use super::{Environment, SystemClock, credentials, load_config};
 use super::{candidate, scheduler};
 use crate::auth::install_crypto;
+use crate::backup;
 use crate::catalogue::{Pace, Watch};
 use crate::config::{Config, Overrides};
 use crate::document::Problem;
@@ -33,13 +35,11 @@ use crate::store::records::{QueueCount, Records};
 use crate::telemetry::{Build, Metrics, logging};
 use futures_util::future::{BoxFuture, Shared};
 use std::fmt::Display;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -382,6 +382,7 @@ impl Daemon {
         intake.reschedule(build::schedules(config));
         note_head(&self.services.records, "the head of the audit log at the start").await;
         let retention = tokio::spawn(self.retention(config).keep());
+        let exporter = self.exporter(config).map(|exporter| tokio::spawn(exporter.keep()));
         let scheduler = tokio::spawn(scheduler::keep(Arc::clone(&self.services)));
         let renewed = Arc::new(Notify::new());
         let certificates = tokio::spawn(edge::keep_certificate(
@@ -400,6 +401,7 @@ impl Daemon {
         let ended = self.wait(config, options, signals, &renewed).await;
         scheduler.abort();
         retention.abort();
+        exporter.inspect(|exporter| exporter.abort());
         identity.abort();
         certificates.abort();
         dispatcher.abort();
@@ -410,6 +412,18 @@ impl Daemon {
     fn retention(&self, config: &Config) -> Retention {
         let (records, clock) = (self.services.records.clone(), Arc::clone(&self.services.clock));
         Retention { records, clock, store: config.store.clone(), outputs: self.services.outputs.clone() }
+    }
+
+    fn exporter(&self, config: &Config) -> Option<Exporter> {
+        let services = &self.services;
+        Some(Exporter {
+            settings: config.store.backup.clone()?,
+            store: Arc::clone(&self.store),
+            outputs: services.outputs.clone(),
+            instance: services.instance.clone(),
+            clock: Arc::clone(&services.clock),
+            metrics: services.metrics.clone(),
+        })
     }
 
     fn unknown_runbooks(&self, config: &Config) -> Vec<Problem> {
@@ -528,6 +542,9 @@ impl Daemon {
 }
 
 fn prepare_dirs(path: &Path) -> Result<Arc<Dirs>, Refusal> {
+    if let Some(why) = backup::unfinished(path) {
+        return Err(Refusal(why));
+    }
     let dirs = Dirs::prepare(path).map_err(|error| Refusal(format!("{}: {error}", path.display())))?;
     Ok(Arc::new(dirs))
 }
@@ -556,24 +573,6 @@ fn world(
     Ok((Arc::clone(&runner), RealWorld { runner, prometheus, alertmanager, secrets }))
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Refusal> {
-    let began = Instant::now();
-    loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => {
-                if began.elapsed() > LINGER_PAUSE {
-                    tracing::warn!(%address, waited = ?began.elapsed(), "the address was still taken");
-                }
-                return Ok(listener);
-            }
-            Err(error) if error.kind() == ErrorKind::AddrInUse && began.elapsed() < LINGER => {
-                tokio::time::sleep(LINGER_PAUSE).await;
-            }
-            Err(error) => return Err(Refusal(format!("cannot listen on {address}: {error}"))),
-        }
-    }
-}
-
 /// Watches the runbooks. Without it, SIGHUP is what makes changes known.
 fn watch(dir: &Path) -> Option<Watch> {
     let watching = Watch::start(dir, Pace::default());
@@ -584,7 +583,7 @@ fn watch(dir: &Path) -> Option<Watch> {
         .ok()
 }
 
-fn instance_name() -> String {
+pub(super) fn instance_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "runbookd".to_owned() } else { name.chars().take(128).collect() }

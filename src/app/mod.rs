@@ -4,9 +4,11 @@
 //! story of a process from start to end; `build` turns the config into rooms, `door` into who may come in; `library`
 //! keeps the runbooks live; `edge` opens the server; `oneshot` is one execution without a server,
 //! `rehearse` plays the unit tests of runbooks; `check` is what can be
-//! known before starting, `candidate` what a reload would put in force, `audit` what can be checked of a stopped one.
+//! known before starting, `candidate` what a reload would put in force, `audit` what can be checked of a stopped one,
+//! `backup` what is taken of it and put back, and what is exported by the clock.
 
 mod audit;
+mod backup;
 mod build;
 mod candidate;
 mod check;
@@ -29,6 +31,7 @@ mod siblings;
 mod world;
 
 pub use audit::verify_audit;
+pub use backup::{restore_backup, take_backup};
 pub use check::{CheckOptions, check};
 pub use clock::SystemClock;
 pub use lifecycle::{ServeOptions, serve};

@@ -1,4 +1,4 @@
-//! Opening the store, also right behind a daemon that was killed.
+//! Opening the store and listening, also right behind a daemon that was killed.
 //!
 //! May import: `store`, `telemetry`. Must never: take a store from a process that lives.
 
@@ -7,15 +7,18 @@ use crate::step::release_memory;
 use crate::store::{OpenError, SledOptions, SledStore, Store};
 use crate::telemetry::Metrics;
 use futures_util::FutureExt as _;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 
 /// How long a killed daemon's address and store may stay taken: a step that was just being started has them open
 /// until it runs.
-pub(super) const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(2);
 /// Between two tries to get them.
-pub(super) const LINGER_PAUSE: Duration = Duration::from_millis(10);
+const LINGER_PAUSE: Duration = Duration::from_millis(10);
 
 /// Opens the store below `path`, and tells whether all of it is what was written once that is known.
 pub(super) async fn open_store(path: &Path, metrics: &Metrics) -> Result<(Arc<dyn Store>, Checked), Refusal> {
@@ -50,6 +53,25 @@ fn open_store_when_free(path: &Path, metrics: &Metrics) -> Result<SledStore, Ope
                 std::thread::sleep(LINGER_PAUSE);
             }
             opened => return opened,
+        }
+    }
+}
+
+/// Listens on `address` once it is free.
+pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, Refusal> {
+    let began = Instant::now();
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                if began.elapsed() > LINGER_PAUSE {
+                    tracing::warn!(%address, waited = ?began.elapsed(), "the address was still taken");
+                }
+                return Ok(listener);
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse && began.elapsed() < LINGER => {
+                tokio::time::sleep(LINGER_PAUSE).await;
+            }
+            Err(error) => return Err(Refusal(format!("cannot listen on {address}: {error}"))),
         }
     }
 }

@@ -201,6 +201,7 @@ mod tests {
             path: dir.path().to_owned(),
             retention: 2 * day,
             audit_retention: 4 * day,
+            backup: None,
         };
         let file = |made: Timestamp, rest: &str| {
             let ulid = Ulid::from_parts(made.as_millisecond() as u64, 7);

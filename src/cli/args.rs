@@ -3,14 +3,18 @@
 //! May import: `model` (ids), `telemetry` (the log format). Must never: read the process environment; what a variable
 //! may set is said in the help and resolved by the verb.
 
+mod backup;
 mod decisions;
+mod executions;
 mod guard;
 mod import;
 mod runbooks;
 mod test;
 mod token;
 
+pub(super) use backup::{Restore, WhichBackup};
 pub(super) use decisions::{DecisionsVerb, WhichAlert, WhichBody};
+pub(super) use executions::{Act, ExecutionFilter, ExecutionsVerb, OneStep, Output, StepPart};
 pub(super) use guard::{
     AuditFilter, AuditVerb, Breaker, BreakersVerb, EscalationsVerb, QuarantineVerb, Switch,
 };
@@ -20,7 +24,7 @@ pub(super) use test::Test;
 pub(super) use token::Token;
 
 use super::options::{CheckOptions, ExecuteOptions, ServeOptions, Settings};
-use crate::model::{ExecutionId, RunbookId, StepId};
+use crate::model::RunbookId;
 use crate::telemetry::logging::Format;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
@@ -46,6 +50,7 @@ Examples:
   runbookd executions approve ID --hash HASH --reason 'checked with ada'
   runbookd halt --reason 'looks wrong'             nothing goes on until unhalt
   runbookd decisions list --since 1h               why alerts did or did not become executions
+  runbookd backup /var/backups/runbookd.backup     of the server at work
   export RUNBOOKD_TOKEN=$(runbookd token --subject ada --role operator --secret-file jwt.key)
 
 Exit codes: 0 yes; 1 no (denied, failed, not found, problems found); 2 usage; 3 the server cannot be
@@ -185,6 +190,15 @@ pub(super) enum Verb {
     Token(Token),
     /// Make the hash of a password on stdin, for the users file; prints only the hash
     HashPassword,
+    /// Copy everything durable into one file: of a server at work, or of the storage of a stopped one
+    Backup {
+        #[command(flatten)]
+        server: Server,
+        #[command(flatten)]
+        wanted: WhichBackup,
+    },
+    /// Put a backup into an empty directory; a server over it starts halted
+    Restore(Restore),
     /// Make runbooks of the config of another program, in shadow mode
     Import {
         #[command(subcommand)]
@@ -210,174 +224,6 @@ pub(super) struct Server {
 pub(super) enum Shape {
     Table,
     Json,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ExecutionsVerb {
-    /// List executions, the newest first
-    List(ExecutionFilter),
-    /// Show one execution: what was done, step by step
-    Show {
-        /// Its id
-        #[arg(value_parser = ExecutionId::new)]
-        id: ExecutionId,
-    },
-    /// Follow an execution to its end, one line an event; exit code 1 unless it succeeded
-    Follow {
-        /// Its id
-        #[arg(value_parser = ExecutionId::new)]
-        id: ExecutionId,
-    },
-    /// Stop an execution: the step in progress is killed, nothing is rolled back
-    Stop {
-        /// Its id
-        #[arg(value_parser = ExecutionId::new)]
-        id: ExecutionId,
-        /// Why, for the record
-        #[arg(long, value_parser = not_blank)]
-        reason: String,
-    },
-    /// Undo: of a live execution stop it first; of a finished one undo what it did, as a new execution
-    Rollback(Act),
-    /// Hold an execution: what is in progress ends, nothing more begins, no time passes
-    Pause(Act),
-    /// Let a paused execution go on
-    Resume(Act),
-    /// Consent to what an execution asks for; `show` has the plan and its hash
-    Approve {
-        #[command(flatten)]
-        act: Act,
-        #[command(flatten)]
-        step: OneStep,
-        /// The hash of the plan that was read: another plan is then refused
-        #[arg(long, value_parser = not_blank)]
-        hash: Option<String>,
-    },
-    /// Refuse consent
-    Reject {
-        #[command(flatten)]
-        act: Act,
-        #[command(flatten)]
-        step: OneStep,
-    },
-    /// Say that you did what a step told you
-    Acknowledge {
-        #[command(flatten)]
-        act: Act,
-        #[command(flatten)]
-        step: OneStep,
-    },
-    /// Try a failed step of a paused execution again; without --step all of a finished one, as a new execution
-    Retry {
-        #[command(flatten)]
-        act: Act,
-        #[command(flatten)]
-        step: OneStep,
-    },
-    /// Leave a step of a paused execution out
-    Skip {
-        #[command(flatten)]
-        act: Act,
-        /// The step's id
-        #[arg(long, value_parser = StepId::new)]
-        step: StepId,
-    },
-    /// Change inputs of a paused execution, or the arguments of a step that is still to come
-    Modify {
-        #[command(flatten)]
-        act: Act,
-        #[command(flatten)]
-        step: OneStep,
-        /// An input and its new value; may be repeated
-        #[arg(long = "input", value_name = "K=V", value_parser = pair)]
-        inputs: Vec<(String, String)>,
-        /// An argument of the step; all of them, each with its own --arg, taken as they are
-        #[arg(long = "arg", value_name = "ARG", requires = "step", allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
-    /// Print what an attempt wrote, also while it runs
-    Output(Output),
-}
-
-/// Which execution, and why.
-#[derive(Debug, Args)]
-pub(super) struct Act {
-    /// Its id
-    #[arg(value_parser = ExecutionId::new)]
-    pub(super) id: ExecutionId,
-    /// Why, for the record
-    #[arg(long, value_parser = not_blank)]
-    pub(super) reason: Option<String>,
-}
-
-/// Which step, where several are possible.
-#[derive(Debug, Args)]
-pub(super) struct OneStep {
-    /// The step's id
-    #[arg(long, value_parser = StepId::new)]
-    pub(super) step: Option<StepId>,
-}
-
-/// Which stream of which attempt.
-#[derive(Debug, Args)]
-pub(super) struct Output {
-    /// The execution's id
-    #[arg(value_parser = ExecutionId::new)]
-    pub(super) id: ExecutionId,
-    /// The step's id
-    #[arg(value_parser = StepId::new)]
-    pub(super) step: StepId,
-    /// Which attempt [default: the last]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) attempt: Option<u32>,
-    /// Standard error instead of standard output
-    #[arg(long)]
-    pub(super) stderr: bool,
-    /// The step's undo or probe instead of the step itself
-    #[arg(long, value_enum)]
-    pub(super) part: Option<StepPart>,
-    /// Of a step that is done for each item of a list: the item's place in it, from 0
-    #[arg(long, value_name = "N")]
-    pub(super) item: Option<u32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum StepPart {
-    Undo,
-    Probe,
-}
-
-impl StepPart {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Undo => "undo",
-            Self::Probe => "probe",
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ExecutionFilter {
-    /// Only in this status, such as running or failed
-    #[arg(long)]
-    pub(super) status: Option<String>,
-    /// Only of this runbook
-    #[arg(long, value_name = "ID")]
-    pub(super) runbook: Option<String>,
-    /// Only for this alert
-    #[arg(long, value_name = "NAME")]
-    pub(super) alertname: Option<String>,
-    /// Only for this target
-    #[arg(long)]
-    pub(super) target: Option<String>,
-    /// Only from then on: a time (2026-08-01T10:00:00Z) or a duration back from now (1h)
-    #[arg(long, value_name = "WHEN")]
-    pub(super) since: Option<String>,
-    /// Only until then
-    #[arg(long, value_name = "WHEN")]
-    pub(super) until: Option<String>,
-    #[command(flatten)]
-    pub(super) page: Page,
 }
 
 #[derive(Debug, Args)]

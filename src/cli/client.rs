@@ -153,6 +153,17 @@ impl Client {
         self.send(request).await
     }
 
+    /// POSTs a JSON body for an answer of any length, to be read with [`Client::next`].
+    pub(super) async fn draw(
+        &self,
+        path: &[&str],
+        body: &Value,
+        accept: &'static str,
+    ) -> Result<Response, Failed> {
+        let request = self.request(Method::POST, path).body(body.to_string());
+        self.send(request.header(ACCEPT, accept).header(CONTENT_TYPE, "application/json")).await
+    }
+
     /// The next bytes of an answer; `None` at its end.
     pub(super) async fn next(&self, response: &mut Response) -> Result<Option<Vec<u8>>, Quit> {
         let chunk = response.chunk().await.map_err(|cause| self.unreachable(&cause))?;

@@ -2,12 +2,14 @@
 //!
 //! `serve`, `check` and `execute` belong to the composition root, which comes in as a [`Program`]; `validate`, `import`, `token`
 //! and every verb that speaks to a server over HTTP are here. Data goes to `out`, messages to `err`; whatever a server
-//! says is escaped before a terminal sees it. May import: `model`, `document`, `runbook`, `import`, `auth`, `telemetry`.
+//! says is escaped before a terminal sees it. May import: `model`, `document`, `runbook`, `import`, `auth`, `backup`,
+//! `telemetry`.
 //! Must never: read the process environment or the time by itself once started, or follow a redirect with a token.
 
 mod args;
 mod audit;
 mod automation;
+mod backup;
 mod client;
 mod config;
 mod control;
@@ -43,6 +45,7 @@ mod when;
 pub use options::{CheckOptions, ExecuteOptions, ServeOptions, Settings, TestOptions};
 pub use program::Daemon;
 
+use crate::backup::Restored;
 use crate::model::Clock;
 use args::{Cli, Verb};
 use client::Client;
@@ -70,6 +73,16 @@ pub trait Program {
     /// # Errors
     /// A sentence, when the storage cannot be read.
     fn verify_audit(&self, storage: &Path) -> Result<serde_json::Value, String>;
+    /// Writes a backup of the storage of a stopped server to `out`.
+    ///
+    /// # Errors
+    /// A sentence, when the storage cannot be read or the backup not be written.
+    fn backup(&self, storage: &Path, out: &mut dyn Write) -> Result<(), String>;
+    /// Puts the backup `file` into the empty directory `storage`.
+    ///
+    /// # Errors
+    /// A sentence, when it was not.
+    fn restore(&self, file: &Path, storage: &Path) -> Result<Restored, String>;
 }
 
 /// What a verb may know of the process it runs in.
@@ -154,6 +167,8 @@ fn carry_out(
         Verb::Token(args) => token::run(&args, env, screen),
         Verb::Import { verb: args::ImportVerb::AmExecutor(args) } => import::run(&args, screen),
         Verb::HashPassword => password::run(&mut std::io::stdin().lock(), screen),
+        Verb::Restore(args) => backup::restore(&args, program, screen),
+        Verb::Backup { server, wanted } => back_up(&server, &wanted, env, program, screen),
         Verb::Status(server) => {
             ask(&server, env, screen, async |client, screen| status::run(client, env, screen).await)
         }
@@ -200,6 +215,20 @@ fn carry_out(
         Verb::Decisions { server, verb } => {
             ask(&server, env, screen, async |client, screen| decisions::run(client, &verb, env, screen).await)
         }
+    }
+}
+
+/// Takes a backup, of a server or without one.
+fn back_up(
+    server: &args::Server,
+    wanted: &args::WhichBackup,
+    env: &Environment,
+    program: &dyn Program,
+    screen: &mut Screen<'_>,
+) -> Result<i32, Quit> {
+    match &wanted.storage_path {
+        Some(storage) => backup::here(wanted, storage, server.output, program, screen),
+        None => ask(server, env, screen, async |client, screen| backup::run(client, wanted, screen).await),
     }
 }
 

@@ -1,11 +1,13 @@
 //! The real program behind the command line: what the flags say, in the words of the composition root.
 //!
-//! May import: `app`, `config` (the overrides). Must never: decide anything; it only passes on.
+//! May import: `app`, `backup` (what was restored), `config` (the overrides). Must never: decide anything; it only passes on.
 
 use super::{CheckOptions, ExecuteOptions, Program, ServeOptions, Settings, TestOptions};
 use crate::app;
+use crate::backup::Restored;
 use crate::config::Overrides;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 /// The program as it is linked: the whole daemon.
@@ -79,5 +81,13 @@ impl Program for Daemon {
 
     fn verify_audit(&self, storage: &Path) -> Result<serde_json::Value, String> {
         app::verify_audit(storage)
+    }
+
+    fn backup(&self, storage: &Path, out: &mut dyn Write) -> Result<(), String> {
+        app::take_backup(storage, out)
+    }
+
+    fn restore(&self, file: &Path, storage: &Path) -> Result<Restored, String> {
+        app::restore_backup(file, storage)
     }
 }

@@ -1,6 +1,7 @@
 //! The command line from its words to its exit code, against a server that says what the test wants.
 
 mod args;
+mod backup;
 mod codes;
 mod docs;
 mod follow;
@@ -13,6 +14,7 @@ mod triggers;
 mod validate;
 
 use super::*;
+use crate::backup::{Head, check, take};
 use crate::model::{ManualClock, Timestamp};
 use std::cell::RefCell;
 use std::io;
@@ -51,6 +53,28 @@ impl Program for Recorder {
             ),
             other => Err(format!("{other:?} holds no store")),
         }
+    }
+    fn backup(&self, storage: &Path, out: &mut dyn Write) -> Result<(), String> {
+        match storage.to_str() {
+            Some("whole") => {
+                let (store, head) = (crate::store::MemoryStore::new(), Head::new("here", now()));
+                let taken = take(
+                    crate::store::Store::copy(&store).unwrap(),
+                    Path::new("/nowhere"),
+                    &head,
+                    out,
+                    &|| true,
+                );
+                taken.map(drop).map_err(|error| error.to_string())
+            }
+            Some("half") => out.write_all(b"runbookd backup\n").map_err(|error| error.to_string()),
+            other => Err(format!("{other:?} holds no store")),
+        }
+    }
+    fn restore(&self, file: &Path, storage: &Path) -> Result<Restored, String> {
+        let live = u64::try_from(storage.as_os_str().len()).unwrap();
+        let (head, contents) = check(file).map_err(|error| error.to_string())?;
+        Ok(Restored { head, contents, live })
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`load`] is a function of its arguments and the files that secrets and keys are read from. One file per
 //! section holds its type, defaults and checks; `source` layers the origins, `schema` lists every key.
-//! New key: a field and a read in its section, a line in `schema::KEYS`, a line in `config/runbookd.toml`.
+//! New key: a field and a read in its section, a line in `schema::KEYS`, a line in `config/runbookd.toml`; then
+//! `make reference`.
 //! May import: `model`, `document`, `guard`, `schedule`, `secret`. Must never: read the process environment, start
 //! anything but the programs that secrets come from, show a secret.
 
@@ -17,6 +18,7 @@ mod network;
 mod notifiers;
 mod outgoing;
 mod prometheus;
+mod reference;
 mod runbooks;
 mod schedule;
 mod schema;
@@ -40,12 +42,13 @@ pub use mapping::Mapping;
 pub use notifiers::{Email, EmailTls, Notifier, People, PolicyLevel};
 pub use outgoing::{Allowed, Outgoing};
 pub use prometheus::Prometheus;
+pub use reference::reference;
 pub use runbooks::Runbooks;
 pub use schedule::ScheduleEntry;
 pub use server::Server;
 pub use source::{Item, Overrides, Source, Stored};
 pub use steps::{Containment, Steps};
-pub use store::{Store, StoreKind};
+pub use store::{Export, Store, StoreKind};
 pub use tls::{ClientCertificate, Tls};
 pub use users::LocalUser;
 pub use web::{Web, load_web};

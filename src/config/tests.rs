@@ -49,6 +49,9 @@ fn every_shipped_file_has_no_problem() {
     let mut files = 0;
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
         let text = read(&path).unwrap();
         let loaded = load(&path.display().to_string(), &path, &text, &BTreeMap::new(), &Overrides::default());
         assert_eq!(loaded.problems, [], "{}", Problems::render(&loaded.problems, &text));
@@ -497,4 +500,17 @@ proptest! {
         prop_assert_eq!(loaded.text.len(), text.len());
         Problems::render(&loaded.problems, &loaded.text);
     }
+}
+
+#[test]
+fn backups_by_the_clock_have_defaults_and_belong_elsewhere() {
+    let config = loaded("[store]\nbackup = { path = \"../b\" }\n", &[], &Overrides::default());
+    let backup = config.store.backup.unwrap();
+    assert_eq!(backup.path, PathBuf::from("conf/../b"));
+    assert_eq!((backup.every, backup.keep), (Duration::from_secs(24 * 3600), 7));
+    let text = "[store]\npath = \"data\"\nbackup = { path = \"data/backups\", every = \"1h\", keep = 2 }\n[webhook]\nallow_unauthenticated = true\n";
+    let said = "f.toml:3:19: these backups lie in the data directory: what destroys the one destroys the other (help: name a directory on another disk)";
+    check_problems(text, &[], &Overrides::default(), &[said]);
+    let shown = "conf/data/backups, every 1h, 2 are kept";
+    assert_eq!(item(&loaded(text, &[], &Overrides::default()).effective(), "store.backup"), (shown, "file"));
 }

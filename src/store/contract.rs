@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use super::{CommitError, MAX_KEY, Pair, Scan, Store, Txn, Work};
+use super::{CommitError, Copying, MAX_KEY, Pair, Scan, Store, Txn, Work};
 
 /// Makes one test of each function here, over the store that `$make` (a future of store and what must outlive it) gives.
 macro_rules! suite {
@@ -33,6 +33,8 @@ macro_rules! suite {
             long_values_come_back_and_leave_no_trace_in_scans
             values_change_between_long_and_short
             a_work_of_ten_megabytes_is_one_commit
+            a_copy_is_of_one_moment
+            a_copy_of_long_values_and_of_nothing
             health_tells_that_all_is_well
             shut_finishes_what_was_submitted_and_refuses_the_rest
         );
@@ -248,6 +250,87 @@ pub(super) async fn a_transfer_is_never_seen_half(store: Arc<impl Store>) {
     }
     writer.await.unwrap();
     assert!(reads > 0);
+}
+
+/// What a copy makes of an empty map.
+fn copied(copy: &mut dyn Copying) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut map = BTreeMap::new();
+    while let Some(portion) = copy.next().unwrap() {
+        for (key, value) in portion {
+            match value {
+                Some(value) => map.insert(key, value),
+                None => map.remove(&key),
+            };
+        }
+    }
+    assert!(copy.next().unwrap().is_none());
+    map
+}
+
+pub(super) async fn a_copy_is_of_one_moment(store: Arc<impl Store>) {
+    const KEYS: usize = 4000;
+    let key = |n: usize| format!("k{:05}", n % KEYS).into_bytes();
+    // Each round sets two keys far from each other to the round's number, and removes the two of another round.
+    let round = move |n: usize| {
+        work(move |txn| {
+            let (first, second) = (n * 37 % 1000, 3000 + n * 53 % 1000);
+            txn.put(key(first), n.to_string().into_bytes());
+            txn.put(key(second), n.to_string().into_bytes());
+            txn.put(format!("pair/{n:05}").into_bytes(), format!("{first} {second}").into_bytes());
+            if n >= 50 {
+                txn.delete(format!("pair/{:05}", n - 50).into_bytes());
+            }
+            txn.put(b"a/last".to_vec(), n.to_string().into_bytes());
+            txn.put(b"z/last".to_vec(), n.to_string().into_bytes());
+            Ok(())
+        })
+    };
+    let fill = work(move |txn| {
+        (0..KEYS).for_each(|n| txn.put(key(n), long(100, n)));
+        Ok(())
+    });
+    store.commit(fill).await.unwrap();
+    store.commit(round(0)).await.unwrap();
+    let stop = Arc::new(AtomicUsize::new(0));
+    let writer = {
+        let (store, stop) = (store.clone(), stop.clone());
+        tokio::spawn(async move {
+            let mut n = 1;
+            while stop.load(Ordering::SeqCst) == 0 {
+                store.commit(round(n)).await.unwrap();
+                n += 1;
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    for _ in 0..5 {
+        let mut copy = store.copy().unwrap();
+        let map = tokio::task::spawn_blocking(move || copied(&mut *copy)).await.unwrap();
+        let last = number(map.get(b"a/last".as_slice()).map(Vec::as_slice)) as usize;
+        assert_eq!(number(map.get(b"z/last".as_slice()).map(Vec::as_slice)) as usize, last);
+        let pairs: Vec<&Vec<u8>> = map.keys().filter(|key| key.starts_with(b"pair/")).collect();
+        let expected: Vec<Vec<u8>> =
+            ((last + 1).saturating_sub(50)..=last).map(|n| format!("pair/{n:05}").into_bytes()).collect();
+        assert_eq!(pairs, expected.iter().collect::<Vec<_>>(), "the rounds of several moments");
+        for n in (last + 1).saturating_sub(10)..=last {
+            for at in [n * 37 % 1000, 3000 + n * 53 % 1000] {
+                assert_eq!(map[&key(at)], n.to_string().into_bytes(), "{at} at {last}");
+            }
+        }
+    }
+    stop.store(1, Ordering::SeqCst);
+    writer.await.unwrap();
+}
+
+pub(super) async fn a_copy_of_long_values_and_of_nothing(store: Arc<impl Store>) {
+    assert!(copied(&mut *store.copy().unwrap()).is_empty());
+    for n in 0..20 {
+        store.commit(put(format!("long/{n}"), long(900_000, n))).await.unwrap();
+    }
+    store.commit(put("", "the empty key is a key")).await.unwrap();
+    drop(store.copy());
+    let map = copied(&mut *store.copy().unwrap());
+    assert_eq!(map.into_iter().collect::<Vec<_>>(), all(&*store, b"").await);
 }
 
 pub(super) async fn a_commit_goes_on_when_its_future_is_dropped(store: Arc<impl Store>) {

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::overlay::{self, Writes};
-use super::{CommitError, Health, Pair, ReadError, Scan, Store, Work};
+use super::{Change, CommitError, Copying, Health, Pair, ReadError, Scan, Store, Work};
 
 /// A failure to pretend, see [`MemoryStore::pretend`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,9 @@ pub enum Fault {
     /// Every commit is answered with [`CommitError::Failed`], for good.
     Failed,
 }
+
+/// Changes that a copy gives at a time.
+const COPIED: usize = 128;
 
 /// An ordered map in memory.
 #[derive(Default)]
@@ -89,6 +92,16 @@ impl Inner {
     }
 }
 
+/// What there was when the copy began.
+struct Whole(std::vec::IntoIter<Change>);
+
+impl Copying for Whole {
+    fn next(&mut self) -> Result<Option<Vec<Change>>, ReadError> {
+        let portion: Vec<Change> = self.0.by_ref().take(COPIED).collect();
+        Ok((!portion.is_empty()).then_some(portion))
+    }
+}
+
 impl Store for MemoryStore {
     fn commit(&self, work: Work) -> BoxFuture<'static, Result<(), CommitError>> {
         ready(self.lock().commit(work)).boxed()
@@ -100,6 +113,12 @@ impl Store for MemoryStore {
 
     fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<Vec<Pair>, ReadError>> {
         ready(Ok(self.lock().scan(&scan))).boxed()
+    }
+
+    fn copy(&self) -> Option<Box<dyn Copying>> {
+        let all: Vec<Change> =
+            self.lock().map.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        Some(Box::new(Whole(all.into_iter())))
     }
 
     fn health(&self) -> Health {

@@ -31,7 +31,7 @@ pub const MAX_KEY: usize = 1024;
 pub enum ReadError {
     /// The stored bytes are not what was written.
     #[error(
-        "the record {key} is damaged: {why}; stop runbookd and restore a backup, or move the store aside"
+        "the record {key} is damaged: {why}; stop runbookd, move the store aside, and put a backup in its place with `runbookd restore`"
     )]
     Damaged {
         /// The key, printable.
@@ -103,6 +103,19 @@ pub struct Scan {
 /// Key and value, as scanned.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
+/// A key and what it is set to; `None` removes it.
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// A copy of everything that is being made; see [`Store::copy`]. Dropped, it ends.
+pub trait Copying: Send {
+    /// The next portion of changes, a few MiB at most unless one value is longer; none when all were given. Made in
+    /// order in an empty store, they are the store as it was when the last portion was read. Blocks for reads.
+    ///
+    /// # Errors
+    /// [`ReadError`]; also when so much is changed meanwhile that the copy cannot keep up. Then it has ended.
+    fn next(&mut self) -> Result<Option<Vec<Change>>, ReadError>;
+}
+
 /// How the store is, for status and readiness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
@@ -132,6 +145,9 @@ pub trait Store: Send + Sync + 'static {
     fn get(&self, key: &[u8]) -> BoxFuture<'_, Result<Option<Vec<u8>>, ReadError>>;
     /// The pairs of `scan`. A long one is read in portions: each portion is of one moment, the whole need not be.
     fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<Vec<Pair>, ReadError>>;
+    /// Begins a copy of everything, as of one moment, while works go on; they wait for one portion at most. `None`
+    /// while another one is there.
+    fn copy(&self) -> Option<Box<dyn Copying>>;
     /// How it is. Cheap.
     fn health(&self) -> Health;
     /// Finishes what was submitted and refuses everything after.

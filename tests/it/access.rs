@@ -78,6 +78,7 @@ pub(crate) const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("POST", "/api/keys", "/api/keys", Door::SignedIn),
     ("DELETE", "/api/keys/x", "/api/keys/{id}", Door::SignedIn),
     ("POST", "/dev-login", "/dev-login", Door::OwnPages),
+    ("POST", "/api/backup", "/api/backup", Door::Admin),
     ("GET", "/api/config", "/api/config", Door::Admin),
     ("GET", "/health", "/health", Door::Open),
     ("GET", "/-/healthy", "/-/healthy", Door::Open),

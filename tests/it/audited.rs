@@ -110,6 +110,7 @@ fn change(daemon: &Daemon, method: &str, source: &str) -> Answer {
             let id = daemon.json("/api/credentials")["credentials"][0]["id"].as_str().unwrap().to_owned();
             ask(daemon, method, &format!("/api/credentials/{id}"), &why)
         }
+        ("POST", "/api/backup") => ask(daemon, method, source, &why),
         _ => panic!("{method} {source} is neither an exception nor tried here"),
     }
 }

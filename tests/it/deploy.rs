@@ -550,3 +550,49 @@ fn t44_the_config_of_the_image_opens_its_doors_to_its_secrets_alone() {
     assert_eq!(http::get(daemon.address(), "/api/executions").unwrap().status, 401);
     assert_eq!(http::get(daemon.address(), "/-/ready").unwrap().status, 200);
 }
+
+/// A linter of `.ci/requirements.txt`.
+fn linter(name: &str) -> Command {
+    let path = root().join("target/linters/bin").join(name);
+    assert!(path.exists(), "{name} is not installed: `make test` does it, by .ci/linters");
+    Command::new(path)
+}
+
+#[test]
+fn hadolint_has_nothing_to_say_of_the_image_and_much_of_a_bad_one() {
+    run(linter("hadolint").arg(root().join("deploy/docker/Dockerfile")));
+    let dir = tempfile::tempdir().unwrap();
+    let bad = dir.path().join("Dockerfile");
+    fs::write(&bad, "FROM debian\nRUN cd /tmp && apt-get install curl\n").unwrap();
+    let output = linter("hadolint").arg(&bad).output().unwrap();
+    assert!(!output.status.success() && said(&output).contains("DL3006"), "{}", said(&output));
+}
+
+#[test]
+fn kubernetes_takes_every_manifest_and_no_field_that_does_not_exist() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |name: &str, manifest: &Value| {
+        let file = dir.path().join(name.replace('/', "_"));
+        fs::write(&file, manifest.to_string()).unwrap();
+        linter("kubernetes-validate").arg("--strict").arg(&file).output().unwrap()
+    };
+    // What kustomize adds to each.
+    let labels = yaml("deploy/kubernetes/base/kustomization.yaml")["labels"][0].clone();
+    assert_eq!(labels["includeSelectors"], true, "{labels}");
+    let is_one = |name: &String| name.starts_with("deploy/kubernetes/") && name.ends_with(".yaml");
+    let names = files().into_iter().map(|(name, _)| name).filter(is_one);
+    let names: Vec<String> = names.filter(|name| !name.contains("kustomization")).collect();
+    assert!(names.len() >= 8, "only {} manifests", names.len());
+    for name in names {
+        let mut manifest = yaml(&name);
+        if manifest["kind"] == "Deployment" {
+            manifest["spec"]["selector"]["matchLabels"] = labels["pairs"].clone();
+            manifest["spec"]["template"]["metadata"]["labels"] = labels["pairs"].clone();
+        }
+        let output = check(&name, &manifest);
+        assert!(output.status.success(), "{name}: {}", said(&output));
+        manifest["strange"] = 1.into();
+        let output = check(&name, &manifest);
+        assert!(!output.status.success() && said(&output).contains("strange"), "{name}: {}", said(&output));
+    }
+}

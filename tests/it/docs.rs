@@ -17,8 +17,15 @@ use std::time::Duration;
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9796";
 
 /// Those whose links are held to lead somewhere.
-const DOCUMENTS: [&str; 6] =
-    ["README.md", "SRE.md", "CHANGELOG.md", "ARCHITECTURE.md", "MIGRATION.md", "runbooks/README.md"];
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "SRE.md",
+    "CHANGELOG.md",
+    "ARCHITECTURE.md",
+    "MIGRATION.md",
+    "runbooks/README.md",
+    "config/README.md",
+];
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()

@@ -5,6 +5,7 @@
 mod access;
 mod alerting;
 mod audited;
+mod backup;
 mod children;
 mod cli;
 mod control;

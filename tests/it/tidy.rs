@@ -59,6 +59,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("store", &["guard", "journal", "model", "report"]),
+    ("backup", &["guard", "journal", "model", "store"]),
     ("import", &["document", "model", "runbook"]),
     ("telemetry", &["model", "secret"]),
     ("auth", &["model"]),
@@ -70,6 +71,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "admit",
             "api",
             "auth",
+            "backup",
             "document",
             "engine",
             "guard",
@@ -92,6 +94,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "admit",
             "api",
             "auth",
+            "backup",
             "catalogue",
             "config",
             "document",
@@ -114,7 +117,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cli", &["app", "auth", "config", "document", "import", "model", "runbook", "telemetry"]),
+    ("cli", &["app", "auth", "backup", "config", "document", "import", "model", "runbook", "telemetry"]),
 ];
 
 /// Rooms and files without tasks, clock or store, and the words that would give them away.

@@ -6,7 +6,7 @@
 
 use super::random::Random;
 use super::time::{Moment, WorldClock};
-use crate::store::{CommitError, Fault, Health, MemoryStore, Pair, ReadError, Scan, Store, Work};
+use crate::store::{CommitError, Copying, Fault, Health, MemoryStore, Pair, ReadError, Scan, Store, Work};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -193,6 +193,10 @@ impl Store for Disk {
             return std::future::pending().boxed();
         }
         self.platter.scan(scan)
+    }
+
+    fn copy(&self) -> Option<Box<dyn Copying>> {
+        self.platter.copy()
     }
 
     fn health(&self) -> Health {

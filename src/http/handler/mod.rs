@@ -1,10 +1,11 @@
 //! What answers each route. A handler reads its request, asks one room, and shapes the answer.
 //!
-//! May import: `api`, `auth`, `identity`, `admit` (a denial), `intake`, `routing`, `runbook`, `engine`, `store::records`, `guard`, `report`, `step` (live
+//! May import: `api`, `auth`, `identity`, `admit` (a denial), `backup`, `intake`, `routing`, `runbook`, `engine`, `store::records`, `guard`, `report`, `step` (live
 //! output), `telemetry`. Must never: decide who may do what (the table says), or write to the store by itself.
 
 mod audit;
 mod automation;
+mod backup;
 mod credentials;
 mod decisions;
 mod docs;
@@ -224,6 +225,13 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
         route(&[Method::Post], "/api/keys", SignedIn, LOGIN_BODY, with(services, keys::create)),
         route(&[Method::Delete], "/api/keys/{id}", SignedIn, LOGIN_BODY, with(services, keys::revoke)),
         route(&[Method::Post], "/dev-login", OwnPages, LOGIN_BODY, with(services, users::dev_login)),
+        route(
+            &[Method::Post],
+            "/api/backup",
+            Needs(Permission::Admin),
+            CONTROL_BODY,
+            with(services, backup::take),
+        ),
         get("/api/config", Needs(Permission::Admin), with(services, operations::config)),
         get("/health", Open, with(services, operations::health)),
         get("/-/healthy", Open, with(services, operations::healthy)),

@@ -165,7 +165,7 @@ mod tests {
         drop(opened);
         let store = SledStore::open(dir.path(), later()).unwrap();
         let why = store.checked().await.unwrap_err();
-        assert!(why.contains("is damaged") && why.contains("restore a backup"), "{why}");
+        assert!(why.contains("is damaged") && why.contains("runbookd restore FILE"), "{why}");
         assert!(store.health().failed);
         assert!(matches!(store.commit(put("k", "v")).await, Err(CommitError::Failed(_))));
         drop(store);

@@ -5,6 +5,7 @@
 //! Must never: call `flush_async`, a transaction or `subscribe` of sled, or acknowledge without a sync of our own.
 
 mod check;
+mod copy;
 mod open;
 mod table;
 mod writer;
@@ -28,7 +29,7 @@ use tokio::sync::{Semaphore, TryAcquireError, oneshot, watch};
 use self::open::{Opened, watermark};
 use self::table::Table;
 use self::writer::{Job, Queue, Writer};
-use super::{CommitError, Health, Pair, ReadError, Scan, Store, Work};
+use super::{CommitError, Copying, Health, Pair, ReadError, Scan, Store, Work};
 
 pub use self::open::OpenError;
 
@@ -237,6 +238,10 @@ impl Store for SledStore {
             found.unwrap_or_else(|error| Err(ReadError::Failed(error.to_string())))
         }
         .boxed()
+    }
+
+    fn copy(&self) -> Option<Box<dyn Copying>> {
+        Some(Box::new(copy::Copy::begin(Arc::clone(&self.shared))?))
     }
 
     fn health(&self) -> Health {

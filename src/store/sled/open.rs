@@ -26,7 +26,7 @@ pub enum OpenError {
         by: Option<String>,
     },
     /// What is stored is not what was written.
-    #[error("the store {} is damaged: {why}; restore a backup into an empty directory, or move this one aside to begin anew", dir.display())]
+    #[error("the store {} is damaged: {why}; move the data directory aside and put a backup in its place with `runbookd restore FILE --storage.path DIR`, or begin anew without it", dir.display())]
     Damaged {
         /// The directory.
         dir: PathBuf,
@@ -34,7 +34,7 @@ pub enum OpenError {
         why: String,
     },
     /// Commits that were acknowledged are gone; what is left is consistent.
-    #[error("the store {} has lost the last {} groups of commits that were acknowledged; restore a backup, or remove the file {} to go on without them if the rest can still be read", dir.display(), expected - found, dir.join(WATERMARK).display())]
+    #[error("the store {} has lost the last {} groups of commits that were acknowledged; put a backup in its place with `runbookd restore FILE --storage.path DIR`, or remove the file {} to go on without them if the rest can still be read", dir.display(), expected - found, dir.join(WATERMARK).display())]
     Lost {
         /// The directory.
         dir: PathBuf,
@@ -44,7 +44,7 @@ pub enum OpenError {
         expected: u64,
     },
     /// A newer runbookd wrote it.
-    #[error("the store {} has format {found}, this program knows formats up to {known}; use the newer runbookd, or restore a backup made before the upgrade", dir.display())]
+    #[error("the store {} has format {found}, this program knows formats up to {known}; use the newer runbookd, or put a backup made before the upgrade in its place with `runbookd restore FILE --storage.path DIR`", dir.display())]
     Newer {
         /// The directory.
         dir: PathBuf,

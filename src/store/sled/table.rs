@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use ::sled::{Batch, Db, IVec};
 
 use super::check::Progress;
+use super::copy::Reached;
 use crate::store::frame::{self, Head, META, RECORDS, Record, part_key, record_key};
 use crate::store::overlay::{Writes, panic_text, range_of};
 use crate::store::{Pair, ReadError, Scan};
@@ -92,6 +93,8 @@ pub(super) struct Table {
     totals: Mutex<Totals>,
     /// Set until everything was read once; taken behind the gate.
     pub(super) unchecked: Mutex<Option<Progress>>,
+    /// Set while everything is being copied; taken behind the gate.
+    pub(super) copied: Mutex<Option<Reached>>,
 }
 
 impl Table {
@@ -101,8 +104,8 @@ impl Table {
     /// # Errors
     /// [`Unfit`], telling why it must not be used.
     pub(super) fn over(db: Db) -> Result<Self, Unfit> {
-        let (totals, unchecked) = (Mutex::default(), Mutex::default());
-        let table = Self { db, gate: RwLock::default(), totals, unchecked };
+        let (totals, unchecked, copied) = <(Mutex<_>, Mutex<_>, Mutex<_>)>::default();
+        let table = Self { db, gate: RwLock::default(), totals, unchecked, copied };
         let Some(format) = table.db.get(FORMAT_KEY).map_err(Unfit::Engine)? else {
             if table.db.iter().next().is_some() {
                 return Err(Unfit::Damaged("the format record is missing".to_owned()));
@@ -138,7 +141,7 @@ impl Table {
         self.value(key)
     }
 
-    /// The value of `key`, for the writer: nobody else writes.
+    /// The value of `key`, for the writer, as nobody else writes, and for who holds the gate.
     pub(super) fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let record_key = record_key(key);
         self.entry(&record_key)?.map(|entry| self.complete(&record_key, &entry)).transpose()
@@ -146,21 +149,28 @@ impl Table {
 
     /// The pairs of `scan`, of one moment. The caller keeps `scan.limit` small.
     pub(super) fn scan(&self, scan: &Scan) -> Result<Vec<Pair>, ReadError> {
+        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        self.pairs(scan, usize::MAX)
+    }
+
+    /// The pairs of `scan` until they are `bytes` long, for who holds the gate: at least one, where there is one.
+    pub(super) fn pairs(&self, scan: &Scan, bytes: usize) -> Result<Vec<Pair>, ReadError> {
         let Some((from, to)) = range_of(scan) else { return Ok(Vec::new()) };
         let from = from.map(|key| record_key(&key));
         let to = match to {
             Bound::Unbounded => Bound::Excluded(vec![RECORDS + 1]),
             to => to.map(|key| record_key(&key)),
         };
-        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let mut entries = self.db.range((from, to));
         let mut pairs = Vec::new();
-        while pairs.len() < scan.limit {
+        let mut length = 0;
+        while pairs.len() < scan.limit && length < bytes {
             let next = fenced(&record_key(&scan.prefix), || {
                 if scan.reverse { entries.next_back().transpose() } else { entries.next().transpose() }
             })?;
             let Some((key, entry)) = next else { break };
             let value = self.complete(&key, &entry)?;
+            length += key.len() + value.len();
             pairs.push((key[1..].to_vec(), value));
         }
         Ok(pairs)
@@ -177,6 +187,9 @@ impl Table {
         *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = totals;
         if let Some(progress) = self.unchecked.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             each.iter().flatten().for_each(|(key, change)| progress.changed(key, *change));
+        }
+        if let Some(reached) = self.copied.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            writes.keys().for_each(|key| reached.changed(key));
         }
         Ok(())
     }

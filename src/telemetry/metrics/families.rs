@@ -104,6 +104,8 @@ pub(super) struct Families {
     pub(super) escalations: Family<EscalationLabels, Counter>,
     pub(super) reload_successful: Gauge,
     pub(super) reload_success_time: Seconds,
+    pub(super) backup_success_time: Seconds,
+    pub(super) backup_failures: Counter,
     pub(super) build_info: Family<BuildLabels, Gauge>,
     pub(super) start_time: Seconds,
 }
@@ -134,6 +136,8 @@ impl Families {
             escalations: Family::default(),
             reload_successful: Gauge::default(),
             reload_success_time: Seconds::default(),
+            backup_success_time: Seconds::default(),
+            backup_failures: Counter::default(),
             build_info: Family::default(),
             start_time: Seconds::default(),
         }
@@ -166,6 +170,7 @@ impl Families {
         let mut registry = Registry::with_prefix("runbookd");
         let mut add = Adder(&mut registry);
         self.add_work(&mut add);
+        self.add_store(&mut add);
         self.add_edge(&mut add);
         registry
     }
@@ -218,6 +223,9 @@ impl Families {
             "Tries to tell people, by notifier and what became of them; (unknown) is what no notifier of the config stands for",
             &self.escalations,
         );
+    }
+
+    fn add_store(&self, add: &mut Adder) {
         add.one(
             "journal_commit_duration_seconds",
             "Time to make one batch of the store durable",
@@ -228,6 +236,12 @@ impl Families {
             "Units of work that became durable together in one batch",
             &self.commit_batch,
         );
+        add.one(
+            "backup_last_success_timestamp_seconds",
+            "Unix time of the newest backup that was taken by the clock, 0 where there is none",
+            &self.backup_success_time,
+        );
+        add.one("backup_failures", "Backups by the clock that could not be written", &self.backup_failures);
     }
 
     fn add_edge(&self, add: &mut Adder) {

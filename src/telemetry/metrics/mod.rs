@@ -292,6 +292,16 @@ impl Metrics {
         self.0.families.reload_successful.set(0);
     }
 
+    /// The newest backup that was taken by the clock is of `at`.
+    pub fn backup_written(&self, at: Timestamp) {
+        self.0.families.backup_success_time.set(seconds_since_epoch(at));
+    }
+
+    /// A backup by the clock could not be written.
+    pub fn backup_failed(&self) {
+        self.0.families.backup_failures.inc();
+    }
+
     /// The answer to a scrape: its `Content-Type` and its body.
     ///
     /// Text format 0.0.4, unless `accept` (the header's value) prefers `application/openmetrics-text`.

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// CONTRACT's names of this milestone.
-const FAMILIES: [(&str, &str); 43] = [
+const FAMILIES: [(&str, &str); 45] = [
     ("runbookd_webhook_requests_total", "counter"),
     ("runbookd_webhook_duration_seconds", "histogram"),
     ("runbookd_alerts_received_total", "counter"),
@@ -38,6 +38,8 @@ const FAMILIES: [(&str, &str); 43] = [
     ("runbookd_audit_write_failures_total", "counter"),
     ("runbookd_http_rate_limited_total", "counter"),
     ("runbookd_certificate_expiry_timestamp_seconds", "gauge"),
+    ("runbookd_backup_last_success_timestamp_seconds", "gauge"),
+    ("runbookd_backup_failures_total", "counter"),
     ("runbookd_config_last_reload_successful", "gauge"),
     ("runbookd_config_last_reload_success_timestamp_seconds", "gauge"),
     ("runbookd_last_webhook_timestamp_seconds", "gauge"),

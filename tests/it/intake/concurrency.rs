@@ -6,7 +6,7 @@ use futures_util::future::{BoxFuture, join_all};
 use runbookd::intake::{Announcement, IntakeError, Options};
 use runbookd::model::{Reason, Verdict};
 use runbookd::store::{
-    CommitError, Health, MemoryStore, Pair, ReadError, Scan, SledOptions, SledStore, Store, Work,
+    CommitError, Copying, Health, MemoryStore, Pair, ReadError, Scan, SledOptions, SledStore, Store, Work,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -116,6 +116,10 @@ impl Store for NoRoom {
 
     fn scan(&self, scan: Scan) -> BoxFuture<'_, Result<Vec<Pair>, ReadError>> {
         self.inner.scan(scan)
+    }
+
+    fn copy(&self) -> Option<Box<dyn Copying>> {
+        self.inner.copy()
     }
 
     fn health(&self) -> Health {
