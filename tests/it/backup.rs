@@ -127,6 +127,58 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+/// A backup while alerts come; its summary, and what the alerts started.
+fn back_up_under_load(daemon: &Daemon, file: &Path) -> (Value, Vec<String>) {
+    let (stop, busy) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut accepted = Vec::new();
+            while !stop.load(Ordering::SeqCst) {
+                accepted.push(fire(&daemon, "Quick", &format!("load-{}", accepted.len())));
+                busy.store(accepted.len() > 10, Ordering::SeqCst);
+            }
+            accepted
+        });
+        eventually("the load", LIMIT, || busy.load(Ordering::SeqCst).then_some(()));
+        let summary = back_up(daemon, file);
+        stop.store(true, Ordering::SeqCst);
+        (summary, load.join().unwrap())
+    })
+}
+
+/// Of the load there is a beginning without a gap, and what was over is as it was.
+fn check_the_load(daemon: &Daemon, load: &[(&String, Value)]) {
+    let there: Vec<bool> = load
+        .iter()
+        .map(|(id, _)| daemon.try_get(&format!("/api/executions/{id}")).unwrap().status == 200)
+        .collect();
+    assert!(there[..10].iter().all(|there| *there), "what was accepted before the backup began is in it");
+    assert!(there.is_sorted_by(|a, b| a >= b), "a gap: {there:?}");
+    for ((id, as_it_was), _) in load.iter().zip(&there).filter(|(_, there)| **there) {
+        let execution = daemon.execution(id);
+        // What was in progress then is dealt with as after a crash, and otherwise held.
+        let is_held = execution["finished_at"].is_null() || execution["reason"] == "unknown_outcome";
+        assert!(is_held || execution == *as_it_was, "{execution:#}");
+    }
+}
+
+/// What was handled before starts nothing, halted or not; what is new starts once people allow it.
+fn check_repeats(daemon: &Daemon, before: &[String]) {
+    let lines = ledger(daemon);
+    let repeat = |target: &str| {
+        let answer = daemon.webhook(&body("Quick", "firing", &[target])).json();
+        (answer["execution_ids"].clone(), answer["decisions"][0]["reason"].clone())
+    };
+    assert_eq!(repeat("before-3"), (json!([]), "repeat".into()));
+    assert_eq!(repeat("load-2"), (json!([]), "repeat".into()));
+    assert_eq!(repeat("never-seen"), (json!([]), "halted".into()));
+    unhalt(daemon);
+    assert_eq!(repeat("before-4"), (json!([]), "repeat".into()));
+    finished(daemon, &fire(daemon, "Quick", "after"));
+    let ran_again = |line: &&String| before.iter().any(|id| line.ends_with(id.as_str()));
+    assert_eq!(ledger(daemon).iter().skip(lines.len()).filter(ran_again).count(), 0);
+}
+
 #[test]
 fn a_backup_under_load_is_restored_with_the_same_answers_and_repeats_nothing() {
     let mut daemon = daemon("", &[("quick", QUICK)]);
@@ -145,21 +197,7 @@ fn a_backup_under_load_is_restored_with_the_same_answers_and_repeats_nothing() {
     let said = output(&daemon, &before[0]);
     assert_eq!(said.len(), 5004);
 
-    let (stop, busy) = (AtomicBool::new(false), AtomicBool::new(false));
-    let (summary, accepted) = std::thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            let mut accepted = Vec::new();
-            while !stop.load(Ordering::SeqCst) {
-                accepted.push(fire(&daemon, "Quick", &format!("load-{}", accepted.len())));
-                busy.store(accepted.len() > 10, Ordering::SeqCst);
-            }
-            accepted
-        });
-        eventually("the load", LIMIT, || busy.load(Ordering::SeqCst).then_some(()));
-        let summary = back_up(&daemon, &file);
-        stop.store(true, Ordering::SeqCst);
-        (summary, load.join().unwrap())
-    });
+    let (summary, accepted) = back_up_under_load(&daemon, &file);
     assert!(summary["files"].as_u64().unwrap() >= 12, "{summary:#}");
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let bytes = fs::read(&file).unwrap();
@@ -167,7 +205,7 @@ fn a_backup_under_load_is_restored_with_the_same_answers_and_repeats_nothing() {
         assert!(!bytes.windows(secret.len()).any(|found| found == secret.as_bytes()), "a secret in clear");
     }
     accepted.iter().for_each(|id| drop(finished(&daemon, id)));
-    let as_it_was: BTreeMap<&String, Value> = accepted.iter().map(|id| (id, daemon.execution(id))).collect();
+    let as_it_was: Vec<(&String, Value)> = accepted.iter().map(|id| (id, daemon.execution(id))).collect();
     daemon.kill();
 
     let restored = restore(&mut daemon, &file);
@@ -179,19 +217,7 @@ fn a_backup_under_load_is_restored_with_the_same_answers_and_repeats_nothing() {
     let found = decisions(&daemon);
     assert!(decided.iter().all(|(id, decision)| found[id] == *decision));
     assert_eq!((daemon.json("/api/mappings"), daemon.json("/api/credentials")), (mappings, credentials));
-    // Of the load: a beginning without a gap, and what is over is as it was.
-    let there: Vec<bool> = accepted
-        .iter()
-        .map(|id| daemon.try_get(&format!("/api/executions/{id}")).unwrap().status == 200)
-        .collect();
-    assert!(there[..10].iter().all(|there| *there), "what was accepted before the backup began is in it");
-    assert!(there.is_sorted_by(|a, b| a >= b), "a gap: {there:?}");
-    for (id, _) in accepted.iter().zip(&there).filter(|(_, there)| **there) {
-        let execution = daemon.execution(id);
-        // What was in progress then is dealt with as after a crash, and otherwise held.
-        let is_held = execution["finished_at"].is_null() || execution["reason"] == "unknown_outcome";
-        assert!(is_held || execution == as_it_was[id], "{execution:#}");
-    }
+    check_the_load(&daemon, &as_it_was);
     let verified = daemon.json("/api/audit/verify");
     assert_eq!(verified["ok"], true, "{verified:#}");
     let audit = daemon.json("/api/audit?limit=500");
@@ -202,19 +228,7 @@ fn a_backup_under_load_is_restored_with_the_same_answers_and_repeats_nothing() {
     let status = daemon.json("/api/sre/runbooks/integration-status");
     assert_eq!(status["status"], "halted");
     assert!(status["reason"].as_str().unwrap().contains("restored from a backup of "), "{status:#}");
-    let lines = ledger(&daemon);
-    let repeat = |target: &str| {
-        let answer = daemon.webhook(&body("Quick", "firing", &[target])).json();
-        (answer["execution_ids"].clone(), answer["decisions"][0]["reason"].clone())
-    };
-    assert_eq!(repeat("before-3"), (json!([]), "repeat".into()));
-    assert_eq!(repeat("load-2"), (json!([]), "repeat".into()));
-    assert_eq!(repeat("never-seen"), (json!([]), "halted".into()));
-    unhalt(&daemon);
-    assert_eq!(repeat("before-4"), (json!([]), "repeat".into()));
-    finished(&daemon, &fire(&daemon, "Quick", "after"));
-    let ran_again = |line: &&String| before.iter().any(|id| line.ends_with(id.as_str()));
-    assert_eq!(ledger(&daemon).iter().skip(lines.len()).filter(ran_again).count(), 0);
+    check_repeats(&daemon, &before);
 }
 
 #[test]
