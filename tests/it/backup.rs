@@ -134,7 +134,7 @@ fn back_up_under_load(daemon: &Daemon, file: &Path) -> (Value, Vec<String>) {
         let load = scope.spawn(|| {
             let mut accepted = Vec::new();
             while !stop.load(Ordering::SeqCst) {
-                accepted.push(fire(&daemon, "Quick", &format!("load-{}", accepted.len())));
+                accepted.push(fire(daemon, "Quick", &format!("load-{}", accepted.len())));
                 busy.store(accepted.len() > 10, Ordering::SeqCst);
             }
             accepted
