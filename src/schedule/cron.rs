@@ -5,8 +5,9 @@
 use jiff::civil::{Date, DateTime};
 use std::fmt;
 
-/// Days looked at before it is certain that none will come: between 29 February 2096 and 2104 lie eight years.
-const MAX_DAYS: usize = 9 * 366;
+/// Days looked at before it is certain that none will come. A date falls on a weekday again within 12 years, but 29
+/// February 2088 is the last Sunday of its kind before 2128.
+const MAX_DAYS: usize = 41 * 366;
 
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
