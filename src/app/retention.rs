@@ -1,7 +1,8 @@
 //! Keeps the history bounded: what is older than the config says is removed, a little at a time, and the head of the
 //! audit log is put on record.
 //!
-//! May import: `store::records`, `model`. Must never: hold up anything else, or remove what is live.
+//! May import: `store::records`, `guard` (its longest window), `model`. Must never: hold up anything else, or remove what
+//! is live.
 
 use crate::config;
 use crate::guard::MAX_WITHIN;
@@ -50,7 +51,7 @@ impl Retention {
     async fn round(&self) {
         self.cut_audit().await;
         self.retire_executions().await;
-        self.retire_decisions().await;
+        self.retire_records().await;
     }
 
     async fn retire_executions(&self) {
@@ -102,7 +103,7 @@ impl Retention {
         }
     }
 
-    async fn retire_decisions(&self) {
+    async fn retire_records(&self) {
         let cutoff = before(self.clock.now(), self.store.retention);
         let records = &self.records;
         self.retire("decisions", |behind| records.remove_decisions(cutoff, behind)).await;
