@@ -59,8 +59,8 @@ pub(super) struct Drive {
     interrupting: bool,
     /// What was asked before it may leave the queue is on its way.
     asks_first: bool,
-    /// What came of that.
-    first_answers: Option<Vec<GateReport>>,
+    /// What came of that, and when.
+    first_answers: Option<(Timestamp, Vec<GateReport>)>,
     /// It may leave the queue, but the kill switch keeps it there.
     held_back: bool,
 }
@@ -149,7 +149,7 @@ impl Drive {
                 }
                 Input::Answered(reports) => {
                     self.asks_first = false;
-                    self.first_answers = Some(reports);
+                    self.first_answers = Some((self.shared.clock.now(), reports));
                 }
                 Input::Interrupt => {
                     self.interrupting = true;
@@ -168,7 +168,12 @@ impl Drive {
             // What does not fit is left out later, with a word in the log.
             let _misfit = state.apply(&Entry { seq, at: now, event: event.clone() });
         }
-        let refused = match verb::answer(&self.runbook, &state, now, ask) {
+        let held = || self.must_not_begin(&state, now).filter(|_| ask.verb == Verb::Approve);
+        let answer = match verb::answer(&self.runbook, &state, now, ask) {
+            Answer::Record(more) => held().map_or(Answer::Record(more), Answer::Conflict),
+            answer => answer,
+        };
+        let refused = match answer {
             Answer::Record(more) => {
                 if matches!(ask.verb, Verb::Stop | Verb::Rollback) {
                     self.kill(STOP_GRACE, false, false);
@@ -345,8 +350,10 @@ impl Drive {
         if self.attempts.is_empty() && (self.interrupting || !looks) {
             let mut registry = self.shared.registry();
             if self.held_back && registry.hold(&self.id, self.state.created_at) {
-                // It is in the queue again, and counts there.
+                // It is in the queue again, and counts there; its slot is another one's.
                 let _beyond_the_limit = self.shared.queue.try_add(1, usize::MAX);
+                drop(registry);
+                self.shared.wake.notify_one();
                 return true;
             }
             let wake = registry.timer_of(&self.id);

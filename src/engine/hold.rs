@@ -96,8 +96,8 @@ pub enum OrderError {
 #[derive(Default)]
 pub(super) struct Unaware {
     version: u64,
-    /// Whether there was a freeze or a storm.
-    frozen: bool,
+    /// Whether there was a freeze or a storm for automation, and a freeze for people.
+    frozen: [bool; 2],
     left: VecDeque<ExecutionId>,
 }
 
@@ -119,8 +119,9 @@ impl Engine {
     /// some are left for the next time.
     pub(super) fn heed_switch(&self, unaware: &mut Unaware, expired: bool, now: Timestamp) -> bool {
         let version = self.shared.board.version();
-        let frozen = self.shared.starts_nothing(now);
-        let thawed = std::mem::replace(&mut unaware.frozen, frozen) && !frozen;
+        let frozen = [self.shared.starts_nothing(now), self.shared.freeze_for_people(now).is_some()];
+        let before = std::mem::replace(&mut unaware.frozen, frozen);
+        let thawed = before.iter().zip(frozen).any(|(before, now)| *before && !now);
         if version != unaware.version || expired || thawed {
             unaware.version = version;
             let mut registry = self.shared.registry();

@@ -185,7 +185,10 @@ pub(super) struct Registry {
     held: BTreeMap<Key, Queued>,
     /// How many executions of a runbook have left the queue and are not over; children are part of their parent.
     begun: HashMap<u32, u32>,
+    /// Who holds what: always the execution at the top.
     locks: HashMap<Lock, Key>,
+    /// What executions hold for those below them, besides their own.
+    beside: HashMap<Key, Vec<Lock>>,
     live: HashMap<Key, Live>,
     by_status: BTreeMap<ExecutionStatus, u64>,
     timers: BTreeSet<(Wake, Key)>,
@@ -205,6 +208,7 @@ impl Registry {
             held: BTreeMap::new(),
             begun: HashMap::new(),
             locks: HashMap::new(),
+            beside: HashMap::new(),
             live: HashMap::new(),
             by_status: ExecutionStatus::live().map(|status| (status, 0)).collect(),
             timers: BTreeSet::new(),
@@ -224,6 +228,8 @@ impl Registry {
         let lock = parked.lock.as_deref().map(Lock::of);
         if parked.status == ExecutionStatus::Queued && parked.root.is_none() {
             self.queue.insert(key, Queued { lock, since: parked.created_at });
+        } else if let (Some(lock), Some(root)) = (lock, &parked.root) {
+            self.hold_beside(Key::of(root), lock);
         } else if let Some(lock) = lock {
             self.locks.insert(lock, key);
         }
@@ -371,6 +377,9 @@ impl Registry {
                 self.one_fewer_begun(live.runbook);
             }
             self.free(live.lock, key);
+            for lock in self.beside.remove(&key).unwrap_or_default() {
+                self.free(Some(lock), key);
+            }
         }
         waited
     }

@@ -54,6 +54,11 @@ impl Created {
     pub fn is_automatic(&self) -> bool {
         matches!(self.trigger.kind, TriggerKind::Alert | TriggerKind::Schedule) && self.parent.is_none()
     }
+
+    /// Whether no person asked for it, nor for the execution whose step it is.
+    pub fn acts_by_itself(&self) -> bool {
+        self.parent.as_ref().map_or_else(|| self.is_automatic(), |parent| parent.automatic)
+    }
 }
 
 /// The execution whose step another one is.
@@ -69,8 +74,11 @@ pub struct Parent {
     pub attempt: u32,
     /// How many parents stand above: 1 for the child of an execution without one.
     pub depth: u32,
-    /// The execution at the top, which holds lock and slot for all of them.
+    /// The execution at the top, which holds locks and slot for all of them.
     pub root: ExecutionId,
+    /// Whether no person asked for the one at the top.
+    #[serde(default)]
+    pub automatic: bool,
 }
 
 /// What a finished execution has done in one step: what its rollback needs to know.

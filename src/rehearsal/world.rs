@@ -140,6 +140,10 @@ impl Faked {
                     questions.push(Question { name, query, expect: Some(*expect), replies });
                 }
             }
+            // Once more, where much time went by before anything was changed.
+            if state.status == ExecutionStatus::Running {
+                self.first(runbook, &mut questions);
+            }
             let is_asked =
                 |question: &&Question<'_>| rendered(question.query, &context) == Some(promql.to_owned());
             if let Some(question) = questions.iter().find(is_asked) {

@@ -8,7 +8,7 @@ use crate::engine::verb::{Actor, Ask, Verb};
 use crate::engine::view;
 use crate::journal::{AttemptResult, Created, Event, Parent, State, Trigger, TriggerKind};
 use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, Part, Reason, Timestamp};
-use crate::runbook::Kind;
+use crate::runbook::{Kind, Mode};
 use crate::store::records::Parked;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,11 +16,35 @@ use std::time::Duration;
 /// How deep executions may be nested.
 const MAX_DEPTH: u32 = 8;
 
+/// Why a step that is a runbook starts none.
+pub(super) struct Refusal {
+    /// The code, where there is one.
+    pub(super) reason: Option<Reason>,
+    /// In a sentence.
+    pub(super) why: String,
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Self { reason: None, why }
+    }
+}
+
+/// Whether a runbook in `mode` may be a step. One that nobody has promoted starts by people's hands only, whatever
+/// names it.
+fn may_run(mode: Mode, automatic: bool) -> Result<(), Reason> {
+    match mode {
+        Mode::Disabled => Err(Reason::Disabled),
+        Mode::Shadow if automatic => Err(Reason::Shadow),
+        Mode::Shadow | Mode::Approve | Mode::Auto => Ok(()),
+    }
+}
+
 impl Drive {
     /// The execution the step at `index` starts.
     ///
     /// # Errors
-    /// A sentence: why it cannot.
+    /// Why it cannot: a code where there is one, and a sentence.
     pub(super) fn child(
         &self,
         state: &State,
@@ -28,17 +52,22 @@ impl Drive {
         part: Part,
         attempt: u32,
         now: Timestamp,
-    ) -> Result<Box<Created>, String> {
+    ) -> Result<Box<Created>, Refusal> {
         let step = &self.runbook.steps[index];
         let Kind::Runbook { id, inputs } = &step.kind else {
-            return Err("the step is no runbook".to_owned());
+            return Err("the step is no runbook".to_owned().into());
         };
         let created = &state.created;
         let depth = created.parent.as_ref().map_or(0, |parent| parent.depth) + 1;
         if depth > MAX_DEPTH {
-            return Err(format!("runbooks are nested deeper than {MAX_DEPTH}"));
+            return Err(format!("runbooks are nested deeper than {MAX_DEPTH}").into());
         }
         let pinned = self.shared.runbooks.current(id).ok_or_else(|| format!("there is no runbook {id}"))?;
+        let automatic = created.acts_by_itself();
+        may_run(pinned.runbook.mode, automatic).map_err(|reason| Refusal {
+            reason: Some(reason),
+            why: format!("runbook {id}: {}", reason.sentence()),
+        })?;
         let context = view::context_of_part(&self.runbook, state, index, part);
         let mut given = BTreeMap::new();
         for (name, value) in inputs {
@@ -66,13 +95,26 @@ impl Drive {
             now,
         };
         let mut child = admit::plan(request).map_err(|denial| format!("runbook {id} refuses: {denial}"))?;
-        // It shares its parent's lock and slot, so it needs none of its own.
-        child.lock = None;
+        self.lock_for(&mut child)?;
         let limit = u64::try_from(step.timeout.as_millis()).unwrap_or(u64::MAX);
         child.timeout_ms = child.timeout_ms.min(limit);
         let root = created.parent.as_ref().map_or(&self.id, |parent| &parent.root).clone();
-        child.parent = Some(Parent { id: self.id.clone(), index, part, attempt, depth, root });
+        child.parent = Some(Parent { id: self.id.clone(), index, part, attempt, depth, root, automatic });
         Ok(Box::new(child))
+    }
+
+    /// It shares its parent's lock and slot; what it changes besides is held by the execution at the top.
+    fn lock_for(&self, child: &mut Created) -> Result<(), Refusal> {
+        let Some(lock) = child.lock.take() else { return Ok(()) };
+        match self.shared.registry().hold_for_child(&self.id, &lock) {
+            Ok(true) => child.lock = Some(lock),
+            Ok(false) => {}
+            Err(holder) => {
+                let holder = holder.map_or_else(|| "another execution".to_owned(), |id| id.to_string());
+                return Err(format!("{lock} is held by {holder}, and a step does not wait for that").into());
+            }
+        }
+        Ok(())
     }
 
     /// Starts the executions that are durable now.

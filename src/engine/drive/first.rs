@@ -8,16 +8,44 @@ use crate::engine::Shared;
 use crate::engine::registry::Input;
 use crate::engine::view;
 use crate::journal::State;
-use crate::model::{Expect, Timestamp};
+use crate::model::{Expect, GateReport, GateVerdict, Timestamp, between};
+use crate::runbook::Kind;
 use crate::step::{QueryAnswer, judge};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// How long the answers count.
+const FRESH: Duration = Duration::from_secs(60);
 
 impl Drive {
     /// What is to be asked before it leaves the queue, where nobody has answered yet.
     pub(super) fn unasked(&self, state: &State) -> Option<Questions> {
-        if self.first_answers.is_some() {
+        if self.first_answers.is_some() { None } else { self.first_questions(state) }
+    }
+
+    /// What is to be asked once more before the step at `index` is the first to change something: what was asked is
+    /// old by then where people took their time to consent, the daemon was restarted, or steps that only look took long.
+    pub(super) fn outdated(&self, state: &State, index: usize, now: Timestamp) -> Option<Questions> {
+        let acts = |index: usize| {
+            let is_word = matches!(self.runbook.steps[index].kind, Kind::Notify(_));
+            state.effect(index).is_changing() && !is_word
+        };
+        let has_acted =
+            (0..state.steps.len()).any(|index| acts(index) && !state.steps[index].begun.is_empty());
+        let is_fresh = self.first_answers.as_ref().is_some_and(|(at, _)| between(*at, now) < FRESH);
+        if has_acted || is_fresh || !acts(index) || self.runbook.steps[index].is_finally {
             return None;
         }
+        self.first_questions(state)
+    }
+
+    /// The first of the gates that were asked to say no.
+    pub(super) fn first_denial(&self) -> Option<&GateReport> {
+        let (_, reports) = self.first_answers.as_ref()?;
+        reports.iter().find(|report| report.verdict == GateVerdict::Deny)
+    }
+
+    fn first_questions(&self, state: &State) -> Option<Questions> {
         let limits = self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let confirm = self.runbook.guard.settings.over(&limits.guard).confirm;
         drop(limits);

@@ -8,7 +8,9 @@ use super::think::Round;
 use crate::admit::late as gates;
 use crate::guard::{Admission, BreakerKey, Change, Outcome, Profile, Quarantine};
 use crate::journal::{Created, Event, State, TriggerKind};
-use crate::model::{Decision, DecisionId, GateReport, Part, Reason, Role, Target, Timestamp, Verdict};
+use crate::model::{
+    Decision, DecisionId, ExecutionStatus, GateReport, Part, Reason, Role, Target, Timestamp, Verdict,
+};
 use crate::store::records::{breaker, guards as counts, late, quarantine};
 use crate::store::{CommitError, Txn};
 use std::collections::BTreeMap;
@@ -23,7 +25,7 @@ pub(super) struct Guards {
     quarantine: Option<Quarantine>,
     /// Why it never begins, for those who ask why nothing was done.
     late: Option<Box<Decision>>,
-    /// What is over, and whether it ever began.
+    /// What is over, and whether it ever did anything.
     over: Option<(Box<Created>, bool)>,
 }
 
@@ -31,6 +33,7 @@ pub(super) struct Guards {
 enum AskOrTell {
     Start(Start),
     Admit(Admit),
+    Child(Child),
     Outcome(BreakerKey, String, Outcome),
 }
 
@@ -49,13 +52,28 @@ struct Admit {
     holder: String,
 }
 
+/// What a step of an automatic execution starts: kept from what automation is kept from.
+#[derive(Clone)]
+struct Child {
+    index: usize,
+    part: Part,
+    key: BreakerKey,
+    holder: String,
+    target: Option<Target>,
+}
+
 /// Why a round cannot be committed as it is.
 #[derive(Debug, Clone)]
 pub(super) enum Denied {
     /// It may not leave the queue.
     Start(Reason, String),
     /// This part of a step may not be tried.
-    Part(usize, Part, String),
+    Part(usize, Part, Reason, String),
+}
+
+/// Whether it ends because a gate that others had to be asked for said no; then it has changed nothing.
+fn is_late_denial(status: ExecutionStatus, reason: Option<Reason>) -> bool {
+    status == ExecutionStatus::Rejected && reason.is_some_and(|reason| gates::LATE.contains(&reason))
 }
 
 /// Who is asked for, in a breaker's records.
@@ -90,6 +108,13 @@ impl Drive {
         let mut begun = BTreeMap::new();
         for event in &round.events {
             self.guard(&mut guards, &mut begun, event, after, now);
+        }
+        for child in round.children.iter().filter(|child| child.acts_by_itself()) {
+            let Some(parent) = &child.parent else { continue };
+            let key = BreakerKey::of_runbook(&child.runbook, child.target.as_ref());
+            let (holder, target) = (child.id.to_string(), child.target.clone());
+            let child = Child { index: parent.index, part: parent.part, key, holder, target };
+            guards.asks.push(AskOrTell::Child(child));
         }
         guards
     }
@@ -130,15 +155,14 @@ impl Drive {
                 }
             }
             Event::Finished { status, reason, .. } => {
-                guards.late = self.late_decision(after, *reason, now).map(Box::new);
-                guards.over = Some((created.clone(), after.started_at.is_some()));
+                guards.late = self.late_decision(after, *status, *reason, now).map(Box::new);
+                let acted = after.started_at.is_some() && !is_late_denial(*status, *reason);
+                guards.over = Some((created.clone(), acted));
                 if counts {
                     let outcome = Outcome::of_execution(*status, *reason);
                     guards.asks.push(AskOrTell::Outcome(of_runbook(), created.id.to_string(), outcome));
                 }
-                if let (crate::model::ExecutionStatus::RollbackFailed, Some(target)) =
-                    (status, &created.target)
-                {
+                if let (ExecutionStatus::RollbackFailed, Some(target)) = (status, &created.target) {
                     guards.quarantine = Some(Quarantine {
                         target: target.clone(),
                         runbook: created.runbook.clone(),
@@ -154,15 +178,22 @@ impl Drive {
 
     /// The decision by which an execution that an alert asked for never begins; none where a person or the end of its
     /// alert is why.
-    fn late_decision(&self, after: &State, reason: Option<Reason>, now: Timestamp) -> Option<Decision> {
+    fn late_decision(
+        &self,
+        after: &State,
+        status: ExecutionStatus,
+        reason: Option<Reason>,
+        now: Timestamp,
+    ) -> Option<Decision> {
         let (created, reason) = (&after.created, reason?);
-        let denies = gates::LATE.contains(&reason)
-            || matches!(reason, Reason::QueueExpired | Reason::BreakerOpen | Reason::Quarantined);
-        if after.started_at.is_some() || !created.is_automatic() || !denies {
+        let unbegun = matches!(reason, Reason::QueueExpired | Reason::BreakerOpen | Reason::Quarantined)
+            && after.started_at.is_none();
+        if !created.is_automatic() || !(unbegun || is_late_denial(status, Some(reason))) {
             return None;
         }
         let message = after.message.clone().unwrap_or_else(|| reason.sentence().to_owned());
-        let mut gates: Vec<GateReport> = self.first_answers.clone().unwrap_or_default();
+        let mut gates: Vec<GateReport> =
+            self.first_answers.iter().flat_map(|(_, reports)| reports).cloned().collect();
         if !gates.iter().any(|report| report.reason == Some(reason)) {
             gates.push(gates::denied(reason, &message));
         }
@@ -211,10 +242,7 @@ impl Guards {
                     changes.extend(change.map(|change| (key.as_str().to_owned(), change)));
                 }
                 AskOrTell::Start(Start { key, holder, target }) => {
-                    if let Some(target) = target
-                        && let Some(quarantined) = quarantine::get(txn, target)?
-                    {
-                        let why = format!("{target} is quarantined since {}", quarantined.at);
+                    if let Some(why) = quarantined(txn, target.as_ref())? {
                         return Ok(Err(Denied::Start(Reason::Quarantined, why)));
                     }
                     if let Admission::No { retry_at } = breaker::admit(txn, key, &self.profile, holder, now)?
@@ -225,7 +253,13 @@ impl Guards {
                 AskOrTell::Admit(Admit { index, part, key, holder }) => {
                     if let Admission::No { retry_at } = breaker::admit(txn, key, &self.profile, holder, now)?
                     {
-                        return Ok(Err(Denied::Part(*index, *part, open(key, retry_at))));
+                        let (reason, why) = (Reason::BreakerOpen, open(key, retry_at));
+                        return Ok(Err(Denied::Part(*index, *part, reason, why)));
+                    }
+                }
+                AskOrTell::Child(child) => {
+                    if let Some((reason, why)) = child.denied(txn, now)? {
+                        return Ok(Err(Denied::Part(child.index, child.part, reason, why)));
                     }
                 }
             }
@@ -238,12 +272,34 @@ impl Guards {
         }
         match &self.over {
             Some((created, true)) => counts::ended(txn, created, now)?,
-            // What never left the queue did nothing, and takes no place in any cap.
+            // What never left the queue, or was denied then, did nothing, and takes no place in any cap.
             Some((created, false)) => counts::release(txn, created)?,
             None => {}
         }
         Ok(Ok(changes))
     }
+}
+
+impl Child {
+    /// Why it may not begin, if it may not. Its outcome is its parent's, so it is nobody's probe.
+    fn denied(&self, txn: &mut dyn Txn, now: Timestamp) -> Result<Option<(Reason, String)>, CommitError> {
+        if let Some(why) = quarantined(txn, self.target.as_ref())? {
+            return Ok(Some((Reason::Quarantined, why)));
+        }
+        let record = breaker::get(txn, self.key.as_str())?;
+        let admission = record.map(|record| record.breaker.would_admit(&self.holder, now));
+        Ok(match admission {
+            Some(Admission::No { retry_at }) => Some((Reason::BreakerOpen, open(&self.key, retry_at))),
+            Some(Admission::Yes) | None => None,
+        })
+    }
+}
+
+/// That `target` is quarantined, where it is.
+fn quarantined(txn: &mut dyn Txn, target: Option<&Target>) -> Result<Option<String>, CommitError> {
+    let Some(target) = target else { return Ok(None) };
+    let quarantined = quarantine::get(txn, target)?;
+    Ok(quarantined.map(|quarantined| format!("{target} is quarantined since {}", quarantined.at)))
 }
 
 fn open(key: &BreakerKey, retry_at: Option<Timestamp>) -> String {

@@ -4,7 +4,7 @@
 
 use super::Drive;
 use crate::guard::SwitchState;
-use crate::journal::{Event, State};
+use crate::journal::{Event, State, TriggerKind};
 use crate::model::{Reason, Timestamp};
 
 /// Who acts where no person does.
@@ -49,8 +49,28 @@ impl Drive {
     /// or a storm does not start in it either. A child is a step of something that has begun, so it stays in no queue; where the
     /// switch also holds what has begun, it is held at its first step.
     pub(super) fn is_held_back(&self, state: &State, now: Timestamp) -> bool {
-        state.created.parent.is_none()
-            && (self.shared.order(state, now).is_some()
-                || (state.created.is_automatic() && self.shared.starts_nothing(now)))
+        if state.created.parent.is_some() {
+            return false;
+        }
+        let shared = &self.shared;
+        let frozen = match state.created.trigger.kind {
+            TriggerKind::Alert | TriggerKind::Schedule => shared.starts_nothing(now),
+            TriggerKind::Manual | TriggerKind::Retry => shared.freeze_for_people(now).is_some(),
+            // To take back what was done must stay possible.
+            TriggerKind::Rollback | TriggerKind::Runbook => false,
+        };
+        frozen || shared.order(state, now).is_some()
+    }
+
+    /// Why consent given now would begin what may not begin now. What has taken its first step may go on.
+    pub(super) fn must_not_begin(&self, state: &State, now: Timestamp) -> Option<String> {
+        if state.steps.iter().any(|step| !step.begun.is_empty()) {
+            return None;
+        }
+        if let Some(order) = self.shared.order(state, now) {
+            return Some(order.sentence());
+        }
+        let (freeze, until) = self.shared.freeze_for_people(now)?;
+        Some(format!("frozen by {freeze:?} until {until}"))
     }
 }

@@ -2,14 +2,14 @@
 
 use super::Drive;
 use super::attempts::{self, Start};
+use super::child::Refusal;
 use super::guards::Denied;
 use crate::admit::late::Questions;
 use crate::engine::call::{self, Work};
 use crate::engine::transition::{self, Next};
 use crate::journal::{Created, Entry, Event, State};
 use crate::model::{
-    ExecutionId, ExecutionStatus, GateReport, GateVerdict, Part, Reason, Role, StepStatus, Timestamp, after,
-    between,
+    ExecutionId, ExecutionStatus, GateReport, Part, Reason, Role, StepStatus, Timestamp, after, between,
 };
 use crate::runbook::{Kind, Step};
 use std::time::Duration;
@@ -37,6 +37,8 @@ enum Begin {
     Intend(Event, Work),
     /// An attempt that is an execution of its own.
     Child(Event, Box<Created>),
+    /// Not before this is answered.
+    Ask(Questions),
 }
 
 impl Drive {
@@ -75,6 +77,11 @@ impl Drive {
                 Next::Retry { index, part, attempt, at } => self.retry(&state, index, part, attempt, at, now),
                 Next::Begin { index, part, attempt } => match self.begin(&state, index, part, attempt, now) {
                     Begin::Later => {
+                        round.in_line = true;
+                        continue;
+                    }
+                    Begin::Ask(questions) => {
+                        round.asks_first = Some(questions);
                         round.in_line = true;
                         continue;
                     }
@@ -125,9 +132,16 @@ impl Drive {
         if let Some(halted) = self.halted(state, now) {
             return Begin::Event(halted);
         }
-        if let Some(why) = self.denied_part(index, part) {
-            let reason = Some(Reason::BreakerOpen);
-            return Begin::Event(transition::refusal(state, index, part, reason, why));
+        if part.role == Role::Main
+            && let Some(questions) = self.outdated(state, index, now)
+        {
+            return Begin::Ask(questions);
+        }
+        if let Some(ending) = self.denied_late(state) {
+            return Begin::Event(ending);
+        }
+        if let Some((reason, why)) = self.denied_part(index, part) {
+            return Begin::Event(transition::refusal(state, index, part, Some(reason), why));
         }
         let breaker = match self.breaker_key(state, index) {
             _ if part.role != Role::Main => None,
@@ -140,7 +154,9 @@ impl Drive {
                     self.intent_of_child(state, &child, index, (part, attempt), breaker, now),
                     child,
                 ),
-                Err(why) => Begin::Event(transition::refusal(state, index, part, None, why)),
+                Err(Refusal { reason, why }) => {
+                    Begin::Event(transition::refusal(state, index, part, reason, why))
+                }
             };
         }
         let (work, plan) = match call::work(&self.runbook, state, index, part) {
@@ -169,9 +185,7 @@ impl Drive {
 
     /// It starts, unless its breaker or the quarantine of its target said no.
     fn leave_queue(&self, state: &State, now: Timestamp) -> Event {
-        let reports = self.first_answers.iter().flatten();
-        let late = reports.clone().find(|report| report.verdict == GateVerdict::Deny);
-        if let Some(GateReport { gate, message, .. }) = late {
+        if let Some(GateReport { gate, message, .. }) = self.first_denial() {
             let (status, message) = (ExecutionStatus::Rejected, Some(message.clone()));
             return Event::Finished { status, reason: Some(*gate), message };
         }
@@ -187,9 +201,21 @@ impl Drive {
         Event::Started { deadline: after(now, timeout) }
     }
 
-    fn denied_part(&self, index: usize, part: Part) -> Option<String> {
+    /// How it ends where a gate that was asked again before anything was changed says no.
+    fn denied_late(&self, state: &State) -> Option<Event> {
+        let GateReport { gate, message, .. } = self.first_denial()?;
+        let (status, rollback) = (ExecutionStatus::Rejected, false);
+        state.ending.is_none().then(|| Event::Ending {
+            status,
+            reason: Some(*gate),
+            message: Some(message.clone()),
+            rollback,
+        })
+    }
+
+    fn denied_part(&self, index: usize, part: Part) -> Option<(Reason, String)> {
         self.denied.iter().find_map(|denied| match denied {
-            Denied::Part(at, of, why) if (*at, *of) == (index, part) => Some(why.clone()),
+            Denied::Part(at, of, reason, why) if (*at, *of) == (index, part) => Some((*reason, why.clone())),
             _ => None,
         })
     }

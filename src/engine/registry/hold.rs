@@ -1,8 +1,8 @@
-//! Those that the kill switch or a freeze keeps in the queue although a slot and their lock were theirs.
+//! Those that are kept in the queue although a slot and their lock were theirs; and what is held for those below.
 //!
-//! May import: what the registry may. Must never: forget one.
+//! May import: what the registry may. Must never: forget one, or let two hold the same.
 
-use super::{Key, Queued, Registry};
+use super::{Key, Lock, Queued, Registry};
 use crate::model::{ExecutionId, ExecutionStatus, Timestamp};
 
 impl Registry {
@@ -24,6 +24,38 @@ impl Registry {
         self.one_fewer_begun(runbook);
         self.held.insert(key, Queued { lock, since });
         true
+    }
+
+    /// What a step of `id` starts is going to change what `lock` names: the execution at the top holds that alone from
+    /// now on, to its own end. False where it held it as its own lock anyway.
+    ///
+    /// # Errors
+    /// Who holds it. Nobody waits here: two that wait for what the other one holds would wait for ever.
+    pub(in crate::engine) fn hold_for_child(
+        &mut self,
+        id: &ExecutionId,
+        lock: &str,
+    ) -> Result<bool, Option<ExecutionId>> {
+        let (key, lock) = (Key::of(id), Lock::of(lock));
+        let root = self.live.get(&key).map_or(key, |live| live.root(key));
+        if self.live.get(&root).is_some_and(|live| live.lock == Some(lock)) {
+            return Ok(false);
+        }
+        match self.locks.get(&lock).copied() {
+            Some(holder) if holder != root => Err(self.id_of(holder)),
+            _ => {
+                self.hold_beside(root, lock);
+                Ok(true)
+            }
+        }
+    }
+
+    /// `root` holds `lock` for one below it, unless somebody holds it already.
+    pub(super) fn hold_beside(&mut self, root: Key, lock: Lock) {
+        if !self.locks.contains_key(&lock) {
+            self.locks.insert(lock, root);
+            self.beside.entry(root).or_default().push(lock);
+        }
     }
 
     /// Those that were held take their places in the queue again.

@@ -1,20 +1,21 @@
 //! What must be true of every execution, whatever was done to it. One function per promise.
 //!
 //! Judges three things only: the ledger (what really happened), the journals (what is durable) and what people were
-//! told. `attempts`, `timers`, `people` and `family` hold the promises to one execution and its next of kin, and what
+//! told. `attempts`, `timers`, `people`, `guards` and `family` hold the promises to one execution and its next of kin, and what
 //! all of them owe each other is here. A new promise is one more function, called in [`check`].
 //! Must never: ask the engine.
 
 mod attempts;
 mod breakers;
 mod family;
+mod guards;
 mod people;
 mod timers;
 
 use super::life::Stage;
 use super::time::{Moment, moment_of};
 use super::world::Run;
-use crate::journal::{Entry, Event, State, TriggerKind};
+use crate::journal::{Entry, Event, State};
 use crate::model::{ExecutionId, ExecutionStatus, Reason, StepId, StepStatus};
 use crate::runbook::{OnFailure, OnResolved, Runbook, Step};
 use crate::store::Scan;
@@ -101,10 +102,13 @@ pub(super) fn check(stage: &Stage) -> Findings {
     wrong.extend(no_more_run_than_may(stage, &cases));
     wrong.extend(nothing_starts_on_a_quarantined_target(&cases));
     wrong.extend(breakers::check(&cases, stage));
+    wrong.extend(guards::check(stage, &cases));
     let mut seen: BTreeSet<&'static str> =
         stage.memory.lock().unwrap().said.iter().map(|said| said.verb.as_str()).collect();
+    seen.extend(&stage.memory.lock().unwrap().reasons);
     for case in &cases {
         seen.insert(case.state.status.as_str());
+        seen.extend(case.state.reason.map(Reason::as_str));
         seen.extend(case.journal.iter().map(|entry| entry.event.kind()));
     }
     Findings { wrong, seen }
@@ -231,28 +235,36 @@ fn nothing_accepted_is_lost(stage: &Stage, cases: &[Case<'_>]) -> Vec<String> {
     wrong
 }
 
-/// I4, in the journals and in the world: what a child does is done under the lock of the one at the top.
+/// I4, in the journals and in the world: what a child does is done under the lock of the one at the top, and what it
+/// changes besides is changed by nobody else meanwhile.
 fn one_lock_has_one_holder(cases: &[Case<'_>]) -> Vec<String> {
-    let mut wrong = Vec::new();
     let mut spans: BTreeMap<&str, Vec<(Moment, Moment, &ExecutionId)>> = BTreeMap::new();
-    for root in cases.iter().filter(|case| case.state.created.parent.is_none()) {
-        let Some(lock) = root.state.created.lock.as_deref() else { continue };
-        let family = || cases.iter().filter(|case| case.root() == &root.id);
-        let runs = || family().flat_map(|case| &case.runs);
-        let began = runs().map(|run| run.began).chain(root.started()).min();
+    for holder in cases {
+        let Some(lock) = holder.state.created.lock.as_deref() else { continue };
+        let is_below = |case: &Case<'_>| {
+            case.id == holder.id
+                || case.state.created.parent.as_ref().is_some_and(|parent| {
+                    parent.id == holder.id
+                        || (holder.state.created.parent.is_none() && parent.root == holder.id)
+                })
+        };
+        let runs = || cases.iter().filter(|case| is_below(case)).flat_map(|case| &case.runs);
+        let began = runs().map(|run| run.began).chain(holder.started()).min();
         let ends = runs().filter_map(|run| Some(run.ended?.0));
-        let ended = ends.chain(root.state.finished_at.map(moment_of)).max();
+        let ended = ends.chain(holder.state.finished_at.map(moment_of)).max();
         if let (Some(began), Some(ended)) = (began, ended) {
-            spans.entry(lock).or_default().push((began, ended, &root.id));
+            spans.entry(lock).or_default().push((began, ended, holder.root()));
         }
     }
-    for (lock, mut spans) in spans {
-        spans.sort();
-        for pair in spans.windows(2) {
-            let ((_, ended, first), (began, _, second)) = (pair[0], pair[1]);
-            if began < ended {
-                wrong.push(format!("{first} held {lock:?} until {ended}, {second} began at {began}"));
-            }
+    let mut wrong = Vec::new();
+    for (lock, spans) in spans {
+        for (at, (from, until, first)) in spans.iter().enumerate() {
+            let overlaps = spans[at + 1..]
+                .iter()
+                .filter(|(began, ended, second)| second != first && began.max(from) < ended.min(until));
+            wrong.extend(overlaps.map(|(began, ended, second)| {
+                format!("{first} held {lock:?} from {from} to {until}, {second} from {began} to {ended}")
+            }));
         }
     }
     wrong
@@ -285,9 +297,10 @@ fn nothing_starts_on_a_quarantined_target(cases: &[Case<'_>]) -> Vec<String> {
         let (target, since) = (&failed.state.created.target, failed.state.finished_at);
         let late = cases.iter().filter(|case| {
             let created = &case.state.created;
-            created.trigger.kind == TriggerKind::Alert
-                && created.target == *target
-                && case.state.started_at > since
+            // What a step starts is asked for in the commit that creates it.
+            let begun =
+                if created.parent.is_some() { Some(case.journal[0].at) } else { case.state.started_at };
+            created.acts_by_itself() && created.target == *target && begun > since
         });
         wrong.extend(
             late.map(|case| format!("{} started although {} failed to roll back", case.id, failed.id)),

@@ -4,7 +4,7 @@
 
 use crate::engine::verb::Verb;
 use crate::journal::Event;
-use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, Part, Role, StepId};
+use crate::model::{AttemptOutcome, ExecutionId, ExecutionStatus, Part, Reason, Role, StepId};
 use crate::runbook::Step;
 use crate::step::AttemptContext;
 use std::fmt;
@@ -114,8 +114,21 @@ const EVENTS: &[&str] = &[
     "finished",
 ];
 
-/// Every word that must come up in many stories: of events, of final statuses, of verbs that were acknowledged.
+/// The codes of the gates that must have denied something.
+const DENIALS: &[Reason] = &[
+    Reason::Frozen,
+    Reason::Quarantined,
+    Reason::Cooldown,
+    Reason::AttemptsExhausted,
+    Reason::TooManyTargets,
+    Reason::PrecheckFailed,
+    Reason::QueueExpired,
+];
+
+/// Every word that must come up in many stories: of events, of final statuses, of verbs that were acknowledged, of
+/// denials.
 pub(super) fn words() -> impl Iterator<Item = &'static str> {
     let ends = ExecutionStatus::ALL.iter().filter(|status| status.is_final()).map(|status| status.as_str());
-    EVENTS.iter().copied().chain(ends).chain(Verb::ALL.map(Verb::as_str))
+    let denials = DENIALS.iter().map(|reason| reason.as_str());
+    EVENTS.iter().copied().chain(ends).chain(Verb::ALL.map(Verb::as_str)).chain(denials)
 }

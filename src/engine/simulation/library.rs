@@ -117,7 +117,8 @@ const KINDS: &[Kind] = &[
         fails: LATE,
         list: true,
         ..kind("runbook", 12, |random, runbook| {
-            format!("runbook = {{ id = \"r{}\" }}", random.below(runbook))
+            let inputs = random.pick(&["", "", ", inputs = { on = \"b\" }", ", inputs = { on = \"d\" }"]);
+            format!("runbook = {{ id = \"r{}\"{inputs} }}", random.below(runbook))
         })
     },
 ];
@@ -222,8 +223,8 @@ fn text(text: &str) -> String {
     text.to_owned()
 }
 
-const HEAD: &str = "mode = \"auto\"\nalerts = [\"A\"]\ntarget = \"{{ labels.t }}\"\n";
-const INPUTS: &str = "[inputs.x]\ndefault = \"x0\"\npattern = 'x[0-9]'\n";
+const HEAD: &str = "mode = \"auto\"\ntarget = \"{{ inputs.on }}\"\n";
+const INPUTS: &str = "[inputs.x]\ndefault = \"x0\"\npattern = 'x[0-9]'\n[inputs.on]\nfrom = \"labels.t\"\n";
 
 /// One runbook of a library, with its text.
 pub(super) struct Book {
@@ -250,7 +251,7 @@ pub(super) fn library(seed: u64) -> Vec<Book> {
 }
 
 fn write(random: &mut Random, runbook: u64) -> String {
-    let mut out = HEAD.to_owned();
+    let mut out = format!("alerts = [\"A{runbook}\"]\n{HEAD}");
     for (weight, line) in HEAD_KEYS {
         if random.percent(*weight) {
             out += &line(random);
@@ -258,6 +259,9 @@ fn write(random: &mut Random, runbook: u64) -> String {
         }
     }
     out += INPUTS;
+    if random.percent(25) {
+        out += "[guard]\nprecheck = { promql = \"up\", expect = \">= 0\" }\n";
+    }
     let mut before = Vec::new();
     for _ in 0..random.between(1, 5) {
         step(random, runbook, &mut before, &mut out);

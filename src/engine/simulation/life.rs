@@ -1,33 +1,39 @@
 //! Plays a plan: life after life of an engine over one platter, until all is over.
 //!
-//! May import: `admit`, `engine`, `journal`, `model`, `store`, `telemetry`. Must never: judge; that is `check`.
+//! May import: `admit`, `engine`, `guard`, `intake`, `journal`, `model`, `routing`, `store`, `telemetry`. Must never:
+//! judge; that is `check`.
 
 use super::disk::{Disk, Habits, Mishap};
 use super::library::Book;
 use super::people::Said;
 use super::plan::{Deed, End, Intention, Plan};
 use super::random::Random;
-use super::time::{Moment, WorldClock};
+use super::time::{Moment, WorldClock, at};
 use super::world::{Ledger, Run, Scene};
 use crate::admit::{self, Request};
 use crate::engine::{Engine, Limits, Parts, Runbooks};
-use crate::guard::Profiles;
+use crate::guard::freeze::Window;
+use crate::guard::{Freeze, Profiles};
+use crate::intake::{Intake, Options};
 use crate::journal::{Created, Trigger, TriggerKind};
 use crate::model::{Clock, ExecutionId, Labels, Role, RunbookId, Timestamp};
+use crate::routing::{Library, Listed, Rules, Source};
 use crate::runbook::Pinned;
 use crate::store::records::{Header, QueueCount, Records, Signal, create, key, read, to_bytes, transact};
 use crate::store::{Ids, MemoryStore, Store};
 use crate::telemetry::{Build, Metrics};
 use futures_util::FutureExt as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 /// After so long without faults and deeds everything must be over: longer than any queue deadline, timeout and
 /// grace of the library together, several times over for those that wait for one lock.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
+/// The same for a stage where something is wrong on purpose: what is never over there is found as soon.
+const SHORT: Duration = Duration::from_secs(20 * 60);
 /// Between two looks whether it is.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -56,6 +62,10 @@ pub(super) struct Memory {
     pub(super) down: Vec<(Moment, Moment)>,
     /// What went wrong while it was played.
     pub(super) trouble: Vec<String>,
+    /// The creations that a gate denied.
+    pub(super) denied: BTreeSet<usize>,
+    /// Why.
+    pub(super) reasons: BTreeSet<&'static str>,
     /// The deeds that are done.
     done: Vec<bool>,
 }
@@ -89,6 +99,8 @@ pub(super) struct Life {
     ids: Arc<Ids>,
     pub(super) memory: Arc<Mutex<Memory>>,
     pub(super) random: Random,
+    intake: Arc<Intake>,
+    patience: Duration,
 }
 
 impl Stage {
@@ -143,6 +155,31 @@ impl Stage {
             self.memory.lock().unwrap().down.push((gone, self.clock.moment()));
         }
         self.live(self.plan.lives.len(), None);
+    }
+
+    /// The way of alerts to the engine. Whom it would wake is woken here, or not.
+    fn intake(
+        &self,
+        disk: &Arc<Disk>,
+        ids: &Arc<Ids>,
+        queue: &Arc<QueueCount>,
+        engine: &Engine,
+    ) -> Arc<Intake> {
+        let books = self.plan.library.iter();
+        let listed =
+            books.map(|book| (book.pinned.runbook.id.clone(), Listed::Good(Arc::clone(&book.pinned))));
+        let library = Arc::new(RwLock::new(Arc::new(Library::new(listed.collect()))));
+        Arc::new(Intake::new(
+            Arc::clone(disk) as Arc<dyn Store>,
+            Arc::clone(&self.clock) as Arc<dyn Clock>,
+            Arc::clone(ids),
+            library,
+            options(&self.plan, Duration::ZERO),
+            Arc::clone(queue),
+            Arc::default(),
+            metrics(),
+            Arc::clone(engine.board()),
+        ))
     }
 
     fn live(&self, number: usize, end: Option<End>) {
@@ -214,19 +251,46 @@ impl Stage {
             ids: Arc::clone(&ids),
             limits: Limits {
                 queue_deadline: Duration::from_secs(600),
-                queue_limit: 1000,
+                queue_limit: usize::MAX,
                 breakers: Profiles::default(),
-                guard: crate::guard::Settings::off(),
-                freezes: Vec::new(),
+                guard: self.plan.guards.settings.clone(),
+                freezes: freezes(&self.plan),
                 storm: None,
             },
         });
+        let intake = self.intake(&disk, &ids, &queue, &engine);
         let (cursor, _) = engine.recover().await.unwrap();
         tokio::spawn(engine.clone().schedule(cursor));
         let (plan, memory) = (Arc::clone(&self.plan), Arc::clone(&self.memory));
-        let life = Life { plan, engine, disk, queue, wake, clock, ids, memory, random };
+        let patience = if self.sabotage == Sabotage::None { PATIENCE } else { SHORT };
+        let life = Life { plan, engine, disk, queue, wake, clock, ids, memory, random, intake, patience };
         life.be_asked();
         life
+    }
+}
+
+fn freezes(plan: &Plan) -> Vec<Freeze> {
+    let freeze = |(from, until, allow_manual): &(Moment, Moment, bool)| Freeze {
+        name: "f".to_owned(),
+        window: Window::Once { from: at(*from), until: at(*until) },
+        allow_manual: *allow_manual,
+    };
+    plan.guards.freezes.iter().map(freeze).collect()
+}
+
+/// What decisions rest on, for an alert whose execution may wait so long.
+fn options(plan: &Plan, queue_deadline: Duration) -> Options {
+    Options {
+        rules: Rules { mappings: Vec::new(), order: vec![Source::Runbook] },
+        episode_ttl: Duration::from_secs(24 * 3600),
+        queue_deadline,
+        queue_limit: usize::MAX,
+        breakers: Profiles::default(),
+        guard: plan.guards.settings.clone(),
+        storm: None,
+        freezes: freezes(plan),
+        has_alertmanager: false,
+        instance: "i".to_owned(),
     }
 }
 
@@ -271,13 +335,45 @@ impl Life {
     /// One try; false when it must be tried again, as a sender does.
     async fn attempt(&self, intention: Intention) -> bool {
         let number = intention.execution;
-        let id = self.memory.lock().unwrap().accepted.get(&number).cloned();
+        let (id, denied) = {
+            let memory = self.memory.lock().unwrap();
+            (memory.accepted.get(&number).cloned(), memory.denied.contains(&number))
+        };
         match (intention.deed, id) {
+            (Deed::Create { book, target, is_alert: true, patience }, _) => {
+                self.send(number, book, target, patience).await
+            }
             (Deed::Create { .. }, _) => self.create(intention).await,
+            // Of what was never begun nothing can be wanted.
+            (_, None) if denied => true,
             (_, None) => false,
             (Deed::Resolve, Some(id)) => self.resolve(id).await,
             (Deed::Say(word), Some(id)) => self.hear_out(&id, word).await,
         }
+    }
+
+    /// Sends the alert `number` once; false when it must be sent again.
+    async fn send(&self, number: usize, book: usize, target: &str, patience: u64) -> bool {
+        let body = serde_json::json!({ "version": "4", "status": "firing", "alerts": [{
+            "status": "firing",
+            "labels": { "alertname": format!("A{book}"), "t": target, "n": number.to_string() },
+            "annotations": {},
+            "startsAt": at(self.plan.first_heard(number)).to_string(),
+        }] });
+        self.intake.reconfigure(options(&self.plan, Duration::from_millis(patience)));
+        let Ok(accepted) = self.intake.accept(body.to_string().as_bytes()).await else { return false };
+        let decided = &accepted.decisions[0];
+        let mut memory = self.memory.lock().unwrap();
+        match &decided.execution_id {
+            Some(id) => drop(memory.accepted.insert(number, id.clone())),
+            None => {
+                memory.denied.insert(number);
+                memory.reasons.insert(decided.reason.as_str());
+            }
+        }
+        drop(memory);
+        self.ring(&format!("create {number}"));
+        true
     }
 
     async fn create(&self, intention: Intention) -> bool {
@@ -355,7 +451,7 @@ impl Life {
 
     async fn until_all_is_over(&self) {
         let platter = Records::new(Arc::clone(&self.disk) as Arc<dyn Store>);
-        let mut left = PATIENCE;
+        let mut left = self.patience;
         loop {
             tokio::time::sleep(LOOK).await;
             let live = platter.live(None, usize::MAX).await.unwrap();
@@ -389,15 +485,15 @@ impl Life {
 }
 
 fn created(plan: &Plan, intention: Intention, ulid: ulid::Ulid, now: Timestamp) -> Created {
-    let Deed::Create { book, target, is_alert, patience } = intention.deed else {
+    let Deed::Create { book, target, patience, .. } = intention.deed else {
         unreachable!("only a creation creates")
     };
     let pinned = &plan.library[book].pinned;
     let trigger = Trigger {
-        kind: if is_alert { TriggerKind::Alert } else { TriggerKind::Manual },
-        alertname: is_alert.then(|| "A".to_owned()),
+        kind: TriggerKind::Manual,
+        alertname: None,
         fingerprint: None,
-        starts_at: is_alert.then_some(now),
+        starts_at: None,
         generator_url: String::new(),
         labels: Labels::from([("t".to_owned(), target.to_owned())]),
         annotations: Labels::new(),

@@ -1,14 +1,16 @@
 //! What a seed is going to do to an engine: who asks for what and when, and how each life of the daemon ends.
 //!
-//! What is done is a [`Deed`], drawn in [`deeds_on`]. May import: `runbook`, `journal`, `engine::verb`. Must never:
-//! look at what happens.
+//! What is done is a [`Deed`], drawn in [`deeds_on`]. May import: `runbook`, `guard`, `journal`, `engine::verb`. Must
+//! never: look at what happens.
 
 use super::disk::Mishap;
 use super::library::{Book, library};
 use super::random::Random;
 use super::time::Moment;
 use crate::engine::verb::Verb;
+use crate::guard::{Limit, Settings};
 use crate::journal::TriggerKind;
+use std::time::Duration;
 
 /// One thing somebody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +105,17 @@ pub(super) struct Plan {
     pub(super) full: Vec<(Moment, Moment)>,
     /// Wake-ups that are lost, of a hundred.
     pub(super) lost_bells: u64,
+    /// What holds automation back.
+    pub(super) guards: Guards,
+}
+
+/// The guards in force, the same for all runbooks.
+#[derive(Debug, Clone)]
+pub(super) struct Guards {
+    /// What is counted.
+    pub(super) settings: Settings,
+    /// From when to when nothing starts, and whether people may.
+    pub(super) freezes: Vec<(Moment, Moment, bool)>,
 }
 
 impl Plan {
@@ -127,8 +140,42 @@ impl Plan {
         let full = full.collect();
         let max_running = usize::try_from(random.between(1, 4)).unwrap();
         let lost_bells = random.pick(&[0, 0, 0, 10, 50]);
-        Self { library, max_running, deeds, lives, full, lost_bells }
+        let guards = guards(&mut Random::of(seed, "guards"));
+        Self { library, max_running, deeds, lives, full, lost_bells, guards }
     }
+}
+
+impl Plan {
+    /// When the creation of `execution` is first tried.
+    pub(super) fn first_heard(&self, execution: usize) -> Moment {
+        let of = |intention: &&Intention| {
+            intention.execution == execution && matches!(intention.deed, Deed::Create { .. })
+        };
+        self.deeds.iter().find(of).map_or(0, |intention| intention.at)
+    }
+}
+
+/// In every second story nothing is counted, so that much happens.
+fn guards(random: &mut Random) -> Guards {
+    let mut settings = Settings::off();
+    if random.percent(50) {
+        let seconds = Duration::from_secs;
+        let mut limit = |counts: &[u32]| Limit {
+            count: random.pick(counts),
+            within: seconds(random.pick(&[20, 60, 300])),
+        };
+        let (runs, targets) = (limit(&[1, 2]), limit(&[1, 2]));
+        settings.cooldown = random.percent(40).then(|| seconds(random.pick(&[5, 20, 90])));
+        settings.max_runs = if random.percent(40) { vec![runs] } else { Vec::new() };
+        settings.max_concurrent = random.percent(50).then(|| random.pick(&[1, 2]));
+        settings.max_targets = random.percent(40).then_some(targets);
+    }
+    let freezes = (0..random.pick(&[0, 0, 0, 1, 2])).map(|_| {
+        let from = random.below(40_000);
+        (from, from + random.between(1, 40_000), random.percent(40))
+    });
+    let freezes = freezes.collect();
+    Guards { settings, freezes }
 }
 
 fn deeds_on(random: &mut Random, execution: usize, books: usize, deeds: &mut Vec<Intention>) {

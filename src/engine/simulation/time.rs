@@ -64,6 +64,11 @@ impl Clock for WorldClock {
     }
 }
 
+/// The timestamp of a moment of this world.
+pub(super) fn at(moment: Moment) -> Timestamp {
+    Timestamp::from_millisecond(BEGIN + i64::try_from(moment).unwrap()).unwrap()
+}
+
 /// The moment of a timestamp of this world.
 pub(super) fn moment_of(at: Timestamp) -> Moment {
     u64::try_from(at.as_millisecond() - BEGIN).unwrap_or(0)

@@ -335,7 +335,8 @@ mod tests {
         let (old, live) = (header(1, Some(5)), header(2, None));
         let mut child = header(3, Some(6));
         let (id, root) = (live.id.clone(), live.id.clone());
-        child.parent = Some(Parent { id, index: 0, part: Part::MAIN, attempt: 1, depth: 1, root });
+        child.parent =
+            Some(Parent { id, index: 0, part: Part::MAIN, attempt: 1, depth: 1, root, automatic: true });
         let (told, late, young) = (header(4, Some(7)), header(5, Some(50)), header(40, Some(50)));
         for header in [&old, &live, &child, &told, &late, &young] {
             put(&records, header).await;

@@ -34,8 +34,15 @@ fn a_child_belongs_to_one_attempt(case: &Case<'_>, cases: &[Case<'_>]) -> Vec<St
                 && (parent.index, parent.part, parent.attempt)
                     == (case.index(&act.step), act.part, act.attempt)
         });
-        if !fits || child.state.created.lock.is_some() {
-            wrong.push(format!("{id} is not the child of {act}, or holds a lock of its own"));
+        let root = cases.iter().find(|other| other.id == *child.root());
+        let shared = root.and_then(|root| root.state.created.lock.as_ref());
+        let own = child.state.created.lock.as_ref();
+        let changes = child.state.created.steps.iter().any(|step| step.effect.is_changing());
+        let on = child.state.created.target.as_ref().map(|target| target.as_str());
+        // What its root holds anyway it needs not hold; what it changes besides, it must.
+        let held = own.is_some() != (shared.map(String::as_str) == on) || !changes;
+        if !fits || own.is_some_and(|own| Some(own.as_str()) != on) || !held {
+            wrong.push(format!("{id} is not the child of {act}, or holds {own:?} for {on:?}"));
         }
         let ended = case.journal.iter().find_map(|entry| match &entry.event {
             Event::AttemptFinished { result, .. } if result.child.as_ref() == Some(&id) => {

@@ -550,8 +550,15 @@ fn a_child_that_has_not_begun_waits_for_no_time() {
     let created = &mut bench.state.created;
     created.queue_deadline = bench.now;
     let (id, root) = (created.id.clone(), created.id.clone());
-    created.parent =
-        Some(crate::journal::Parent { id, index: 0, part: Part::MAIN, attempt: 1, depth: 1, root });
+    created.parent = Some(crate::journal::Parent {
+        id,
+        index: 0,
+        part: Part::MAIN,
+        attempt: 1,
+        depth: 1,
+        root,
+        automatic: true,
+    });
     // A time that has passed would have it looked at again at once, and again.
     assert_eq!(bench.settle(), Next::Idle { wake: None });
 }
