@@ -1,8 +1,11 @@
 //! What people do to executions, on the real program: every verb where it is allowed and where it is not.
 //!
-//! `hold` pauses and changes, `undo` takes back and repeats, `consent` asks people, `words` holds requests to their
-//! form and answers to every watcher. May import: `support`. Must never: end a process itself.
+//! `begin` is what may begin, `below` what steps start; `hold` pauses and changes, `undo` takes back and repeats,
+//! `consent` asks people, `words` holds requests to their form and answers to every watcher.
+//! May import: `support`. Must never: end a process itself.
 
+mod begin;
+mod below;
 mod consent;
 mod hold;
 mod undo;
