@@ -106,7 +106,8 @@ impl Drive {
     /// It shares its parent's lock and slot; what it changes besides is held by the execution at the top.
     fn lock_for(&self, child: &mut Created) -> Result<(), Refusal> {
         let Some(lock) = child.lock.take() else { return Ok(()) };
-        match self.shared.registry().hold_for_child(&self.id, &lock) {
+        let held = self.shared.registry().hold_for_child(&self.id, &lock);
+        match held {
             Ok(true) => child.lock = Some(lock),
             Ok(false) => {}
             Err(holder) => {

@@ -59,18 +59,16 @@ impl Drive {
             let next = if round.in_line { transition::next_beside } else { transition::next };
             let event = match next(&self.runbook, &state, now) {
                 Next::Done => return Some((round, state)),
-                // Only now: what resolved, expired or stopped it while it was queued has been heard.
-                Next::Idle { wake } if self.may_leave(&state, now) => match self.unasked(&state) {
-                    Some(questions) => {
-                        round.wake = wake;
-                        round.asks_first = Some(questions);
+                Next::Idle { wake } => {
+                    // Only now: what resolved, expired or stopped it while it was queued has been heard.
+                    let leaves = self.may_leave(&state, now);
+                    let questions = if leaves { self.unasked(&state) } else { None };
+                    if leaves && questions.is_none() {
+                        self.leave_queue(&state, now)
+                    } else {
+                        (round.wake, round.asks_first) = (wake, round.asks_first.or(questions));
                         return Some((round, state));
                     }
-                    None => self.leave_queue(&state, now),
-                },
-                Next::Idle { wake } => {
-                    round.wake = wake;
-                    return Some((round, state));
                 }
                 Next::Record(event) => event,
                 Next::Ask { index } => self.ask(&state, index, now),

@@ -4,6 +4,7 @@
 
 use super::{Key, Lock, Queued, Registry};
 use crate::model::{ExecutionId, ExecutionStatus, Timestamp};
+use std::collections::hash_map::Entry;
 
 impl Registry {
     /// Back into the queue, where it stays until [`Registry::requeue_held`]; without its slot, its lock and its driver.
@@ -52,8 +53,8 @@ impl Registry {
 
     /// `root` holds `lock` for one below it, unless somebody holds it already.
     pub(super) fn hold_beside(&mut self, root: Key, lock: Lock) {
-        if !self.locks.contains_key(&lock) {
-            self.locks.insert(lock, root);
+        if let Entry::Vacant(free) = self.locks.entry(lock) {
+            free.insert(root);
             self.beside.entry(root).or_default().push(lock);
         }
     }
