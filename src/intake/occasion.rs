@@ -1,7 +1,7 @@
 //! One due time of a schedule, from what is known of it to its decision, in one unit of work.
 
 use super::accept::{Intake, IntakeError};
-use super::ruling::{Ground, decision_of, note, planned, start, to_start};
+use super::ruling::{Ground, decision_of, note, planned, start, tell_denied, to_start};
 use super::standing::Standing;
 use crate::admit::{self, Case, Occasion};
 use crate::journal::{Trigger, TriggerKind};
@@ -123,6 +123,9 @@ fn occur(
         fresh.plan = standing.tell_shadow(txn, ground, &route, plan.as_ref(), fresh.reason)?;
     }
     note(txn, &fresh, &decision, seen)?;
+    // Each due time is asked for by itself and not heard of again, so each counts, also where the decision is an old one.
+    let told = format!("the schedule {:?}: {}", schedule.name, fresh.message);
+    tell_denied(txn, None, &route, plan.as_ref(), &fresh, told)?;
     let record = ScheduleRecord {
         name: schedule.name.clone(),
         cron: schedule.cron.to_string(),

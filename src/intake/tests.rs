@@ -255,6 +255,37 @@ async fn gates_hold_a_schedule_as_they_hold_alerts_and_the_same_answer_is_counte
 }
 
 #[tokio::test]
+async fn people_are_told_once_of_a_schedule_that_is_denied_and_every_due_time_counts() {
+    use crate::guard::{Limit, Settings};
+    let bench = Bench::new("2026-06-01T00:00:30Z");
+    let once = Limit { count: 1, within: Duration::from_secs(24 * 3600) };
+    let guard = Settings { max_runs: vec![once], ..Settings::off() };
+    bench.intake.reconfigure(Options { guard, ..options(&[]) });
+    bench.intake.reschedule([schedule("s", "* * * * *", "act")]);
+    bench.tick("2026-06-01T00:00:30Z").await.unwrap();
+    bench.tick("2026-06-01T00:01:30Z").await.unwrap();
+    bench.end_all().await;
+    let told = || async { bench.records.escalations(&Default::default(), None, 10).await.unwrap().items };
+    assert!(told().await.is_empty(), "it ran");
+    // Seen to twice at the last of these times, it is denied there once.
+    for now in
+        ["2026-06-01T00:02:30Z", "2026-06-01T00:03:30Z", "2026-06-01T00:04:30Z", "2026-06-01T00:04:30Z"]
+    {
+        bench.tick(now).await.unwrap();
+    }
+    let decision = bench.decisions().await.remove(1);
+    assert_eq!((decision.reason, decision.seen), (Reason::AttemptsExhausted, 3));
+    let all = told().await;
+    let totals = all[0].totals.clone().unwrap();
+    assert_eq!((all.len(), totals.count, totals.targets), (1, 3, vec!["db".to_owned()]));
+    let message = all[0].message.clone().unwrap();
+    assert!(message.starts_with("the schedule \"s\": it was started on db 1 of 1 in 1day"), "{message}");
+    // The same denial in another window is told again: nobody remembers the one of yesterday.
+    bench.tick("2026-06-01T01:30:30Z").await.unwrap();
+    assert_eq!((bench.decisions().await.len(), told().await.len()), (2, 2));
+}
+
+#[tokio::test]
 async fn while_its_last_execution_lives_a_schedule_starts_no_other() {
     let bench = Bench::new("2026-06-01T00:00:30Z");
     bench.intake.reschedule([schedule("s", "* * * * *", "act")]);
