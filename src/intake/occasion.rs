@@ -150,7 +150,7 @@ fn stands(txn: &mut dyn Txn, last: &LastRun, fresh: &Decision) -> Result<bool, C
 }
 
 /// What stands where gates expect an alert.
-fn stand_in(schedule: &Schedule, due: Due) -> Alert {
+pub(super) fn stand_in(schedule: &Schedule, due: Due) -> Alert {
     let labels: Labels = [("schedule".to_owned(), schedule.name.clone())].into();
     Alert {
         status: AlertStatus::Firing,
@@ -164,7 +164,7 @@ fn stand_in(schedule: &Schedule, due: Due) -> Alert {
 }
 
 /// That a due time asks for it.
-fn trigger(schedule: &Schedule, due: Due, labels: &Labels) -> Trigger {
+pub(super) fn trigger(schedule: &Schedule, due: Due, labels: &Labels) -> Trigger {
     Trigger {
         kind: TriggerKind::Schedule,
         alertname: None,

@@ -209,6 +209,41 @@ async fn what_was_missed_too_long_ago_is_noted_and_skipped() {
 }
 
 #[tokio::test]
+async fn what_a_clock_far_ahead_had_run_is_not_run_again_and_the_schedule_says_why_it_waits() {
+    let bench = Bench::new("2026-06-01T00:00:30Z");
+    bench.intake.reschedule([schedule("s", "0 * * * *", "act"), schedule("gone", "0 0 1 1 *", "gone")]);
+    bench.tick("2026-06-01T00:00:30Z").await.unwrap();
+    let problem = |bench: &Bench, at: usize| bench.intake.schedules().remove(at).problem;
+    assert_eq!(problem(&bench, 0), None);
+    assert_eq!(problem(&bench, 1).unwrap(), "there is no runbook gone");
+    bench.tick("2026-06-05T10:00:00Z").await.unwrap();
+    assert_eq!(bench.reasons().await, [Reason::Matched]);
+    bench.end_all().await;
+    // It is said as long as something is still to come that was seen to.
+    bench.set("2026-06-05T09:59:59.500Z");
+    assert!(problem(&bench, 0).is_some());
+    bench.set("2026-06-05T10:00:00Z");
+    assert_eq!(problem(&bench, 0), None);
+
+    let bench = bench.again();
+    bench.set("2026-06-01T01:00:00Z");
+    bench.intake.reschedule([schedule("s", "0 * * * *", "act")]);
+    assert_eq!(bench.tick("2026-06-01T02:00:00Z").await.unwrap(), "2026-06-05T11:00:00Z");
+    assert_eq!(bench.executions().await.len(), 1, "what ran then is not run again");
+    let shown = bench.intake.schedules().remove(0);
+    assert_eq!(shown.next_at, Some(at("2026-06-05T11:00:00Z")));
+    let why = shown.problem.unwrap();
+    assert!(
+        why.starts_with("the clock was ahead: what is due until 2026-06-05T10:00:00Z was seen to"),
+        "{why}"
+    );
+    // By another name it counts from now on.
+    bench.intake.reschedule([schedule("t", "0 * * * *", "act")]);
+    assert_eq!(bench.tick("2026-06-01T02:00:00Z").await.unwrap(), "2026-06-01T03:00:00Z");
+    assert_eq!(problem(&bench, 0), None);
+}
+
+#[tokio::test]
 async fn another_expression_counts_from_now_and_what_is_removed_is_forgotten() {
     let bench = Bench::new("2026-06-01T12:00:00Z");
     bench.intake.reschedule([schedule("s", "0 2 * * *", "act")]);
