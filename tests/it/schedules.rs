@@ -6,6 +6,7 @@ use crate::support::alerts::{LIMIT, config};
 use crate::support::daemon::{BINARY, Daemon, is_final};
 use crate::support::lives::{Lives, Random, seed};
 use crate::support::process::eventually;
+use crate::support::receiver::Receiver;
 use runbookd::model::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -143,6 +144,29 @@ fn what_holds_automation_back_holds_a_schedule_and_it_is_told_why() {
     eventually("halted", LIMIT, || (reason(0) == "halted").then_some(()));
     let list = cli(&["schedules", "list"]);
     assert!(list.lines().count() == 4 && list.contains("halted"), "{list}");
+}
+
+#[test]
+fn people_are_told_once_of_a_schedule_that_tried_often_enough() {
+    let receiver = Receiver::start(&[]);
+    let hook = format!(
+        "[automation]\nescalate_to = [\"hook\"]\n[notifiers.hook]\nkind = \"webhook\"\nurl = \"{}\"\n",
+        receiver.url("/")
+    );
+    let once = "[guard]\nmax_runs = [{ count = 1, within = \"1h\" }]\n[inputs.word]";
+    let tick = TICK.replace("[inputs.word]", once);
+    let daemon = Daemon::start(&config(&format!("{EVERY_SECOND}{hook}")), &[("tick", &tick)], &[]);
+    let message = receiver.wait_for(1).remove(0).json();
+    let subject = message["subject"].as_str().unwrap();
+    assert!(subject.starts_with("tick: not run ") && subject.ends_with("(attempts_exhausted)"), "{subject}");
+    let body = message["body"].as_str().unwrap();
+    assert!(body.contains("the schedule \"tick\": it was started on clock 1 of 1 in 1h"), "{body}");
+    // It goes on being denied, and that is counted and not told again.
+    let count = || daemon.json("/api/escalations")["escalations"][0]["totals"]["count"].as_u64();
+    let before = count().unwrap();
+    eventually("two more denials", LIMIT, || (count()? >= before + 2).then_some(()));
+    assert_eq!(daemon.json("/api/escalations")["escalations"].as_array().unwrap().len(), 1);
+    assert_eq!((receiver.told().len(), daemon.executions().len()), (1, 1));
 }
 
 /// What `check` says of these schedules and runbooks, with its exit code.
