@@ -8,8 +8,8 @@ use crate::store::records::mapping::MappingRecord;
 use crate::store::records::schedule::ScheduleRecord;
 use serde_json::{Value, json};
 
-/// A mapping that a person set, at this place.
-pub fn set_mapping(record: &MappingRecord, order: usize) -> Value {
+/// A mapping that a person set, at this place; `problem` is why it starts nothing.
+pub fn set_mapping(record: &MappingRecord, order: usize, problem: Option<&str>) -> Value {
     json!({
         "name": record.name,
         "matchers": record.matchers,
@@ -19,17 +19,36 @@ pub fn set_mapping(record: &MappingRecord, order: usize) -> Value {
         "by": record.by,
         "reason": record.reason,
         "at": record.at,
+        "problem": problem,
     })
 }
 
-/// A mapping of the config file, at this place.
-pub fn config_mapping(name: &str, matchers: &[Matcher], runbook: &RunbookId, order: usize) -> Value {
+/// A mapping of the config file, at this place; `problem` is why it starts nothing.
+pub fn config_mapping(
+    name: &str,
+    matchers: &[Matcher],
+    runbook: &RunbookId,
+    order: usize,
+    problem: Option<&str>,
+) -> Value {
     let matchers: Vec<String> = matchers.iter().map(ToString::to_string).collect();
-    json!({ "name": name, "matchers": matchers, "runbook": runbook, "origin": "config", "order": order })
+    json!({
+        "name": name,
+        "matchers": matchers,
+        "runbook": runbook,
+        "origin": "config",
+        "order": order,
+        "problem": problem,
+    })
 }
 
-/// A schedule.
-pub fn schedule(schedule: &Schedule, record: Option<&ScheduleRecord>, next_at: Option<Timestamp>) -> Value {
+/// A schedule; `problem` is why it starts nothing, now or until it is due next.
+pub fn schedule(
+    schedule: &Schedule,
+    record: Option<&ScheduleRecord>,
+    next_at: Option<Timestamp>,
+    problem: Option<&str>,
+) -> Value {
     let last = record.and_then(|record| record.last.as_ref());
     json!({
         "name": schedule.name,
@@ -43,6 +62,7 @@ pub fn schedule(schedule: &Schedule, record: Option<&ScheduleRecord>, next_at: O
         "last_reason": last.map(|last| last.reason),
         "last_verdict": last.map(|last| last.verdict),
         "last_decision_id": last.map(|last| &last.decision),
+        "problem": problem,
     })
 }
 

@@ -1,15 +1,16 @@
 //! What can be known before starting: `check`, for the config and every runbook.
 
+use super::clock::SystemClock;
 use super::needs::Given;
 use super::{Environment, load_config};
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Doubt, Overrides};
 use crate::document::{Problem, Problems, Severity};
 use crate::guard::Profiles;
-use crate::model::{Labels, RunbookId};
+use crate::intake::foresight;
+use crate::model::{Clock as _, RunbookId, Timestamp};
 use crate::runbook::links::{self, Calls};
-use crate::runbook::{self, Links, Parsed, Runbook, inputs};
+use crate::runbook::{self, Links, Mode, Parsed, Pinned, Runbook};
 use crate::schedule::Schedule;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -66,8 +67,13 @@ pub(super) fn examine(config: &Config, text: &mut String) -> Option<Vec<(Runbook
     note_calls(&known, &mut read);
     text.extend(read.iter().map(Read::rendered));
     let mut unfit = config.check_runbooks(|id| known.contains(id));
-    unfit.extend(config.check_schedules(|schedule| refusal(schedule, &known, &read)));
-    text.extend(unfit.iter().map(|problem| format!("{problem}\n")));
+    let pinned = |schedule: &Schedule| as_pinned(&schedule.runbook, &known, &read);
+    let now = SystemClock.now();
+    unfit.extend(config.check_schedules(|schedule| foresight::refusal(schedule, &pinned(schedule)?, now)));
+    let doubtful = config.doubt_schedules(|schedule| {
+        pinned(schedule).map(|pinned| doubts(schedule, &pinned, config, now)).unwrap_or_default()
+    });
+    text.extend(unfit.iter().chain(&doubtful).map(|problem| format!("{problem}\n")));
     let good = unfit.is_empty() && read.iter().all(Read::is_good);
     let parsed = read.into_iter().filter_map(|file| file.parsed.ok());
     good.then(|| known.into_iter().zip(parsed).collect())
@@ -114,14 +120,31 @@ fn read_one(id: &RunbookId, path: &Path, given: &Given<'_>, profiles: &Profiles)
     }
 }
 
-/// Why a schedule's runbook would not take its inputs; nothing where the runbook cannot be read.
-fn refusal(schedule: &Schedule, known: &[RunbookId], read: &[Read]) -> Option<String> {
-    let at = known.iter().position(|id| *id == schedule.runbook)?;
-    let runbook = read[at].parsed.as_ref().ok()?.runbook.as_ref()?;
-    let labels: Labels = [("schedule".to_owned(), schedule.name.clone())].into();
-    let (none, nothing) = (Labels::new(), BTreeMap::new());
-    let problems = inputs::resolve(runbook, &labels, &none, &nothing, &schedule.inputs).err()?;
-    Some(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+/// A runbook as it would be started; nothing where it cannot be read.
+fn as_pinned(id: &RunbookId, known: &[RunbookId], read: &[Read]) -> Option<Pinned> {
+    let at = known.iter().position(|known| known == id)?;
+    let parsed = read[at].parsed.as_ref().ok()?;
+    let (runbook, hash) = (parsed.runbook.clone()?, parsed.hash.clone());
+    Some(Pinned { runbook, version: 1, hash, file_name: format!("{id}.toml") })
+}
+
+/// Why a schedule whose runbook takes what it gives will still not run each time.
+fn doubts(schedule: &Schedule, pinned: &Pinned, config: &Config, now: Timestamp) -> Vec<Doubt> {
+    let Runbook { id, mode, guard, .. } = &pinned.runbook;
+    let of_mode = |what| Doubt {
+        what: format!("the mode of the runbook {:?} is {}: {what}", id.as_str(), mode.as_str()),
+        help: "set the mode \"auto\" or \"approve\" in the runbook, or remove the schedule",
+    };
+    match mode {
+        Mode::Disabled => vec![of_mode("nothing will run")],
+        Mode::Shadow => vec![of_mode("each due time is shown, and nothing will run")],
+        Mode::Approve | Mode::Auto => {
+            let settings = guard.settings.over(&config.automation.guard);
+            let help = "let it be due less often, or set cooldown and max_runs in the [guard] of the runbook";
+            let what = foresight::too_often(schedule, &settings, now);
+            what.map(|what| Doubt { what, help }).into_iter().collect()
+        }
+    }
 }
 
 /// Adds what is wrong with the calls among all the runbooks, each to the one that calls.

@@ -43,8 +43,13 @@ fn told(client: &Client, answer: &Answer, what: &str, screen: &mut Screen<'_>) -
 }
 
 fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
-    let mut table =
-        Table::default().whole("ORDER").whole("ORIGIN").elastic("NAME", 8).whole("RUNBOOK").whole("MATCHERS");
+    let mut table = Table::default()
+        .whole("ORDER")
+        .whole("ORIGIN")
+        .elastic("NAME", 8)
+        .whole("RUNBOOK")
+        .whole("MATCHERS")
+        .whole("PROBLEM");
     for item in field::list(value, "mappings") {
         let text = |key| field::text(item, key);
         table.row([
@@ -53,6 +58,7 @@ fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
             text("name"),
             text("runbook"),
             field::words(item, "matchers"),
+            text("problem"),
         ]);
     }
     print_page(&table, value, "the server has no mappings", screen)

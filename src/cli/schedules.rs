@@ -32,7 +32,8 @@ fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
         .elastic("RUNBOOK", 8)
         .whole("NEXT (UTC)")
         .whole("LAST (UTC)")
-        .whole("WHY");
+        .whole("WHY")
+        .whole("PROBLEM");
     for item in field::list(value, "schedules") {
         let text = |key| field::text(item, key);
         table.row([
@@ -43,6 +44,7 @@ fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
             field::stamp(item, "next_at"),
             field::stamp(item, "last_at"),
             text("last_reason"),
+            text("problem"),
         ]);
     }
     print_page(&table, value, "the server has no schedules", screen)

@@ -44,7 +44,7 @@ pub use outgoing::{Allowed, Outgoing};
 pub use prometheus::Prometheus;
 pub use reference::reference;
 pub use runbooks::Runbooks;
-pub use schedule::ScheduleEntry;
+pub use schedule::{Doubt, ScheduleEntry};
 pub use server::Server;
 pub use source::{Item, Overrides, Source, Stored};
 pub use steps::{Containment, Steps};
@@ -304,6 +304,13 @@ impl Config {
     /// The problems of schedules whose runbook would refuse what they give it; `why` says so.
     pub fn check_schedules(&self, why: impl Fn(&Schedule) -> Option<String>) -> Vec<Problem> {
         self.schedules.iter().filter_map(|entry| Some(entry.unfit(&why(&entry.schedule)?))).collect()
+    }
+
+    /// The warnings about schedules that will not do what they look like; `why` says what will happen.
+    pub fn doubt_schedules(&self, why: impl Fn(&Schedule) -> Vec<Doubt>) -> Vec<Problem> {
+        let doubts =
+            |entry: &ScheduleEntry| why(&entry.schedule).iter().map(|doubt| entry.doubt(doubt)).collect();
+        self.schedules.iter().flat_map::<Vec<Problem>, _>(doubts).collect()
     }
 
     /// The problems of local users whose password hash `check` refuses, saying why.

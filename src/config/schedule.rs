@@ -20,6 +20,15 @@ pub struct ScheduleEntry {
     place: Place,
 }
 
+/// Why a schedule will not do what it looks like, though nothing of it is wrong.
+#[derive(Debug)]
+pub struct Doubt {
+    /// What will happen.
+    pub what: String,
+    /// What to do.
+    pub help: &'static str,
+}
+
 impl ScheduleEntry {
     /// The problem that its runbook does not exist.
     pub(super) fn unknown_runbook(&self) -> Problem {
@@ -36,6 +45,12 @@ impl ScheduleEntry {
         let message = format!("the schedule {name:?} cannot start the runbook {:?}: {why}", runbook.as_str());
         let help = "correct the inputs of the schedule; labels of an alert are not there";
         self.place.problem(Severity::Error, message, help)
+    }
+
+    /// That it will not do what it looks like.
+    pub(super) fn doubt(&self, doubt: &Doubt) -> Problem {
+        let message = format!("the schedule {:?}: {}", self.schedule.name, doubt.what);
+        self.place.problem(Severity::Warning, message, doubt.help)
     }
 
     fn show(&self) -> String {

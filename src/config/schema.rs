@@ -130,7 +130,7 @@ pub(super) const KEYS: &[Key] = &[
     key("limits.http.per_minute", Shape::Integer, "Requests of one user at one address to the API within a minute.").reloads(),
     key("limits.http.execute_per_minute", Shape::Integer, "Executions started by hand within a minute.").reloads(),
     key("outgoing.allow", Shape::List, "Networks and hosts where requests of runbooks may lead whose host comes from a template."),
-    key("alertmanager.urls", Shape::List, "All members of one Alertmanager cluster, with their path prefix."),
+    key("alertmanager.urls", Shape::List, "All members of one Alertmanager cluster, with their path prefix; set, they turn automation.guard.confirm on."),
     in_file("alertmanager.auth", Kind::Table, "One credential for all of them.").holding(&[("bearer", "a secret"), ("basic", "`{ user, password }`, the password a secret")]),
     in_file("alertmanager.headers", Kind::Table, "Headers that go with every request: a name, and a text or a secret."),
     key("prometheus.url", Shape::Text, "Answers the queries of runbooks."),

@@ -139,6 +139,7 @@ impl Intake {
     /// Puts new options in force for the next request. The mappings that people set stay before those of the options.
     pub fn reconfigure(&self, options: Options) {
         self.in_force.write().unwrap_or_else(PoisonError::into_inner).reconfigure(options);
+        self.warn_of_lost_mappings();
     }
 
     /// The options in force, the mappings that people set among them.

@@ -30,7 +30,7 @@ pub struct NewMapping {
     pub runbook: RunbookId,
     /// Who wants it.
     pub by: String,
-    /// Why.
+    /// Why; empty where they did not say.
     pub reason: String,
 }
 
@@ -119,7 +119,23 @@ impl Intake {
         let set = records.into_iter().map(SetMapping::read).collect::<Result<Vec<_>, _>>()?;
         let count = set.len();
         self.put_in_force(set);
+        self.warn_of_lost_mappings();
         Ok(count)
+    }
+
+    /// Says which of them lead to no runbook: the alerts they take start nothing. Those of the config are refused then.
+    pub(super) fn warn_of_lost_mappings(&self) {
+        let library = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
+        for set in &*self.in_force().set {
+            if let Some(problem) = library.lacks(&set.record.runbook) {
+                tracing::warn!(
+                    mapping = set.record.name,
+                    by = set.record.by,
+                    problem,
+                    "a mapping that was set starts nothing"
+                );
+            }
+        }
     }
 
     /// What people set, and behind it the mappings of the config, each in order.

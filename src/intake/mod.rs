@@ -7,6 +7,7 @@
 mod accept;
 mod announcement;
 mod decode;
+pub mod foresight;
 mod mappings;
 mod occasion;
 mod ruling;

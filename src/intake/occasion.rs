@@ -1,7 +1,7 @@
 //! One due time of a schedule, from what is known of it to its decision, in one unit of work.
 
 use super::accept::{Intake, IntakeError};
-use super::ruling::{Ground, decision_of, note, planned, start, to_start};
+use super::ruling::{Ground, decision_of, note, planned, start, tell_denied, to_start};
 use super::standing::Standing;
 use crate::admit::{self, Case, Occasion};
 use crate::journal::{Trigger, TriggerKind};
@@ -123,6 +123,9 @@ fn occur(
         fresh.plan = standing.tell_shadow(txn, ground, &route, plan.as_ref(), fresh.reason)?;
     }
     note(txn, &fresh, &decision, seen)?;
+    // Each due time is asked for by itself and not heard of again, so each counts, also where the decision is an old one.
+    let told = format!("the schedule {:?}: {}", schedule.name, fresh.message);
+    tell_denied(txn, None, &route, plan.as_ref(), &fresh, told)?;
     let record = ScheduleRecord {
         name: schedule.name.clone(),
         cron: schedule.cron.to_string(),
@@ -147,7 +150,7 @@ fn stands(txn: &mut dyn Txn, last: &LastRun, fresh: &Decision) -> Result<bool, C
 }
 
 /// What stands where gates expect an alert.
-fn stand_in(schedule: &Schedule, due: Due) -> Alert {
+pub(super) fn stand_in(schedule: &Schedule, due: Due) -> Alert {
     let labels: Labels = [("schedule".to_owned(), schedule.name.clone())].into();
     Alert {
         status: AlertStatus::Firing,
@@ -161,7 +164,7 @@ fn stand_in(schedule: &Schedule, due: Due) -> Alert {
 }
 
 /// That a due time asks for it.
-fn trigger(schedule: &Schedule, due: Due, labels: &Labels) -> Trigger {
+pub(super) fn trigger(schedule: &Schedule, due: Due, labels: &Labels) -> Trigger {
     Trigger {
         kind: TriggerKind::Schedule,
         alertname: None,

@@ -134,7 +134,10 @@ fn rule_alert(
     if let Some(id) = ended_execution(before.as_ref(), &after) {
         tell_resolved(txn, id, ground.now)?;
     }
-    tell_denied(txn, alert, &route, plan.as_ref(), &fresh, seen)?;
+    // Repeats of a standing denial are no news.
+    if seen == 1 {
+        tell_denied(txn, Some(alert), &route, plan.as_ref(), &fresh, fresh.message.clone())?;
+    }
     txn.put(key, to_bytes(&after)?);
     start(txn, ground, &route, started, &standing.settings)?;
     Ok((Announcement::of(&fresh, Some(alert)), fresh))
@@ -146,26 +149,26 @@ fn covering<'g>(ground: &Ground<'g>, alert: &Alert, route: &Route) -> Option<&'g
     ground.switch.strictest(runbook.as_slice(), Some(&alert.labels), ground.now)
 }
 
-/// Counts a denial that people are told of, in the commit that makes it. Repeats of a standing one are no news.
-fn tell_denied(
+/// Counts a denial that people are told of, in the commit that makes it; `told` is what they read of why.
+pub(super) fn tell_denied(
     txn: &mut dyn Txn,
-    alert: &Alert,
+    alert: Option<&Alert>,
     route: &Route,
     plan: Option<&Result<Created, Denial>>,
     decision: &Decision,
-    seen: u64,
+    told: String,
 ) -> Result<(), CommitError> {
-    let called = seen == 1 && report::calls_for_people(decision.reason);
+    let called = report::calls_for_people(decision.reason);
     let Some(pinned) = route.pinned().filter(|_| called) else { return Ok(()) };
     let target = plan.and_then(|plan| plan.as_ref().ok()?.target.as_ref());
     let denial = report::Denial {
         runbook: pinned.runbook.id.clone(),
         title: pinned.runbook.title.clone(),
         reason: decision.reason,
-        message: decision.message.clone(),
+        message: told,
         target: target.map(ToString::to_string),
-        alertname: Some(report::cut(alert.alertname(), 200)),
-        source_url: alert.generator_url.clone(),
+        alertname: alert.map(|alert| report::cut(alert.alertname(), 200)),
+        source_url: alert.map(|alert| alert.generator_url.clone()).unwrap_or_default(),
         to: pinned.runbook.escalate_to.clone(),
         execution: None,
         at: decision.at,

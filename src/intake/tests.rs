@@ -209,6 +209,41 @@ async fn what_was_missed_too_long_ago_is_noted_and_skipped() {
 }
 
 #[tokio::test]
+async fn what_a_clock_far_ahead_had_run_is_not_run_again_and_the_schedule_says_why_it_waits() {
+    let bench = Bench::new("2026-06-01T00:00:30Z");
+    bench.intake.reschedule([schedule("s", "0 * * * *", "act"), schedule("gone", "0 0 1 1 *", "gone")]);
+    bench.tick("2026-06-01T00:00:30Z").await.unwrap();
+    let problem = |bench: &Bench, at: usize| bench.intake.schedules().remove(at).problem;
+    assert_eq!(problem(&bench, 0), None);
+    assert_eq!(problem(&bench, 1).unwrap(), "there is no runbook gone");
+    bench.tick("2026-06-05T10:00:00Z").await.unwrap();
+    assert_eq!(bench.reasons().await, [Reason::Matched]);
+    bench.end_all().await;
+    // It is said as long as something is still to come that was seen to.
+    bench.set("2026-06-05T09:59:59.500Z");
+    assert!(problem(&bench, 0).is_some());
+    bench.set("2026-06-05T10:00:00Z");
+    assert_eq!(problem(&bench, 0), None);
+
+    let bench = bench.again();
+    bench.set("2026-06-01T01:00:00Z");
+    bench.intake.reschedule([schedule("s", "0 * * * *", "act")]);
+    assert_eq!(bench.tick("2026-06-01T02:00:00Z").await.unwrap(), "2026-06-05T11:00:00Z");
+    assert_eq!(bench.executions().await.len(), 1, "what ran then is not run again");
+    let shown = bench.intake.schedules().remove(0);
+    assert_eq!(shown.next_at, Some(at("2026-06-05T11:00:00Z")));
+    let why = shown.problem.unwrap();
+    assert!(
+        why.starts_with("the clock was ahead: what is due until 2026-06-05T10:00:00Z was seen to"),
+        "{why}"
+    );
+    // By another name it counts from now on.
+    bench.intake.reschedule([schedule("t", "0 * * * *", "act")]);
+    assert_eq!(bench.tick("2026-06-01T02:00:00Z").await.unwrap(), "2026-06-01T03:00:00Z");
+    assert_eq!(problem(&bench, 0), None);
+}
+
+#[tokio::test]
 async fn another_expression_counts_from_now_and_what_is_removed_is_forgotten() {
     let bench = Bench::new("2026-06-01T12:00:00Z");
     bench.intake.reschedule([schedule("s", "0 2 * * *", "act")]);
@@ -252,6 +287,37 @@ async fn gates_hold_a_schedule_as_they_hold_alerts_and_the_same_answer_is_counte
     let unknown = bench.decisions().await.into_iter().find(|it| it.reason == Reason::UnknownRunbook).unwrap();
     assert_eq!(unknown.runbook.unwrap().as_str(), "gone");
     assert!(bench.executions().await.is_empty());
+}
+
+#[tokio::test]
+async fn people_are_told_once_of_a_schedule_that_is_denied_and_every_due_time_counts() {
+    use crate::guard::{Limit, Settings};
+    let bench = Bench::new("2026-06-01T00:00:30Z");
+    let once = Limit { count: 1, within: Duration::from_secs(24 * 3600) };
+    let guard = Settings { max_runs: vec![once], ..Settings::off() };
+    bench.intake.reconfigure(Options { guard, ..options(&[]) });
+    bench.intake.reschedule([schedule("s", "* * * * *", "act")]);
+    bench.tick("2026-06-01T00:00:30Z").await.unwrap();
+    bench.tick("2026-06-01T00:01:30Z").await.unwrap();
+    bench.end_all().await;
+    let told = || async { bench.records.escalations(&Default::default(), None, 10).await.unwrap().items };
+    assert!(told().await.is_empty(), "it ran");
+    // Seen to twice at the last of these times, it is denied there once.
+    for now in
+        ["2026-06-01T00:02:30Z", "2026-06-01T00:03:30Z", "2026-06-01T00:04:30Z", "2026-06-01T00:04:30Z"]
+    {
+        bench.tick(now).await.unwrap();
+    }
+    let decision = bench.decisions().await.remove(1);
+    assert_eq!((decision.reason, decision.seen), (Reason::AttemptsExhausted, 3));
+    let all = told().await;
+    let totals = all[0].totals.clone().unwrap();
+    assert_eq!((all.len(), totals.count, totals.targets), (1, 3, vec!["db".to_owned()]));
+    let message = all[0].message.clone().unwrap();
+    assert!(message.starts_with("the schedule \"s\": it was started on db 1 of 1 in 1day"), "{message}");
+    // The same denial in another window is told again: nobody remembers the one of yesterday.
+    bench.tick("2026-06-01T01:30:30Z").await.unwrap();
+    assert_eq!((bench.decisions().await.len(), told().await.len()), (2, 2));
 }
 
 #[tokio::test]

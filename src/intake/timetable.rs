@@ -4,7 +4,9 @@
 //! while the daemon is down is then known to have been missed.
 
 use super::accept::Intake;
+use super::foresight;
 use crate::model::{Timestamp, after};
+use crate::routing::Listed;
 use crate::schedule::Schedule;
 use crate::store::CommitError;
 use crate::store::records::schedule::{self, ScheduleRecord};
@@ -50,16 +52,30 @@ pub struct Scheduled {
     pub record: Option<ScheduleRecord>,
     /// When it is due next.
     pub next_at: Option<Timestamp>,
+    /// Why it starts nothing, now or until it is due next.
+    pub problem: Option<String>,
 }
 
 impl Intake {
     /// Puts these schedules in force, in place of all others.
     pub fn reschedule(&self, schedules: impl IntoIterator<Item = Schedule>) {
+        let schedules: Vec<_> = schedules.into_iter().map(Arc::new).collect();
+        schedules.iter().for_each(|schedule| self.warn_of_refusal(schedule));
         let mut inner = self.timetable.inner();
-        inner.schedules = schedules.into_iter().map(Arc::new).collect();
+        inner.schedules = schedules;
         inner.version += 1;
         drop(inner);
         self.timetable.changed.notify_one();
+    }
+
+    /// Says of a schedule that its runbook will refuse each of its due times, long before the first of them.
+    fn warn_of_refusal(&self, schedule: &Schedule) {
+        let library = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
+        let Some(Listed::Good(pinned)) = library.get(&schedule.runbook) else { return };
+        if let Some(why) = foresight::refusal(schedule, pinned, self.clock.now()) {
+            let (schedule, runbook) = (&schedule.name, schedule.runbook.as_str());
+            tracing::warn!(schedule, runbook, why, "a schedule can start nothing");
+        }
     }
 
     /// Resolves when schedules were put in force since the last time it did.
@@ -70,11 +86,13 @@ impl Intake {
     /// The schedules in force, in the order of the config.
     pub fn schedules(&self) -> Vec<Scheduled> {
         let now = self.clock.now();
+        let library = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
         let inner = self.timetable.inner();
         let shown = |schedule: &Arc<Schedule>| {
             let record = inner.records.get(&schedule.name).cloned();
             let handled = record.as_ref().map_or(now, |record| record.handled);
-            Scheduled { schedule: Arc::clone(schedule), next_at: schedule.next(handled), record }
+            let problem = foresight::problem(schedule, &library, handled, now);
+            Scheduled { schedule: Arc::clone(schedule), next_at: schedule.next(handled), record, problem }
         };
         inner.schedules.iter().map(shown).collect()
     }
@@ -143,7 +161,12 @@ impl Intake {
             for new in &schedules {
                 let (cron, zone) = (new.cron.to_string(), new.zone.name().to_owned());
                 let record = match schedule::get(txn, &new.name)? {
-                    Some(same) if (&same.cron, &same.zone) == (&cron, &zone) => same,
+                    Some(same) if (&same.cron, &same.zone) == (&cron, &zone) => {
+                        if let Some(why) = foresight::ahead(new, same.handled, now) {
+                            tracing::warn!(schedule = new.name, why, "a schedule starts nothing for a while");
+                        }
+                        same
+                    }
                     // Due times that another expression would have had are not missed ones.
                     other => {
                         let (last, execution) =

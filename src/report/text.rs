@@ -100,7 +100,11 @@ fn headline(escalation: &Escalation) -> String {
         Cause::Denied => {
             let totals = escalation.totals.clone().unwrap_or_default();
             let more = if totals.more_targets { "more than " } else { "" };
-            format!("not run {} times on {more}{} targets{code}", totals.count, totals.targets.len())
+            let on = match totals.targets.len() {
+                0 => String::new(),
+                count => format!(" on {more}{count} targets"),
+            };
+            format!("not run {} times{on}{code}", totals.count)
         }
     }
 }

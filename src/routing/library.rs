@@ -39,6 +39,15 @@ impl Library {
         self.runbooks.get(id)
     }
 
+    /// Why what leads to `id` starts nothing; `None` where there is such a runbook.
+    pub fn lacks(&self, id: &RunbookId) -> Option<String> {
+        match self.get(id) {
+            Some(Listed::Good(_)) => None,
+            Some(Listed::Broken) => Some(format!("the runbook {id} cannot be read")),
+            None => Some(format!("there is no runbook {id}")),
+        }
+    }
+
     /// The runbook whose `alerts` name this alert.
     pub fn for_alert(&self, alertname: &str) -> Option<&Arc<Pinned>> {
         self.by_alert.get(alertname)

@@ -117,7 +117,7 @@ fn the_guard_of_a_full_runbook_reads_as_written() {
     };
     assert_eq!(guard.settings, expected);
     let unhealthy = guard.max_unhealthy.unwrap();
-    assert_eq!(unhealthy.query.source(), "count(up{job=\"web\"} == 0)");
+    assert_eq!(unhealthy.query.source(), "sum(up{job=\"web\"} == bool 0)");
     assert_eq!(unhealthy.limit, Unhealthy::Percent(30.0));
     assert_eq!(unhealthy.of.unwrap().source(), "count(up{job=\"web\"})");
     let precheck = guard.precheck.unwrap();

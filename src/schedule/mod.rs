@@ -130,6 +130,11 @@ impl Schedule {
         Some(Due { at, first, overdue: (now > after(at, grace)).then_some(grace) })
     }
 
+    /// Whether a due time that is still to come at `now` has been seen to: a clock that was ahead leaves that behind.
+    pub fn was_ahead(&self, handled: Timestamp, now: Timestamp) -> bool {
+        self.next(now).is_some_and(|coming| coming <= handled)
+    }
+
     /// How late the run due at `at` may be.
     pub fn grace(&self, at: Timestamp) -> Duration {
         let period = || self.next(at).map_or(MAX_CATCH_UP, |next| between(at, next));

@@ -5,12 +5,18 @@
 
 use crate::support::alertmanager::Alertmanager;
 use crate::support::alerts::{LIMIT, body, config, finished, fire, wait_for_status};
-use crate::support::daemon::{Daemon, ledger};
+use crate::support::daemon::{Daemon, is_final, ledger, touch};
+use crate::support::exporter::Exporter;
 use crate::support::http;
 use crate::support::process::{eventually, free_address};
 use crate::support::prometheus::Prometheus;
+use crate::support::receiver::Receiver;
 use serde_json::{Value, json};
 use std::fs;
+use std::time::Duration;
+
+/// How long a real Prometheus may take to see a fleet: it begins to look seconds after its start.
+const SCRAPED: Duration = Duration::from_secs(60);
 
 const ACT: &str = r#"
 mode = "auto"
@@ -179,6 +185,105 @@ fn too_much_unhealthy_and_a_failed_precheck_deny_and_so_does_what_is_not_known()
     }
 }
 
+/// `ACT` for another alert, where at most 30% of the `metric` of a fleet may be 0.
+fn of_a_fleet(alert: &str, metric: &str) -> String {
+    let guard = format!(
+        "[guard]\nmax_unhealthy = {{ promql = \"sum({metric} == bool 0)\", limit = \"30%\", of = {{ promql = \"count({metric})\" }} }}\n[[steps]]"
+    );
+    ACT.replace("alerts = [\"Act\"]", &format!("alerts = [\"{alert}\"]")).replace("[[steps]]", &guard)
+}
+
+#[test]
+fn a_fleet_that_nobody_knows_denies_and_one_that_is_well_does_not() {
+    let (exporter, address) = (Exporter::start(), Prometheus::reserve());
+    exporter.set(&[("host_up{host=\"a\"}", 1.0), ("host_up{host=\"b\"}", 1.0)]);
+    let (known, unknown) = (of_a_fleet("Known", "host_up"), of_a_fleet("Unknown", "no_such_metric"));
+    let runbooks = [("known", known.as_str()), ("unknown", unknown.as_str())];
+    let daemon = start(&format!("[prometheus]\nurl = \"http://{address}\"\n"), &runbooks);
+    let prometheus = Prometheus::start(&address, &exporter.address(), "127.0.0.1:1", "");
+    let ill = |count: &str| {
+        eventually(&format!("{count} ill hosts"), SCRAPED, || {
+            let seen = prometheus.query("sum(host_up == bool 0)");
+            (seen.first()?["value"][1] == count).then_some(())
+        });
+    };
+    ill("0");
+    let decision = rejected(&daemon, "Unknown", "a", "systemic");
+    let message = decision["message"].as_str().unwrap();
+    assert!(message.starts_with("how many are unhealthy is not known: no data"), "{message}");
+    let id = fire(&daemon, "Known", "a");
+    assert_eq!(finished(&daemon, &id)["status"], "succeeded");
+    exporter.set(&[("host_up{host=\"a\"}", 0.0)]);
+    ill("1");
+    let decision = rejected(&daemon, "Known", "b", "systemic");
+    let message = decision["message"].as_str().unwrap();
+    assert!(message.starts_with("1 are unhealthy and only 30% of 2 may be"), "{message}");
+    assert_eq!(ledger(&daemon), ["act a"]);
+}
+
+#[test]
+fn of_two_hundred_ill_hosts_none_is_acted_on_and_people_are_told_once_with_the_totals() {
+    let (exporter, address, receiver) = (Exporter::start(), Prometheus::reserve(), Receiver::start(&[]));
+    let hosts: Vec<String> = (0..200).map(|number| format!("host-{number}")).collect();
+    let samples: Vec<String> = hosts.iter().map(|host| format!("host_up{{host=\"{host}\"}}")).collect();
+    let ill: Vec<(&str, f64)> = samples.iter().map(|sample| (sample.as_str(), 0.0)).collect();
+    exporter.set(&ill);
+    let more = format!(
+        "[prometheus]\nurl = \"http://{address}\"\n[automation]\nescalate_to = [\"hook\"]\n\
+         [notifiers.hook]\nkind = \"webhook\"\nurl = \"{}\"\n",
+        receiver.url("/")
+    );
+    let daemon = start(&more, &[("fleet", &of_a_fleet("Down", "host_up"))]);
+    let prometheus = Prometheus::start(&address, &exporter.address(), "127.0.0.1:1", "");
+    eventually("the fleet", SCRAPED, || (prometheus.query("host_up").len() == 200).then_some(()));
+    let targets: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    assert_eq!(daemon.webhook(&body("Down", "firing", &targets)).json()["runbooks_triggered"], 200);
+    let executions = eventually("the end of all", SCRAPED, || {
+        let executions = daemon.executions();
+        executions.iter().all(is_final).then_some(executions)
+    });
+    assert_eq!(executions.len(), 200);
+    for execution in &executions {
+        assert_eq!((&execution["status"], &execution["reason"]), (&json!("rejected"), &json!("systemic")));
+        assert_eq!(execution["started_at"], Value::Null);
+    }
+    assert!(ledger(&daemon).is_empty());
+    receiver.wait_for(1);
+    let told = eventually("the message being sent", LIMIT, || {
+        let all = daemon.json("/api/escalations")["escalations"].as_array().unwrap().clone();
+        (all.first()?["deliveries"][0]["state"] == "sent").then_some(all)
+    });
+    assert_eq!(told.len(), 1, "{told:#?}");
+    let totals = &told[0]["totals"];
+    assert_eq!((&totals["count"], &totals["more_targets"]), (&json!(200), &json!(true)), "{totals:#}");
+    let messages = receiver.told();
+    assert_eq!(messages.len(), 1);
+    let subject = messages[0].json()["subject"].as_str().unwrap().to_owned();
+    assert!(subject.starts_with("fleet: not run ") && subject.ends_with("(systemic)"), "{subject}");
+}
+
+#[test]
+fn what_is_denied_late_takes_no_place_among_the_runs_that_are_counted() {
+    let alertmanager = Alertmanager::start("127.0.0.1:1", "['...']");
+    let text = ACT.replace("alerts = [\"Act\"]", "alerts = [\"Act\", \"Again\"]").replace(
+        "[[steps]]",
+        "[guard]\nmax_runs = [{ count = 1, within = \"1h\" }]\nmax_targets = { count = 1, within = \"1h\" }\ncooldown = \"1h\"\n[[steps]]",
+    );
+    let daemon = start(&with_alertmanager(&[alertmanager.address()]), &[("act", &text)]);
+    // Kept, the place of the first would deny the second, and a target of its own the third.
+    for target in ["a", "a", "b"] {
+        rejected(&daemon, "Act", target, "not_firing");
+    }
+    tell(&alertmanager, &act("a"));
+    let id = fire(&daemon, "Act", "a");
+    assert_eq!(finished(&daemon, &id)["status"], "succeeded");
+    for (alertname, target, reason) in [("Again", "a", "cooldown"), ("Act", "b", "too_many_targets")] {
+        let answer = daemon.webhook(&body(alertname, "firing", &[target])).json();
+        assert_eq!(answer["decisions"][0]["reason"], reason, "{answer:#}");
+    }
+    assert_eq!(ledger(&daemon), ["act a"]);
+}
+
 #[test]
 fn a_crash_while_it_is_asked_asks_again() {
     // A Prometheus that takes the question and never answers.
@@ -203,9 +308,8 @@ fn a_crash_while_it_is_asked_asks_again() {
     assert!(ledger(&daemon).is_empty());
 }
 
-#[test]
-fn no_more_of_a_runbook_than_allowed_are_going_at_once() {
-    let text = r#"
+/// At most two at once, each until a file named as its target is there.
+const GATED: &str = r#"
 mode = "auto"
 alerts = ["Gated"]
 target = "{{ labels.target }}"
@@ -213,9 +317,13 @@ target = "{{ labels.target }}"
 max_concurrent = 2
 [[steps]]
 id = "wait"
+effect = "idempotent"
 script = { text = 'echo begin >> "$DIR/ledger"; while [ ! -e "$DIR/$T" ]; do sleep 0.02; done', env = { DIR = "@dir@", T = "{{ labels.target }}" } }
 "#;
-    let daemon = start("", &[("gated", text), ("act", ACT)]);
+
+#[test]
+fn no_more_of_a_runbook_than_allowed_are_going_at_once() {
+    let daemon = start("", &[("gated", GATED), ("act", ACT)]);
     let ids = ["a", "b", "c"].map(|target| fire(&daemon, "Gated", target));
     eventually("two going", LIMIT, || (ledger(&daemon).len() == 2).then_some(()));
     // Others are not held up by it.
@@ -230,6 +338,33 @@ script = { text = 'echo begin >> "$DIR/ledger"; while [ ! -e "$DIR/$T" ]; do sle
     for id in &ids {
         assert_eq!(finished(&daemon, id)["status"], "succeeded");
     }
+}
+
+#[test]
+fn no_more_of_a_runbook_than_allowed_are_going_at_once_also_after_a_crash() {
+    let mut daemon = start("", &[("gated", GATED), ("act", ACT)]);
+    let ids = ["a", "b", "c", "d"].map(|target| fire(&daemon, "Gated", target));
+    eventually("two going", LIMIT, || (ledger(&daemon).len() == 2).then_some(()));
+    daemon.kill();
+    daemon.start_again();
+    // The two that had begun go on, and hold both places.
+    eventually("the two going again", LIMIT, || (ledger(&daemon).len() == 4).then_some(()));
+    assert_eq!(finished(&daemon, &fire(&daemon, "Act", "x"))["status"], "succeeded");
+    assert_eq!(ledger(&daemon), ["begin", "begin", "begin", "begin", "act x"]);
+    let status = |at: usize| daemon.execution(&ids[at])["status"].clone();
+    assert_eq!([0, 1, 2, 3].map(status), ["running", "running", "queued", "queued"]);
+    touch(&daemon, "b");
+    assert_eq!(finished(&daemon, &ids[1])["status"], "succeeded");
+    eventually("the third going", LIMIT, || (ledger(&daemon).len() == 6).then_some(()));
+    assert_eq!(finished(&daemon, &fire(&daemon, "Act", "y"))["status"], "succeeded");
+    assert_eq!([0, 2, 3].map(status), ["running", "running", "queued"]);
+    for target in ["a", "c", "d"] {
+        touch(&daemon, target);
+    }
+    for id in &ids {
+        assert_eq!(finished(&daemon, id)["status"], "succeeded");
+    }
+    assert_eq!(ledger(&daemon).iter().filter(|line| *line == "begin").count(), 6, "each of the others once");
 }
 
 #[test]

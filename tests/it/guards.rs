@@ -4,6 +4,7 @@
 use crate::support::alerts::{LIMIT, body, finished, fire, resolve};
 use crate::support::daemon::{BINARY, Daemon, ledger, touch};
 use crate::support::process::eventually;
+use crate::support::receiver::Receiver;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::process::Command;
@@ -85,6 +86,38 @@ fn of_two_hundred_targets_at_once_exactly_as_many_are_acted_on_as_may_be_also_af
     // A target that has its place may be acted on again.
     assert_eq!(decided(&daemon, "host-0", "sdb")["reason"], "matched");
     assert_eq!(daemon.executions().len(), 8);
+}
+
+#[test]
+fn of_two_hundred_targets_at_once_the_built_in_ten_are_acted_on_and_people_are_told_once_of_the_others() {
+    let receiver = Receiver::start(&[]);
+    let config = format!(
+        "[webhook]\nallow_unauthenticated = true\n[automation]\nescalate_to = [\"hook\"]\n\
+         [notifiers.hook]\nkind = \"webhook\"\nurl = \"{}\"\n[automation.guard]\n",
+        receiver.url("/")
+    );
+    let daemon = Daemon::start(&config, &[("act", ACT)], &[]);
+    let names: Vec<String> = (0..200).map(|number| format!("host-{number}")).collect();
+    let all = body("Down", "firing", &names.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(daemon.webhook(&all).json()["runbooks_triggered"], 10);
+    let denied = daemon.json("/api/decisions?reason=too_many_targets&limit=500")["decisions"].clone();
+    assert_eq!(denied.as_array().unwrap().len(), 190);
+    // What is delivered again is denied again, and is no news.
+    assert_eq!(daemon.webhook(&all).json()["runbooks_triggered"], 0);
+    let executions = daemon.executions();
+    assert_eq!(executions.len(), 10);
+    for execution in &executions {
+        assert_eq!(finished(&daemon, execution["id"].as_str().unwrap())["status"], "succeeded");
+    }
+    receiver.wait_for(1);
+    let told = eventually("the message being sent", LIMIT, || {
+        let all = daemon.json("/api/escalations")["escalations"].as_array().unwrap().clone();
+        (all.first()?["deliveries"][0]["state"] == "sent").then_some(all)
+    });
+    assert_eq!((told.len(), &told[0]["totals"]["count"]), (1, &json!(190)), "{told:#?}");
+    let messages = receiver.told();
+    let subject = "act: not run 190 times on more than 20 targets (too_many_targets)";
+    assert_eq!((messages.len(), &messages[0].json()["subject"]), (1, &json!(subject)));
 }
 
 #[test]

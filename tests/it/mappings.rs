@@ -103,7 +103,7 @@ fn what_cannot_be_is_refused_with_its_place() {
         (with("matchers", json!(["a=\"b\"", "nonsense"])), "matchers[1]"),
         (with("matchers", json!(["a=~\"(\""])), "matchers[0]"),
         (with("matchers", json!([format!("a=\"{}\"", "x".repeat(4096))])), "matchers"),
-        (with("reason", json!(" ")), "reason"),
+        (with("reason", json!(1)), ""),
         (with("priority", json!(1)), ""),
     ] {
         let (status, answer) = ask(&daemon, "PUT", "/api/mappings/x", &body);
@@ -114,12 +114,56 @@ fn what_cannot_be_is_refused_with_its_place() {
     for (name, body, status, code) in [
         ("gone", json!({ "reason": "why" }), 404, "not_found"),
         ("base", json!({ "reason": "why" }), 409, "in_config"),
-        ("base", json!({}), 422, "invalid"),
+        ("base", json!({ "why": "x" }), 422, "invalid"),
     ] {
         let (got, answer) = ask(&daemon, "DELETE", &format!("/api/mappings/{name}"), &body);
         assert_eq!((got, &answer["code"]), (status, &code.into()), "{name} {body}: {answer:#}");
     }
     assert_eq!(listed(&daemon), pairs(&[("base", "config")]));
+}
+
+#[test]
+fn what_is_set_and_deleted_without_a_reason_is_audited_as_such() {
+    let daemon = Daemon::start(&config(OF_CONFIG), &[("one", STEP)], &[]);
+    let bare = json!({ "matchers": ["a=\"b\""], "runbook": "one" });
+    let (status, answer) = ask(&daemon, "PUT", "/api/mappings/mine", &bare);
+    assert_eq!((status, &answer["reason"]), (200, &json!("")), "{answer:#}");
+    let gone = http::send(daemon.address(), "DELETE", "/api/mappings/mine", "").unwrap();
+    assert_eq!(gone.status, 200, "{}", gone.text());
+    let audit = daemon.json("/api/audit");
+    let told: Vec<(&str, &str)> = audit["audit"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| (record["action"].as_str().unwrap(), record["reason"].as_str().unwrap()))
+        .collect();
+    let none = "no reason was given";
+    assert_eq!(told, [("mapping.delete", none), ("mapping.set", none)]);
+}
+
+#[test]
+fn a_mapping_whose_runbook_is_gone_says_so_in_the_list_and_the_log() {
+    let runbooks = [("one", STEP), ("two", STEP)];
+    let mut daemon = Daemon::start_at(&free_address(), &config(OF_CONFIG), &runbooks, &[]);
+    set(&daemon, "mine", "target=\"t1\"", "two");
+    let problems = |daemon: &Daemon| {
+        let list = daemon.json("/api/mappings");
+        list["mappings"].as_array().unwrap().iter().map(|item| item["problem"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(problems(&daemon), [Value::Null, Value::Null]);
+    fs::remove_file(daemon.dir().join("runbooks/two.toml")).unwrap();
+    let lost = json!("there is no runbook two");
+    eventually("the mapping being marked", Duration::from_secs(60), || {
+        (problems(&daemon) == [lost.clone(), Value::Null]).then_some(())
+    });
+    let list = String::from_utf8(cli(&daemon, &["mappings", "list"]).stdout).unwrap();
+    assert!(list.lines().nth(1).unwrap().ends_with("there is no runbook two"), "{list}");
+    daemon.kill();
+    daemon.start_again();
+    daemon.logged("a mapping that was set starts nothing", 1);
+    assert_eq!(selected(&daemon, "t1"), "none");
+    daemon.hang_up();
+    daemon.logged("a mapping that was set starts nothing", 2);
 }
 
 fn cli(daemon: &Daemon, line: &[&str]) -> Output {

@@ -6,6 +6,7 @@ use crate::support::alerts::{LIMIT, config};
 use crate::support::daemon::{BINARY, Daemon, is_final};
 use crate::support::lives::{Lives, Random, seed};
 use crate::support::process::eventually;
+use crate::support::receiver::Receiver;
 use runbookd::model::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -143,6 +144,87 @@ fn what_holds_automation_back_holds_a_schedule_and_it_is_told_why() {
     eventually("halted", LIMIT, || (reason(0) == "halted").then_some(()));
     let list = cli(&["schedules", "list"]);
     assert!(list.lines().count() == 4 && list.contains("halted"), "{list}");
+}
+
+#[test]
+fn people_are_told_once_of_a_schedule_that_tried_often_enough() {
+    let receiver = Receiver::start(&[]);
+    let hook = format!(
+        "[automation]\nescalate_to = [\"hook\"]\n[notifiers.hook]\nkind = \"webhook\"\nurl = \"{}\"\n",
+        receiver.url("/")
+    );
+    let once = "[guard]\nmax_runs = [{ count = 1, within = \"1h\" }]\n[inputs.word]";
+    let tick = TICK.replace("[inputs.word]", once);
+    let daemon = Daemon::start(&config(&format!("{EVERY_SECOND}{hook}")), &[("tick", &tick)], &[]);
+    let message = receiver.wait_for(1).remove(0).json();
+    let subject = message["subject"].as_str().unwrap();
+    assert!(subject.starts_with("tick: not run ") && subject.ends_with("(attempts_exhausted)"), "{subject}");
+    let body = message["body"].as_str().unwrap();
+    assert!(body.contains("the schedule \"tick\": it was started on clock 1 of 1 in 1h"), "{body}");
+    // It goes on being denied, and that is counted and not told again.
+    let count = || daemon.json("/api/escalations")["escalations"][0]["totals"]["count"].as_u64();
+    let before = count().unwrap();
+    eventually("two more denials", LIMIT, || (count()? >= before + 2).then_some(()));
+    assert_eq!(daemon.json("/api/escalations")["escalations"].as_array().unwrap().len(), 1);
+    assert_eq!((receiver.told().len(), daemon.executions().len()), (1, 1));
+}
+
+/// What `check` says of these schedules and runbooks, with its exit code.
+fn checked(schedules: &str, runbooks: &[(&str, &str)]) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("runbooks")).unwrap();
+    for (id, text) in runbooks {
+        fs::write(dir.path().join(format!("runbooks/{id}.toml")), text.replace("@dir@", "/tmp")).unwrap();
+    }
+    fs::write(dir.path().join("c.toml"), config(schedules)).unwrap();
+    let mut command = Command::new(BINARY);
+    command.args(["check", "--config.file=c.toml", "--runbooks.dir=runbooks"]).current_dir(dir.path());
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn check_refuses_what_can_never_run_and_warns_of_what_will_not_always() {
+    let hourly = EVERY_SECOND.replace("* * * * * *", "0 * * * *");
+    assert_eq!(checked(&hourly, &[("tick", TICK)]).0, Some(0));
+    let place = "c.toml:7:11: the schedule \"tick\"";
+    for (from, to, why) in [
+        ("target = \"clock\"", "target = \"{{ labels.instance }}\"", "the target cannot be rendered"),
+        (
+            "[inputs.word]",
+            "[guard]\nlock = \"{{ labels.cluster }}\"\n[inputs.word]",
+            "the lock cannot be rendered",
+        ),
+    ] {
+        let (code, told) = checked(&hourly, &[("tick", &TICK.replace(from, to))]);
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains(&format!("{place} cannot start the runbook \"tick\": {why}")), "{told}");
+    }
+    for mode in ["disabled", "shadow"] {
+        let (code, told) = checked(&hourly, &[("tick", &TICK.replace("auto", mode))]);
+        assert_eq!(code, Some(0), "{told}");
+        assert!(told.contains(&format!("{place}: the mode of the runbook \"tick\" is {mode}: ")), "{told}");
+        assert!(told.contains("1 runbooks are good"), "{told}");
+    }
+    let often = EVERY_SECOND.replace("* * * * * *", "*/5 * * * *");
+    let (code, told) = checked(&often, &[("tick", TICK)]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains(&format!("{place}: of the next 200 due times at least ")), "{told}");
+    assert!(told.contains("by cooldown (5m)") && told.contains("by max_runs (3 in 1h)"), "{told}");
+    let free = TICK.replace("[inputs.word]", "[guard]\ncooldown = false\nmax_runs = false\n[inputs.word]");
+    let (code, told) = checked(&often, &[("tick", &free)]);
+    assert!(code == Some(0) && !told.contains("schedule"), "{told}");
+}
+
+#[test]
+fn a_start_warns_of_a_schedule_that_can_start_nothing() {
+    let needy = TICK.replace("target = \"clock\"", "target = \"{{ labels.instance }}\"");
+    let hourly = EVERY_SECOND.replace("* * * * * *", "0 * * * *");
+    let daemon = Daemon::start(&config(&hourly), &[("tick", &needy)], &[]);
+    let log = daemon.logged("a schedule can start nothing", 1);
+    assert!(log.contains("the target cannot be rendered"), "{log}");
+    daemon.hang_up();
+    daemon.logged("a schedule can start nothing", 2);
 }
 
 #[test]

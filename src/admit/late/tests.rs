@@ -1,6 +1,7 @@
 //! The judging of what others answered: boundaries, and everything that is no answer.
 
 use super::*;
+use proptest::{prop_assert_eq, proptest};
 
 fn share(limit: Unhealthy) -> Questions {
     let of = matches!(limit, Unhealthy::Percent(_)).then(|| "count(up)".to_owned());
@@ -29,8 +30,37 @@ fn a_share_is_rounded_down_and_what_is_not_known_denies() {
     // 30% of 9 is 2.7, so 2 may be.
     assert_eq!((ask(part, Ok(2.0), Some(Ok(9.0))), ask(part, Ok(3.0), Some(Ok(9.0)))), (Pass, Deny));
     assert_eq!((ask(part, Ok(3.0), Some(Ok(10.0))), ask(part, Ok(1.0), Some(Ok(3.0)))), (Pass, Deny));
-    for of in [None, Some(Err("stale")), Some(Ok(f64::NAN)), Some(Ok(0.0))] {
+    for of in [None, Some(Err("stale")), Some(Ok(f64::NAN)), Some(Ok(f64::INFINITY)), Some(Ok(0.0))] {
         assert_eq!(ask(part, Ok(1.0), of), Deny, "{of:?}");
+    }
+}
+
+proptest! {
+    /// The model is whole numbers: `unhealthy` of `all` may be while its ten thousand parts are not more than the share's.
+    #[test]
+    fn a_share_allows_exactly_what_whole_numbers_allow(
+        all in 0_u64..200_000, hundredths in 1_u64..=10_000, off in -2_i64..=2,
+    ) {
+        let border = all * hundredths / 10_000;
+        let unhealthy = border.saturating_add_signed(off);
+        let questions = share(Unhealthy::Percent(format!("{}.{:02}", hundredths / 100, hundredths % 100).parse().unwrap()));
+        let answers = Answers {
+            unhealthy: Some(Ok(unhealthy as f64)),
+            of: Some(Ok(all as f64)),
+            ..Answers::default()
+        };
+        let may = unhealthy * 10_000 <= all * hundredths;
+        let expected = if may { GateVerdict::Pass } else { GateVerdict::Deny };
+        prop_assert_eq!(verdict(&questions, &answers, Reason::Systemic), expected);
+    }
+}
+
+#[test]
+fn a_share_with_a_fraction_is_as_exact_as_on_paper() {
+    for (all, percent, part) in
+        [(750.0, 9.2, 69.0), (1500.0, 4.6, 69.0), (749.0, 9.2, 68.0), (9.0, 30.0, 2.0)]
+    {
+        assert_eq!(part_of(all, percent), part, "{percent}% of {all}");
     }
 }
 

@@ -79,11 +79,14 @@ fn mappings_are_set_deleted_and_listed_in_their_order() {
         assert!(request.starts_with(head) && request.ends_with(body), "{line:?}: {request}");
         assert_eq!(got.code, 0, "{line:?}: {}", got.err);
     }
-    let list = r#"{"mappings":[{"name":"n","matchers":["x=\"1\"","y=\"2\""],"runbook":"act","origin":"api","order":1}],"next_cursor":null}"#;
+    let list = r#"{"mappings":[{"name":"n","matchers":["x=\"1\"","y=\"2\""],"runbook":"act","origin":"api","order":1,"problem":null},{"name":"m","matchers":["z=\"3\""],"runbook":"gone","origin":"api","order":2,"problem":"there is no runbook gone"}],"next_cursor":null}"#;
     let (_, got) = sent(list, &["mappings", "list"]);
     assert_eq!(
         got.out,
-        "ORDER  ORIGIN  NAME  RUNBOOK  MATCHERS\n1      api     n     act      x=\"1\", y=\"2\"\n"
+        "ORDER  ORIGIN  NAME  RUNBOOK  MATCHERS      PROBLEM
+1      api     n     act      x=\"1\", y=\"2\"  -
+2      api     m     gone     z=\"3\"         there is no runbook gone
+"
     );
     for line in [
         &["mappings", "set", "a", "--runbook=act", "--reason=r"][..],
@@ -97,12 +100,12 @@ fn mappings_are_set_deleted_and_listed_in_their_order() {
 #[test]
 fn schedules_are_listed_with_the_next_and_the_last_time() {
     let list = r#"{"schedules":[{"name":"night","cron":"0 2 * * *","zone":"Europe/Berlin","runbook":"act",
-        "next_at":"2026-08-02T00:00:00Z","last_at":null,"last_execution_id":null,"last_reason":null}],"next_cursor":null}"#;
+        "next_at":"2026-08-02T00:00:00Z","last_at":null,"last_execution_id":null,"last_reason":null,"problem":"there is no runbook act"}],"next_cursor":null}"#;
     let (_, got) = sent(list, &["schedules", "list"]);
     assert_eq!(
         got.out,
-        "NAME   CRON       ZONE           RUNBOOK  NEXT (UTC)           LAST (UTC)  WHY
-night  0 2 * * *  Europe/Berlin  act      2026-08-02 00:00:00  -           -
+        "NAME   CRON       ZONE           RUNBOOK  NEXT (UTC)           LAST (UTC)  WHY  PROBLEM
+night  0 2 * * *  Europe/Berlin  act      2026-08-02 00:00:00  -           -    there is no runbook act
 "
     );
 }

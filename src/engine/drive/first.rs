@@ -101,7 +101,8 @@ async fn count(shared: &Shared, query: &str) -> Result<f64, String> {
 fn number(answer: &QueryAnswer, now: Timestamp) -> Result<f64, String> {
     let [sample] = &answer.samples[..] else {
         return Err(match answer.samples.len() {
-            0 => "no data; count(…) of nothing is no data too, so write count(…) or vector(0)".to_owned(),
+            0 => "no data; sum(… == bool 0) is 0 where all are well, and no data only where nothing is known"
+                .to_owned(),
             many => format!("{many} series where one number is wanted"),
         });
     };

@@ -6,6 +6,7 @@ use crate::api;
 use crate::http::{ApiError, FieldError, Reply, Request};
 use crate::intake::{MappingError, NewMapping, SetMapping};
 use crate::model::{Matcher, RunbookId};
+use crate::routing::Mapping;
 use crate::store::records::Person;
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,14 +17,16 @@ pub(super) async fn list(services: Arc<Services>, request: Request) -> Result<Re
     // A cursor is the place behind which to go on.
     let behind = request.query.filter::<usize>("cursor")?.unwrap_or(0);
     let limit = request.query.limit()?;
-    let (set, of_config) = services.intake.mappings();
+    let ((set, of_config), library) = (services.intake.mappings(), services.library());
     let count = set.len() + of_config.len();
     let items: Vec<Value> = (behind..count.min(behind.saturating_add(limit)))
         .map(|at| match set.get(at) {
-            Some(SetMapping { record, .. }) => api::set_mapping(record, at + 1),
+            Some(SetMapping { record, .. }) => {
+                api::set_mapping(record, at + 1, library.lacks(&record.runbook).as_deref())
+            }
             None => {
-                let mapping = &of_config[at - set.len()];
-                api::config_mapping(&mapping.name, &mapping.matchers, &mapping.runbook, at + 1)
+                let Mapping { name, matchers, runbook } = &of_config[at - set.len()];
+                api::config_mapping(name, matchers, runbook, at + 1, library.lacks(runbook).as_deref())
             }
         })
         .collect();
@@ -57,14 +60,16 @@ pub(super) async fn set(services: Arc<Services>, request: Request) -> Result<Rep
 fn shown(services: &Services, set: &SetMapping) -> Value {
     let (all, _) = services.intake.mappings();
     let place = all.iter().position(|other| other.record.name == set.record.name);
-    api::set_mapping(&set.record, place.map_or(0, |at| at + 1))
+    let problem = services.library().lacks(&set.record.runbook);
+    api::set_mapping(&set.record, place.map_or(0, |at| at + 1), problem.as_deref())
 }
 
 pub(super) async fn delete(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
-    let (name, Person { user, reason }) = (request.param("name"), person(&request, true)?);
+    let (name, Person { user, reason }) = (request.param("name"), person(&request, false)?);
     let old = services.intake.delete_mapping(name, &user, &reason).await.map_err(refusal)?;
     tracing::warn!(mapping = name, user, reason, "mapping deleted");
-    Ok(Reply::json(&api::set_mapping(&old.record, 0)))
+    let problem = services.library().lacks(&old.record.runbook);
+    Ok(Reply::json(&api::set_mapping(&old.record, 0, problem.as_deref())))
 }
 
 /// What is wanted, with everything wrong in it named at once.
@@ -91,9 +96,6 @@ fn read(request: &Request) -> Result<NewMapping, ApiError> {
     let runbook =
         RunbookId::new(&body.runbook).map_err(|error| wrong("runbook".to_owned(), error.to_string()));
     let reason = request.words(&body.reason);
-    if reason.is_empty() {
-        wrong("reason".to_owned(), "say why, for the audit log".to_owned());
-    }
     match runbook {
         Ok(runbook) if errors.is_empty() => {
             Ok(NewMapping { name: name.to_owned(), matchers, runbook, by: request.user().to_owned(), reason })

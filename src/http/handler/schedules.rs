@@ -3,6 +3,7 @@
 use super::Services;
 use crate::api;
 use crate::http::{ApiError, Reply, Request};
+use crate::intake::Scheduled;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -14,7 +15,9 @@ pub(super) async fn list(services: Arc<Services>, request: Request) -> Result<Re
     let all = services.intake.schedules();
     let shown = all.iter().skip(behind).take(limit);
     let items: Vec<Value> = shown
-        .map(|scheduled| api::schedule(&scheduled.schedule, scheduled.record.as_ref(), scheduled.next_at))
+        .map(|Scheduled { schedule, record, next_at, problem }| {
+            api::schedule(schedule, record.as_ref(), *next_at, problem.as_deref())
+        })
         .collect();
     let next = behind.saturating_add(items.len());
     let cursor = (next < all.len() && !items.is_empty()).then(|| next.to_string());

@@ -24,7 +24,7 @@ pub struct MappingRecord {
     pub order: u64,
     /// Who set it last.
     pub by: String,
-    /// Why, in their words.
+    /// Why, in their words; empty where they did not say.
     pub reason: String,
     /// When.
     pub at: Timestamp,
@@ -37,7 +37,10 @@ fn audited(txn: &mut dyn Txn, action: &'static str, record: &MappingRecord) -> R
         user: record.by.clone(),
         action,
         target: record.name.clone(),
-        reason: record.reason.clone(),
+        reason: match record.reason.as_str() {
+            "" => "no reason was given".to_owned(),
+            said => said.to_owned(),
+        },
         detail: detail.map(|(name, value)| (name.to_owned(), value)).into(),
     };
     audit::append(txn, entry).map(drop)

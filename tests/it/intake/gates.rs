@@ -2,11 +2,13 @@
 //!
 //! `tests/corpus/gates/<code>.toml`, or `<code>.<what>.toml` for one more of it: what stands against the target, the
 //! deliveries before, the alert, which gates deny, which do not apply, and their numbers. A gate that is not named passes.
+//! `queued_for` is how long what was started waits in the queue, and the code then is what ends it there.
 
 use super::bench::{Bench, at, corpus, files, firing, library, options, read};
 use runbookd::admit::GATES;
 use runbookd::admit::late::{Answers, Confirmation, LATE, Questions};
 use runbookd::config::{Overrides, load};
+use runbookd::engine::transition::{Next, next};
 use runbookd::guard::{
     Admission, BreakerKey, BreakerRecord, BreakerState, Order, Outcome, Profiles, Quarantine, Scope,
     SwitchState,
@@ -14,11 +16,12 @@ use runbookd::guard::{
 use runbookd::intake::Options;
 use runbookd::journal::{Event, State};
 use runbookd::model::{
-    Clock as _, Decision, GateReport, GateVerdict, Matcher, Reason, RunbookId, Target, Verdict,
+    Clock as _, Decision, ExecutionStatus, GateReport, GateVerdict, Matcher, Reason, RunbookId, Target,
+    Timestamp, Verdict,
 };
 use runbookd::plan::view::context_of;
 use runbookd::routing::{Mapping, Rules, Source};
-use runbookd::runbook;
+use runbookd::runbook::{self, Runbook};
 use runbookd::store::records::{Person, breaker, quarantine, transact};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -36,6 +39,8 @@ struct Fixture {
     alert: Value,
     /// What the first stage of its execution is answered, for the gates that are asked later.
     answers: Option<Told>,
+    /// How long its execution waits in the queue, in milliseconds.
+    queued_for: Option<i64>,
     expect: Expect,
 }
 
@@ -181,6 +186,11 @@ async fn check(name: &str, fixture: &Fixture) {
             &Expect { deny: Vec::new(), off: Vec::new(), ..expect.clone() },
         );
     }
+    if let Some(waited) = fixture.queued_for {
+        assert_eq!(decision.reason, Reason::Matched, "{about}: it is queued when it has been decided");
+        check_expiry(&about, code, &bench, waited).await;
+        return check_gates(&about, &decision, expect);
+    }
     let verdict = if code == "matched" { Verdict::Execute } else { Verdict::Skip };
     assert_eq!((announced.verdict, announced.reason.as_str()), (verdict, code), "{about}");
     assert_eq!((decision.verdict, decision.reason), (announced.verdict, announced.reason), "{about}");
@@ -192,18 +202,40 @@ async fn check(name: &str, fixture: &Fixture) {
     check_gates(&about, &decision, expect);
 }
 
+/// That the queue ends the execution with this code after this time, and not a moment before.
+async fn check_expiry(about: &str, code: &str, bench: &Bench, waited: i64) {
+    let (runbook, state) = begun(bench).await;
+    let then = |after: i64| {
+        let at = Timestamp::from_millisecond(state.created_at.as_millisecond() + after).unwrap();
+        next(&runbook, &state, at)
+    };
+    assert_eq!(then(waited - 1), Next::Idle { wake: Some(state.created.queue_deadline) }, "{about}");
+    match then(waited) {
+        Next::Record(Event::Finished { status: ExecutionStatus::Expired, reason: Some(reason), .. }) => {
+            assert_eq!(reason.as_str(), code, "{about}");
+        }
+        other => panic!("{about}: {other:?}"),
+    }
+}
+
 /// What the first stage of the execution says.
 async fn said_by(bench: &Bench, told: &Told) -> Vec<GateReport> {
+    let (runbook, state) = begun(bench).await;
+    let context = context_of(&runbook, &state);
+    let questions = Questions::of(&runbook, &state.created, &context, None, true).unwrap();
+    assert!(questions.broken.is_empty(), "{questions:?}");
+    questions.judge(&told.answers())
+}
+
+/// The latest execution as it was made, and its runbook.
+async fn begun(bench: &Bench) -> (Runbook, State) {
     let id = bench.executions().await.remove(0).id;
     let Event::Created(created) = bench.records.journal(&id, 0, 1).await.unwrap().remove(0).event else {
         panic!("{id} does not begin with its creation");
     };
     let text = read(&corpus("gates/library").join(format!("{}.toml", created.runbook)));
     let runbook = runbook::parse(&created.runbook, "fixture", &text).runbook.unwrap();
-    let state = State::new(created.clone(), bench.clock.now());
-    let questions = Questions::of(&runbook, &created, &context_of(&runbook, &state), None, true).unwrap();
-    assert!(questions.broken.is_empty(), "{questions:?}");
-    questions.judge(&told.answers())
+    (runbook, State::new(created, bench.clock.now()))
 }
 
 fn check_answers(about: &str, code: &str, said: &[GateReport], expect: &Expect) {
@@ -263,10 +295,8 @@ async fn every_fixture_is_decided_by_the_gate_in_its_name() {
 #[test]
 fn every_code_of_a_decision_has_a_fixture_and_every_gate_is_a_code() {
     let fixtures = files(&corpus("gates"), "toml");
-    // No gate says it but the clock of the queue, after the decision: `expiry` has it on the real program.
-    let codes = Reason::DECISION.iter().filter(|code| **code != Reason::QueueExpired);
-    let missing: Vec<&str> =
-        codes.map(|code| code.as_str()).filter(|code| !fixtures.contains_key(*code)).collect();
+    let codes = Reason::DECISION.iter().map(|code| code.as_str());
+    let missing: Vec<&str> = codes.filter(|code| !fixtures.contains_key(*code)).collect();
     assert!(missing.is_empty(), "no fixture for {missing:?}");
     let position = |gate: &Reason| Reason::DECISION.iter().position(|code| code == gate);
     let positions: Vec<_> = GATES.iter().map(|(name, _)| position(name)).collect();
