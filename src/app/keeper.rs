@@ -1,14 +1,19 @@
 //! Keeps the kill switch: what is durable of it, the sentinel file, and the orders the store could not take.
 //!
-//! May import: `engine`, `guard`, `store`. Must never: let automation go on because something cannot be read.
+//! May import: `engine`, `guard`, `store`, `telemetry`. Must never: let automation go on because something cannot be read.
 
 use crate::engine::Engine;
-use crate::guard::{Board, KillSwitch, Order, Scope, SwitchState};
+use crate::guard::{KillSwitch, Order, Scope, SwitchState};
+use crate::http::handler::Services;
+use crate::journal::AuditEntry;
 use crate::model::{Clock, Timestamp};
 use crate::store::records::Records;
+use crate::store::records::switch::Stood;
+use crate::telemetry::Metrics;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The file that halts everything while it is there.
@@ -23,19 +28,25 @@ const OURS: &str = "runbookd could not store this order, and keeps it here:";
 const EVERY: Duration = Duration::from_millis(400);
 /// Who acts where no person does.
 const AUTOMATION: &str = "runbookd";
+/// Who acts, for the audit log, where somebody put a file there or took it away.
+const BY_FILE: &str = "file";
+/// Changes by the file that wait for the audit log.
+const MAX_UNTOLD: usize = 100;
 
 /// What is in force from the start. What cannot be read means halted.
-pub(super) async fn load(records: &Records, board: &Board, now: Timestamp) {
-    let switch = match records.kill_switch().await {
-        Ok(switch) => switch,
-        Err(error) => {
-            tracing::error!(%error, "the kill switch cannot be read: everything is halted until somebody says otherwise");
-            let mut switch = KillSwitch::default();
-            switch.set(halt(Scope::Global, AUTOMATION, &format!("its record cannot be read: {error}"), now));
-            switch
-        }
+pub(super) async fn load(records: &Records, engine: &Engine, now: Timestamp) {
+    let (mut switch, unreadable) = match records.kill_switch().await {
+        Ok(Stood { switch, unreadable }) => (switch, unreadable),
+        Err(error) => (KillSwitch::default(), Some(error)),
     };
-    board.change(|posted| *posted = switch);
+    if let Some(error) = &unreadable {
+        tracing::error!(%error, "the kill switch cannot be read: everything is halted until somebody says otherwise");
+        let order = halt(Scope::Global, AUTOMATION, &format!("its record cannot be read: {error}"), now);
+        // Not below what is known, and without an end.
+        let state = switch.get(&Scope::Global).map_or(order.state, |known| known.state.max(order.state));
+        switch.set(Order { state, ..order });
+    }
+    engine.resume_orders(switch, unreadable.is_none());
 }
 
 /// An order that halts.
@@ -54,15 +65,27 @@ enum Found {
 /// The keeper.
 pub(super) struct Keeper {
     engine: Engine,
+    records: Records,
+    metrics: Metrics,
     clock: Arc<dyn Clock>,
     file: PathBuf,
     reserve: PathBuf,
+    /// What the audit log is to hear of the file.
+    untold: Mutex<VecDeque<AuditEntry>>,
 }
 
 impl Keeper {
-    /// A keeper over the storage directory `dir`.
-    pub(super) fn new(engine: Engine, clock: Arc<dyn Clock>, dir: &Path) -> Self {
-        Self { engine, clock, file: dir.join(FILE), reserve: dir.join(RESERVE) }
+    /// A keeper of what `services` have, over the storage directory `dir`.
+    pub(super) fn new(services: &Services, dir: &Path) -> Self {
+        Self {
+            engine: services.engine.clone(),
+            records: services.records.clone(),
+            metrics: services.metrics.clone(),
+            clock: Arc::clone(&services.clock),
+            file: dir.join(FILE),
+            reserve: dir.join(RESERVE),
+            untold: Mutex::default(),
+        }
     }
 
     /// Looks once before anything begins, and sets bytes aside for the day the disk is full.
@@ -83,22 +106,24 @@ impl Keeper {
         {
             tracing::warn!(file = %self.reserve.display(), %error, "no room could be set aside for the kill switch");
         }
-        self.look().await;
+        self.look();
     }
 
     /// Keeps it until the process ends.
     pub(super) async fn keep(self) {
-        loop {
-            tokio::time::sleep(EVERY).await;
-            self.look().await;
-        }
+        let watch = async {
+            loop {
+                tokio::time::sleep(EVERY).await;
+                self.look();
+            }
+        };
+        // Apart: a store that does not answer must not keep anybody from looking at the file.
+        tokio::join!(watch, self.tell());
     }
 
-    async fn look(&self) {
-        for order in self.engine.unsaved_orders() {
-            // In force already; this only makes it durable.
-            let _posted = self.engine.post(order).await;
-        }
+    /// Waits for nobody, so that the next look is never late.
+    fn look(&self) {
+        self.engine.tidy_orders();
         let unsaved = self.engine.unsaved_orders();
         let kept =
             unsaved.iter().find(|order| order.scope == Scope::Global && order.state >= SwitchState::Halted);
@@ -114,14 +139,62 @@ impl Keeper {
             Found::Somebodys(why) if !stands => {
                 let by = format!("the file {}", self.file.display());
                 tracing::error!(file = %self.file.display(), why, "halted by a file, until it is removed");
-                self.engine.enforce(halt(Scope::File, &by, &why, now));
+                self.engine.heed_file(Some(halt(Scope::File, &by, &why, now)));
+                self.note(SwitchState::Halted, why, now);
             }
             Found::Nothing | Found::Ours if stands => {
                 tracing::warn!(file = %self.file.display(), "the file that halted is gone");
-                let state = SwitchState::Running;
-                self.engine.enforce(Order { state, ..halt(Scope::File, "", "", now) });
+                self.engine.heed_file(None);
+                self.note(SwitchState::Running, "the file is gone".to_owned(), now);
             }
             _ => {}
+        }
+    }
+
+    fn untold(&self) -> MutexGuard<'_, VecDeque<AuditEntry>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the audit log, when it can be written to; what is in force does not wait for it.
+    fn note(&self, state: SwitchState, reason: String, at: Timestamp) {
+        let mut untold = self.untold();
+        if untold.len() >= MAX_UNTOLD {
+            untold.pop_front();
+        }
+        untold.push_back(AuditEntry {
+            at,
+            user: BY_FILE.to_owned(),
+            action: "automation.set",
+            target: Scope::File.key(),
+            reason,
+            detail: BTreeMap::from([("state".to_owned(), state.as_str().to_owned())]),
+        });
+    }
+
+    async fn tell(&self) {
+        let mut was_refused = false;
+        loop {
+            let next = self.untold().front().cloned();
+            match next {
+                None => tokio::time::sleep(EVERY).await,
+                Some(entry) => match self.records.note(entry.clone()).await {
+                    Ok(_) => {
+                        was_refused = false;
+                        let mut untold = self.untold();
+                        // It may have been given up for newer ones meanwhile.
+                        if untold.front() == Some(&entry) {
+                            untold.pop_front();
+                        }
+                    }
+                    Err(error) => {
+                        if !std::mem::replace(&mut was_refused, true) {
+                            tracing::error!(%error, "the audit log does not know yet what a file did to the kill switch");
+                            self.metrics.audit_write_failed();
+                        }
+                        tokio::time::sleep(EVERY).await;
+                    }
+                },
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use super::escape::{visible, wrap};
 use super::quit::{Quit, YES};
 use super::screen::{COLUMNS, Screen};
 use super::table::Table;
-use super::{Environment, field, when};
+use super::{Environment, automation, field, when};
 use crate::model::between;
 use serde_json::Value;
 
@@ -38,6 +38,11 @@ pub(super) async fn run(client: &Client, env: &Environment, screen: &mut Screen<
         None => "none since the start".to_owned(),
     };
     screen.line(&format!("Last webhook     {last}"))?;
+    for order in field::list(value, "orders") {
+        let since = field::stamp(order, "at");
+        let line = format!("{} (since {since} UTC)", automation::sentence(order, screen));
+        screen.line(&format!("Kill switch      {line}"))?;
+    }
     if value["storm"]["active"] == true {
         let storm = &value["storm"];
         let (rate, until) = (field::text(storm, "episodes_per_minute"), field::stamp(storm, "until"));
@@ -48,6 +53,10 @@ pub(super) async fn run(client: &Client, env: &Environment, screen: &mut Screen<
     for freeze in field::list(value, "freezes") {
         let (name, until) = (field::text(freeze, "name"), field::stamp(freeze, "until"));
         screen.line(&format!("Frozen           {name}, until {until} UTC"))?;
+    }
+    match value["flapping_alerts"].as_u64() {
+        None | Some(0) => {}
+        Some(count) => screen.line(&format!("Flapping         {count} alerts are left alone"))?,
     }
     for (title, key) in [
         ("Open breakers ", "open_breakers"),

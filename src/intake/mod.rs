@@ -7,6 +7,7 @@
 mod accept;
 mod announcement;
 mod decode;
+mod held;
 mod mappings;
 mod occasion;
 mod ruling;
