@@ -10,7 +10,7 @@ mod guard;
 mod identity;
 mod trigger;
 
-pub use automation::automation;
+pub use automation::{automation, orders};
 pub use escalation::escalation;
 pub use execution::{ExecutionView, summary};
 pub use guard::{audit_check, breaker, credential, freezes, quarantine, shadow, storm};

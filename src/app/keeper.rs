@@ -7,12 +7,14 @@ use crate::guard::{KillSwitch, Order, Scope, SwitchState};
 use crate::http::handler::Services;
 use crate::journal::AuditEntry;
 use crate::model::{Clock, Timestamp};
+use crate::store::ReadError;
 use crate::store::records::Records;
 use crate::store::records::switch::Stood;
 use crate::telemetry::Metrics;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,7 +37,13 @@ const MAX_UNTOLD: usize = 100;
 
 /// What is in force from the start. What cannot be read means halted.
 pub(super) async fn load(records: &Records, engine: &Engine, now: Timestamp) {
-    let (mut switch, unreadable) = match records.kill_switch().await {
+    let (switch, is_complete) = judge(records.kill_switch().await, now);
+    engine.resume_orders(switch, is_complete);
+}
+
+/// What is in force where this was read, and whether it is all that there is.
+fn judge(read: Result<Stood, ReadError>, now: Timestamp) -> (KillSwitch, bool) {
+    let (mut switch, unreadable) = match read {
         Ok(Stood { switch, unreadable }) => (switch, unreadable),
         Err(error) => (KillSwitch::default(), Some(error)),
     };
@@ -46,7 +54,7 @@ pub(super) async fn load(records: &Records, engine: &Engine, now: Timestamp) {
         let state = switch.get(&Scope::Global).map_or(order.state, |known| known.state.max(order.state));
         switch.set(Order { state, ..order });
     }
-    engine.resume_orders(switch, unreadable.is_none());
+    (switch, unreadable.is_none())
 }
 
 /// An order that halts.
@@ -70,6 +78,8 @@ pub(super) struct Keeper {
     clock: Arc<dyn Clock>,
     file: PathBuf,
     reserve: PathBuf,
+    /// Whether an order to halt everything was not durable at the last look.
+    lags: AtomicBool,
     /// What the audit log is to hear of the file.
     untold: Mutex<VecDeque<AuditEntry>>,
 }
@@ -84,6 +94,7 @@ impl Keeper {
             clock: Arc::clone(&services.clock),
             file: dir.join(FILE),
             reserve: dir.join(RESERVE),
+            lags: AtomicBool::new(false),
             untold: Mutex::default(),
         }
     }
@@ -127,9 +138,11 @@ impl Keeper {
         let unsaved = self.engine.unsaved_orders();
         let kept =
             unsaved.iter().find(|order| order.scope == Scope::Global && order.state >= SwitchState::Halted);
+        let lagged = self.lags.swap(kept.is_some(), Ordering::Relaxed);
         let found = look(&self.file);
         match (&found, kept) {
-            (Found::Nothing, Some(order)) => self.put_aside(order),
+            // One that is only on its way into the store needs no file.
+            (Found::Nothing, Some(order)) if lagged => self.put_aside(order),
             (Found::Ours, None) => self.take_away(),
             _ => {}
         }
@@ -235,5 +248,45 @@ fn look(file: &Path) -> Found {
         Ok(_) if text.starts_with(OURS) => Found::Ours,
         Ok(_) if text.is_empty() => Found::Somebodys("it says no more".to_owned()),
         Ok(_) => Found::Somebodys(text.chars().filter(|c| !c.is_control()).take(200).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn unreadable() -> ReadError {
+        ReadError::Failed("no such luck".to_owned())
+    }
+
+    #[test]
+    fn a_file_is_seen_within_the_second_that_was_promised() {
+        assert!(EVERY <= Duration::from_millis(500));
+    }
+
+    #[test]
+    fn what_cannot_be_read_at_the_start_means_halted() {
+        let (switch, is_complete) = judge(Err(unreadable()), at(0));
+        assert_eq!((switch.global(at(0)), is_complete), (SwitchState::Halted, false));
+        assert!(switch.get(&Scope::Global).unwrap().reason.contains("no such luck"));
+        let (switch, is_complete) = judge(Ok(Stood::default()), at(0));
+        assert_eq!((switch.global(at(0)), is_complete), (SwitchState::Running, true));
+    }
+
+    #[test]
+    fn what_can_be_read_beside_it_still_counts_and_no_end_is_taken_for_sure() {
+        let mut known = KillSwitch::default();
+        let order = halt(Scope::Global, "ann", "for a while", at(0));
+        known.set(Order { state: SwitchState::Aborted, expires_at: Some(at(10)), ..order.clone() });
+        let one = Scope::Runbook(crate::model::RunbookId::new("one").unwrap());
+        known.set(Order { scope: one.clone(), ..order });
+        let stood = Stood { switch: known, unreadable: Some(unreadable()) };
+        let (switch, is_complete) = judge(Ok(stood), at(1));
+        assert_eq!((switch.global(at(20)), is_complete), (SwitchState::Aborted, false));
+        assert_eq!(switch.get(&one).unwrap().state, SwitchState::Halted);
     }
 }

@@ -38,6 +38,26 @@ pub(super) async fn run(client: &Client, env: &Environment, screen: &mut Screen<
         None => "none since the start".to_owned(),
     };
     screen.line(&format!("Last webhook     {last}"))?;
+    held_back(value, screen)?;
+    for (title, key) in [
+        ("Open breakers ", "open_breakers"),
+        ("Quarantined   ", "quarantined"),
+        ("Broken runbooks", "broken_runbooks"),
+    ] {
+        if !field::list(value, key).is_empty() {
+            let lines = wrap(&named(value, key), COLUMNS - 17);
+            screen.line(&format!("{title:<17}{}", lines.join(&format!("\n{:17}", ""))))?;
+        }
+    }
+    if value["store"].as_object().is_some_and(|store| !store.is_empty()) {
+        screen.line(&format!("Store            {}", field::pairs(value, "store")))?;
+    }
+    mappings(value, screen)?;
+    Ok(YES)
+}
+
+/// What keeps automation from starting something: orders, a storm, freezes, alerts that flap.
+fn held_back(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     for order in field::list(value, "orders") {
         let since = field::stamp(order, "at");
         let line = format!("{} (since {since} UTC)", automation::sentence(order, screen));
@@ -56,23 +76,10 @@ pub(super) async fn run(client: &Client, env: &Environment, screen: &mut Screen<
     }
     match value["flapping_alerts"].as_u64() {
         None | Some(0) => {}
+        Some(1) => screen.line("Flapping         1 alert is left alone")?,
         Some(count) => screen.line(&format!("Flapping         {count} alerts are left alone"))?,
     }
-    for (title, key) in [
-        ("Open breakers ", "open_breakers"),
-        ("Quarantined   ", "quarantined"),
-        ("Broken runbooks", "broken_runbooks"),
-    ] {
-        if !field::list(value, key).is_empty() {
-            let lines = wrap(&named(value, key), COLUMNS - 17);
-            screen.line(&format!("{title:<17}{}", lines.join(&format!("\n{:17}", ""))))?;
-        }
-    }
-    if value["store"].as_object().is_some_and(|store| !store.is_empty()) {
-        screen.line(&format!("Store            {}", field::pairs(value, "store")))?;
-    }
-    mappings(value, screen)?;
-    Ok(YES)
+    Ok(())
 }
 
 fn mappings(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {

@@ -9,8 +9,8 @@ use crate::guard::{Order, SwitchState};
 use crate::journal::State;
 use crate::model::{ExecutionId, ExecutionStatus, RunbookId, Timestamp};
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 /// How many parked executions look at a changed switch at once.
 const STRIDE: usize = 256;

@@ -99,7 +99,8 @@ impl Orders {
             if order.state < before.state {
                 return Taken::Waits(ticket);
             }
-            shown.expires_at = before.expires_at.zip(order.expires_at).map(|(before, after)| before.max(after));
+            shown.expires_at =
+                before.expires_at.zip(order.expires_at).map(|(before, after)| before.max(after));
         }
         if self.ahead.len() >= MAX_AHEAD {
             self.ahead.retain(|ahead| ahead.order.scope != order.scope);

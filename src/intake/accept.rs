@@ -2,6 +2,7 @@
 
 use super::announcement::Announcement;
 use super::decode::{self, Element, MalformedBody};
+use super::held::Flapping;
 use super::mappings::{InForce, SetMapping};
 use super::ruling::{Ground, rule};
 use super::timetable::Timetable;
@@ -134,7 +135,20 @@ impl Intake {
     ) -> Self {
         let in_force = RwLock::new(InForce::of(options));
         let (changing, timetable, flapping) = Default::default();
-        Self { store, clock, ids, library, in_force, queue, wake, metrics, board, changing, timetable, flapping }
+        Self {
+            store,
+            clock,
+            ids,
+            library,
+            in_force,
+            queue,
+            wake,
+            metrics,
+            board,
+            changing,
+            timetable,
+            flapping,
+        }
     }
 
     /// Puts new options in force for the next request. The mappings that people set stay before those of the options.

@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn an_alert_is_held_until_something_else_is_decided_or_nothing_is_heard_of_it() {
         let (held, ttl) = (Flapping::default(), Duration::from_secs(60));
-        let at = |second| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
         held.note(&[decided(1, Reason::Flapping), decided(2, Reason::Flapping)], at(0));
         held.note(&[decided(2, Reason::Flapping), decided(3, Reason::Repeat)], at(30));
         assert_eq!((held.count(ttl, at(30)), held.count(ttl, at(60))), (2, 1));

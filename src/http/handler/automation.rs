@@ -81,7 +81,7 @@ pub(super) async fn set(services: Arc<Services>, request: Request) -> Result<Rep
         state = order.state.as_str(),
         user = order.by,
         reason = order.reason,
-        "kill switch set"
+        "kill switch ordered"
     );
     match services.engine.post(order.clone()).await {
         Ok(posted) => {

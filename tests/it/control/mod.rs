@@ -1,9 +1,10 @@
 //! What people do to executions, on the real program: every verb where it is allowed and where it is not.
 //!
-//! `hold` pauses and changes, `undo` takes back and repeats, `consent` asks people, `words` holds requests to their
-//! form and answers to every watcher. May import: `support`. Must never: end a process itself.
+//! `hold` pauses and changes, `undo` takes back and repeats, `consent` asks people, `crowd` many at once, `words` holds
+//! requests to their form and answers to every watcher. May import: `support`. Must never: end a process itself.
 
 mod consent;
+mod crowd;
 mod hold;
 mod undo;
 mod words;
