@@ -170,6 +170,10 @@ fn halts(way: Way) {
     {
         assert_eq!(finished(daemon, id)["status"], status, "it goes on by itself");
     }
+    eventually("the audit record of its end", LIMIT, || {
+        let audit = daemon.json("/api/audit?action=automation.set");
+        (audit["audit"][0]["detail"]["state"] == "running").then_some(())
+    });
     for line in ["three a", "act", "undo one b"] {
         assert_eq!(ledger(daemon).iter().filter(|found| *found == line).count(), 1, "{line}");
     }
