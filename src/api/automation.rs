@@ -4,11 +4,9 @@ use crate::guard::{KillSwitch, Order, Scope, SwitchState};
 use crate::model::Timestamp;
 use serde_json::{Value, json};
 
-/// What is in force at `now`; `unsaved` are the orders that are not durable yet.
-pub fn automation(switch: &KillSwitch, unsaved: &[Order], now: Timestamp) -> Value {
-    let standing: Vec<&Order> = switch.orders().filter(|order| order.stands(now)).collect();
-    let global = switch.strictest(&[], None, now);
-    let orders = standing.iter().map(|order| {
+/// The orders that stand at `now`; `unsaved` are those that are not durable yet.
+pub fn orders(switch: &KillSwitch, unsaved: &[Order], now: Timestamp) -> Vec<Value> {
+    let view = |order: &Order| {
         let durable = !unsaved.iter().any(|unsaved| unsaved.scope == order.scope);
         json!({
             "scope": scope(&order.scope),
@@ -19,11 +17,17 @@ pub fn automation(switch: &KillSwitch, unsaved: &[Order], now: Timestamp) -> Val
             "expires_at": order.expires_at,
             "durable": durable,
         })
-    });
+    };
+    switch.orders().filter(|order| order.stands(now)).map(view).collect()
+}
+
+/// What is in force at `now`; `unsaved` are the orders that are not durable yet.
+pub fn automation(switch: &KillSwitch, unsaved: &[Order], now: Timestamp) -> Value {
+    let global = switch.strictest(&[], None, now);
     json!({
         "state": global.map_or(SwitchState::Running, |order| order.state),
         "reason": global.map(Order::sentence),
-        "orders": orders.collect::<Vec<_>>(),
+        "orders": orders(switch, unsaved, now),
     })
 }
 

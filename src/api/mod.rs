@@ -10,7 +10,7 @@ mod guard;
 mod identity;
 mod trigger;
 
-pub use automation::automation;
+pub use automation::{automation, orders};
 pub use escalation::escalation;
 pub use execution::{ExecutionView, summary};
 pub use guard::{audit_check, breaker, credential, freezes, quarantine, shadow, storm};
@@ -133,6 +133,10 @@ pub struct IntegrationStatus {
     pub storm: Value,
     /// The freezes in force.
     pub freezes: Vec<Value>,
+    /// How many alerts are left alone because they flap, as far as they were delivered since the start.
+    pub flapping_alerts: usize,
+    /// The orders of the kill switch that stand.
+    pub orders: Vec<Value>,
     /// Runbook files whose last reading failed.
     pub broken_runbooks: Vec<Value>,
     /// When the last webhook was accepted.

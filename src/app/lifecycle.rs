@@ -10,6 +10,7 @@ use super::library::Shelf;
 use super::opening::{listen, open_store};
 use super::retention::{Retention, note_head};
 use super::service::Manager;
+use super::signals::Signals;
 use super::world::{RealWorld, Shelved};
 use super::{Environment, SystemClock, credentials, load_config};
 use super::{candidate, scheduler};
@@ -19,7 +20,6 @@ use crate::catalogue::{Pace, Watch};
 use crate::config::{Config, Overrides};
 use crate::document::Problem;
 use crate::engine::{Engine, Parts};
-use crate::guard::Scope;
 use crate::http::handler::Services;
 use crate::http::{Edge, Server};
 use crate::intake::Intake;
@@ -34,13 +34,14 @@ use crate::store::Store;
 use crate::store::records::{QueueCount, Records};
 use crate::telemetry::{Build, Metrics, logging};
 use futures_util::future::{BoxFuture, Shared};
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -124,27 +125,6 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("runbookd").build()
 }
 
-/// The signals, received from the very start: what comes while the store is opened must not end the process.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    halt: Signal,
-}
-
-impl Signals {
-    fn receive() -> Result<Self, Refusal> {
-        let receive =
-            |kind| signal(kind).map_err(|error| Refusal(format!("signals cannot be received: {error}")));
-        Ok(Self {
-            terminate: receive(SignalKind::terminate())?,
-            interrupt: receive(SignalKind::interrupt())?,
-            hangup: receive(SignalKind::hangup())?,
-            halt: receive(SignalKind::user_defined1())?,
-        })
-    }
-}
-
 /// Whether everything in the store is what was written, once that is known.
 pub(super) type Checked = Shared<BoxFuture<'static, Result<(), String>>>;
 
@@ -193,11 +173,13 @@ impl People {
 
 async fn run(config: Config, secrets: Secrets, options: &ServeOptions) -> Result<(), Refusal> {
     install_crypto();
-    let mut signals = Signals::receive()?;
+    let (mut signals, halt) = Signals::receive()?;
     edge::allow_descriptors(config.server.max_connections);
     let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().map_err(|error| ("the listener has no address", error))?;
     let (daemon, config) = Daemon::build(config, secrets, options, address).await?;
+    // To the very end: a step can be held or killed also in the last drain.
+    tokio::spawn(halt.heed(Arc::clone(&daemon.services)));
     let limits = Limits::begin(&daemon.edge, &daemon.services).await;
     let counting = tokio::spawn(limits.clone().keep());
     let shutdown = CancellationToken::new();
@@ -298,7 +280,7 @@ impl Daemon {
             ids: Arc::clone(&ids),
             limits: build::engine_limits(config),
         });
-        keeper::load(&records, engine.board(), clock.now()).await;
+        keeper::load(&records, &engine, clock.now()).await;
         let intake = Intake::new(
             Arc::clone(&store),
             Arc::clone(&clock),
@@ -366,9 +348,10 @@ impl Daemon {
         let intake = &self.services.intake;
         intake.load_mappings().await.map_err(|error| ("the mappings cannot be read", error))?;
         let engine = self.services.engine.clone();
-        let keeper = Keeper::new(engine.clone(), Arc::clone(&self.services.clock), &config.store.path);
+        let keeper = Keeper::new(&self.services, &config.store.path);
         keeper.begin().await;
-        let keeper = tokio::spawn(keeper.keep());
+        // To the very end, as the signal.
+        tokio::spawn(keeper.keep());
         let (cursor, live) = engine.recover().await.map_err(|error| ("recovery", error))?;
         let checked = self.checked.clone();
         // Alerts are taken meanwhile; but what is done cannot be taken back, and a record that is lost may forbid it.
@@ -405,7 +388,6 @@ impl Daemon {
         identity.abort();
         certificates.abort();
         dispatcher.abort();
-        keeper.abort();
         ended
     }
 
@@ -431,6 +413,8 @@ impl Daemon {
         config.check_runbooks(|id| library.get(id).is_some())
     }
 
+    /// Until the reason to end. Neither that nor a halt waits for what is done meanwhile, such as a reload that asks a
+    /// program for a secret.
     async fn wait(
         &self,
         config: &Config,
@@ -438,31 +422,35 @@ impl Daemon {
         signals: &mut Signals,
         renewed: &Notify,
     ) -> Result<(), Refusal> {
-        let Signals { terminate, interrupt, hangup, halt } = signals;
+        let (end, hangup) = signals.split();
+        tokio::select! {
+            () = end => Ok(()),
+            why = self.services.engine.fatal() => Err(Refusal(why)),
+            Err(why) = self.checked.clone() => Err(Refusal(why)),
+            never = self.keep_current(config, options, hangup, renewed) => match never {},
+        }
+    }
+
+    /// Takes in what changed of config, runbooks and certificates, one thing after the other.
+    async fn keep_current(
+        &self,
+        config: &Config,
+        options: &ServeOptions,
+        hangup: &mut Signal,
+        renewed: &Notify,
+    ) -> Infallible {
         let watch = config.runbooks.watch.then(|| watch(&config.runbooks.dir)).flatten();
         let changed = watch.as_ref().map_or_else(Arc::default, Watch::wake);
         // What changed between the first reading and the beginning of the watch.
         changed.notify_one();
         loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
                 _ = hangup.recv() => self.reload(options).await,
                 () = self.reload.notified() => self.reload(options).await,
-                _ = halt.recv() => self.halt().await,
                 () = changed.notified() => self.refresh().await,
                 () = renewed.notified() => self.refresh().await,
-                why = self.services.engine.fatal() => return Err(Refusal(why)),
-                Err(why) = self.checked.clone() => return Err(Refusal(why)),
             }
         }
-    }
-
-    async fn halt(&self) {
-        tracing::error!("halted by SIGUSR1; `runbookd unhalt` takes it back");
-        let order = keeper::halt(Scope::Global, "signal", "SIGUSR1", self.services.clock.now());
-        // It counts in any case.
-        let _posted = self.services.engine.post(order).await;
     }
 
     async fn refresh(&self) {

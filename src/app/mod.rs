@@ -28,6 +28,7 @@ mod retention;
 mod scheduler;
 mod service;
 mod siblings;
+mod signals;
 mod world;
 
 pub use audit::verify_audit;

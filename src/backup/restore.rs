@@ -12,6 +12,7 @@ use crate::guard::{Order, Scope, SwitchState};
 use crate::journal::AuditEntry;
 use crate::model::Timestamp;
 use crate::store::records::Records;
+use crate::store::records::switch::GivenUp;
 use crate::store::{Change, CommitError, OpenError, ReadError, SledOptions, SledStore, Store};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
@@ -332,7 +333,7 @@ async fn halt(store: &Arc<dyn Store>, head: &Head, now: Timestamp) -> Result<u64
     records.note(entry).await?;
     let (scope, state) = (Scope::Global, SwitchState::Halted);
     let order = Order { scope, state, by: AUTOMATION.to_owned(), reason, at: now, expires_at: None };
-    records.put_order(&order).await?;
+    records.put_order(&order, GivenUp::default()).await?;
     let (mut live, mut behind) = (0, None);
     loop {
         let headers = records.live(behind.as_deref(), COUNTED).await?;

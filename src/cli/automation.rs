@@ -50,15 +50,21 @@ fn show(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     let state = screen.paint(&field::text(value, "state"));
     screen.line(&format!("automation is {state}"))?;
     for order in field::list(value, "orders") {
-        let until = match field::stamp(order, "expires_at") {
-            end if end.is_empty() => String::new(),
-            end => format!(" until {end}"),
-        };
-        let (what, state) = (scope(order), screen.paint(&field::text(order, "state")));
-        let (by, why) = (field::text(order, "by"), field::text(order, "reason"));
-        screen.line(&format!("  {what}: {state}{until}, by {by}: {why}"))?;
+        let line = sentence(order, screen);
+        screen.line(&format!("  {line}"))?;
     }
     Ok(())
+}
+
+/// An order: of what, how far, until when, by whom and why.
+pub(super) fn sentence(order: &Value, screen: &Screen<'_>) -> String {
+    let until = match field::stamp(order, "expires_at") {
+        end if end.is_empty() => String::new(),
+        end => format!(" until {end}"),
+    };
+    let (what, state) = (scope(order), screen.paint(&field::text(order, "state")));
+    let (by, why) = (field::text(order, "by"), field::text(order, "reason"));
+    format!("{what}: {state}{until}, by {by}: {why}")
 }
 
 fn scope(order: &Value) -> String {

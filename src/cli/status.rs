@@ -8,7 +8,7 @@ use super::escape::{visible, wrap};
 use super::quit::{Quit, YES};
 use super::screen::{COLUMNS, Screen};
 use super::table::Table;
-use super::{Environment, field, when};
+use super::{Environment, automation, field, when};
 use crate::model::between;
 use serde_json::Value;
 
@@ -38,17 +38,7 @@ pub(super) async fn run(client: &Client, env: &Environment, screen: &mut Screen<
         None => "none since the start".to_owned(),
     };
     screen.line(&format!("Last webhook     {last}"))?;
-    if value["storm"]["active"] == true {
-        let storm = &value["storm"];
-        let (rate, until) = (field::text(storm, "episodes_per_minute"), field::stamp(storm, "until"));
-        screen.line(&format!(
-            "Storm            {rate} episodes began in a minute; calm at {until} UTC at the earliest"
-        ))?;
-    }
-    for freeze in field::list(value, "freezes") {
-        let (name, until) = (field::text(freeze, "name"), field::stamp(freeze, "until"));
-        screen.line(&format!("Frozen           {name}, until {until} UTC"))?;
-    }
+    held_back(value, screen)?;
     for (title, key) in [
         ("Open breakers ", "open_breakers"),
         ("Quarantined   ", "quarantined"),
@@ -64,6 +54,32 @@ pub(super) async fn run(client: &Client, env: &Environment, screen: &mut Screen<
     }
     mappings(value, screen)?;
     Ok(YES)
+}
+
+/// What keeps automation from starting something: orders, a storm, freezes, alerts that flap.
+fn held_back(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
+    for order in field::list(value, "orders") {
+        let since = field::stamp(order, "at");
+        let line = format!("{} (since {since} UTC)", automation::sentence(order, screen));
+        screen.line(&format!("Kill switch      {line}"))?;
+    }
+    if value["storm"]["active"] == true {
+        let storm = &value["storm"];
+        let (rate, until) = (field::text(storm, "episodes_per_minute"), field::stamp(storm, "until"));
+        screen.line(&format!(
+            "Storm            {rate} episodes began in a minute; calm at {until} UTC at the earliest"
+        ))?;
+    }
+    for freeze in field::list(value, "freezes") {
+        let (name, until) = (field::text(freeze, "name"), field::stamp(freeze, "until"));
+        screen.line(&format!("Frozen           {name}, until {until} UTC"))?;
+    }
+    match value["flapping_alerts"].as_u64() {
+        None | Some(0) => {}
+        Some(1) => screen.line("Flapping         1 alert is left alone")?,
+        Some(count) => screen.line(&format!("Flapping         {count} alerts are left alone"))?,
+    }
+    Ok(())
 }
 
 fn mappings(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {

@@ -5,23 +5,17 @@
 use super::registry::Input;
 use super::{Engine, Shared};
 use crate::guard::freeze::in_force;
-use crate::guard::{Board, Order, SwitchState};
+use crate::guard::{Order, SwitchState};
 use crate::journal::State;
 use crate::model::{ExecutionId, ExecutionStatus, RunbookId, Timestamp};
-use crate::store::records::switch::MAX_ORDERS;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// How many parked executions look at a changed switch at once.
 const STRIDE: usize = 256;
 
 impl Shared {
-    pub(super) fn unsaved(&self) -> MutexGuard<'_, BTreeMap<String, Order>> {
-        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The strictest order that covers an execution.
     pub(super) fn order(&self, state: &State, now: Timestamp) -> Option<Order> {
         let switch = self.board.read();
@@ -67,29 +61,6 @@ impl Shared {
             limit.unwrap_or(u32::MAX)
         }
     }
-}
-
-/// How long a person waits for the store to take an order that is in force already.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What became of an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Posted {
-    /// It is in force and durable.
-    Durable,
-    /// It is in force; why it is not durable yet. That is tried again until it is.
-    InForce(String),
-}
-
-/// Why an order does not count.
-#[derive(Debug, thiserror::Error)]
-pub enum OrderError {
-    /// It would let automation go on, and that must be durable first.
-    #[error("it could not be made durable, so what was ordered before still counts: {0}")]
-    NotDurable(String),
-    /// Too many scopes.
-    #[error("{MAX_ORDERS} orders stand already: take some back, or order something of everything")]
-    TooMany,
 }
 
 /// The executions that have not looked at the switch since it changed.
@@ -141,69 +112,5 @@ impl Engine {
             self.shared.send(&id, Input::Tick);
         }
         !unaware.left.is_empty()
-    }
-
-    /// What is in force.
-    pub fn board(&self) -> &Arc<Board> {
-        &self.shared.board
-    }
-
-    /// Puts an order in force and makes it durable. What holds automation back counts at once, whether or not it can
-    /// be made durable; what lets it go on is durable first.
-    ///
-    /// # Errors
-    /// [`OrderError`]; then what was in force before still is.
-    pub async fn post(&self, order: Order) -> Result<Posted, OrderError> {
-        let (board, now) = (&self.shared.board, self.shared.clock.now());
-        let before =
-            board.read().get(&order.scope).filter(|before| before.stands(now)).map(|before| before.state);
-        if before.is_none()
-            && order.state > SwitchState::Running
-            && board.read().orders().count() >= MAX_ORDERS
-        {
-            return Err(OrderError::TooMany);
-        }
-        let is_stricter =
-            order.state >= before.unwrap_or(SwitchState::Running) && order.state > SwitchState::Running;
-        if is_stricter {
-            self.enforce(order.clone());
-        }
-        let saving = tokio::time::timeout(PATIENCE, self.shared.records.put_order(&order));
-        let saved = match saving.await {
-            Ok(saved) => saved.map_err(|error| error.to_string()),
-            Err(_) => Err("the store did not answer".to_owned()),
-        };
-        match saved {
-            Ok(()) => {
-                self.shared.unsaved().remove(&order.scope.key());
-                self.enforce(order);
-                Ok(Posted::Durable)
-            }
-            Err(why) if is_stricter => {
-                tracing::error!(why, "the kill switch is in force, but not durable yet");
-                self.shared.unsaved().insert(order.scope.key(), order);
-                Ok(Posted::InForce(why))
-            }
-            Err(why) => Err(OrderError::NotDurable(why)),
-        }
-    }
-
-    /// Puts an order in force, or takes it back; whether it is durable is seen to elsewhere.
-    pub fn enforce(&self, order: Order) {
-        self.shared.board.change(|switch| match order.state {
-            SwitchState::Running => drop(switch.clear(&order.scope)),
-            SwitchState::Draining | SwitchState::Halted | SwitchState::Aborted => switch.set(order),
-        });
-        self.heed();
-    }
-
-    /// The orders in force that are not durable yet.
-    pub fn unsaved_orders(&self) -> Vec<Order> {
-        self.shared.unsaved().values().cloned().collect()
-    }
-
-    /// Rings, so that what was posted on the board counts at once.
-    pub fn heed(&self) {
-        self.shared.wake.notify_one();
     }
 }

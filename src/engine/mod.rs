@@ -11,6 +11,7 @@ mod begin;
 mod drive;
 mod hold;
 mod observe;
+mod orders;
 mod registry;
 mod retry;
 mod tell;
@@ -24,7 +25,7 @@ pub use registry::Counts;
 pub use upstream::Upstream;
 
 use crate::admit::late::Confirmation;
-use crate::guard::{Board, Freeze, Order, Profiles, Settings, StormLimit};
+use crate::guard::{Board, Freeze, Profiles, Settings, StormLimit};
 use crate::journal::{Entry, Event, State};
 use crate::model::{Clock, ExecutionId, ExecutionStatus, Labels, Reason, RunbookId, Timestamp, between};
 use crate::plan as call;
@@ -37,9 +38,10 @@ use crate::telemetry::Metrics;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hold::Unaware;
+use orders::Desk;
 use registry::{Input, Registry, Sent};
 use retry::Budgets;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicI64;
@@ -49,7 +51,7 @@ use tokio::sync::{Notify, broadcast};
 
 mod control;
 pub use control::{Controlled, VerbError};
-pub use hold::{OrderError, Posted};
+pub use orders::{OrderError, Posted};
 
 /// How long the scheduler sleeps at most: a lost wake-up costs no more than this.
 const SCAN_EVERY: Duration = Duration::from_secs(5);
@@ -150,8 +152,8 @@ struct Shared {
     board: Arc<Board>,
     /// When the storm that was last seen is over, in milliseconds since 1970.
     storm_until: AtomicI64,
-    /// Orders of the kill switch that the store has not taken yet, by scope.
-    unsaved: Mutex<BTreeMap<String, Order>>,
+    /// The orders of the kill switch, and which of them the store has.
+    desk: Desk,
     /// Executions with new events.
     news: broadcast::Sender<ExecutionId>,
     /// Set once, when the daemon must end.
@@ -186,7 +188,7 @@ impl Engine {
             limits: Mutex::new(limits),
             board: Arc::default(),
             storm_until: AtomicI64::new(i64::MIN),
-            unsaved: Mutex::default(),
+            desk: Desk::default(),
             news: broadcast::channel(1024).0,
             fatal: tokio::sync::watch::channel(None).0,
         };

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
 
+mod orders;
+
 struct SteppingClock(std::time::Instant);
 
 impl Clock for SteppingClock {

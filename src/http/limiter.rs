@@ -26,8 +26,8 @@ pub enum Budget {
     Requests,
     /// Starting executions by hand.
     Executions,
-    /// Stopping and holding. As many as of requests, but counted apart: a page that asks too often must not take
-    /// the brake from the person in front of it.
+    /// Stopping and holding one execution. As many as of requests, but counted apart: a page that asks too often must
+    /// not take the brake from the person in front of it. The kill switch is not counted at all.
     Brake,
 }
 

@@ -119,13 +119,13 @@ impl Route {
             && (matches!(self.path, "/metrics" | "/-/reload") || self.path.starts_with("/docs/"))
     }
 
-    /// What a request on it is counted as; `None` where a limit would cost alerts or sight.
+    /// What a request on it is counted as; `None` where a limit would cost alerts, sight or the kill switch, which must
+    /// be there also for whoever has just stopped sixty executions one by one.
     pub(super) fn budget(&self, method: Method) -> Option<Budget> {
         match (self.access, method, self.path) {
-            (Access::Webhook, ..) | (_, _, "/metrics") => None,
+            (Access::Webhook, ..) | (_, _, "/metrics") | (_, Method::Put, "/api/automation") => None,
             _ if self.is_health() => None,
-            (_, Method::Put, "/api/automation")
-            | (_, Method::Post, "/api/executions/{id}/stop" | "/api/executions/{id}/control") => {
+            (_, Method::Post, "/api/executions/{id}/stop" | "/api/executions/{id}/control") => {
                 Some(Budget::Brake)
             }
             (_, Method::Post, "/api/runbooks/{id}" | "/api/runbooks/{id}/execute") => {

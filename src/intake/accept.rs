@@ -2,6 +2,7 @@
 
 use super::announcement::Announcement;
 use super::decode::{self, Element, MalformedBody};
+use super::held::Flapping;
 use super::mappings::{InForce, SetMapping};
 use super::ruling::{Ground, rule};
 use super::timetable::Timetable;
@@ -115,6 +116,7 @@ pub struct Intake {
     /// Held while the mappings of people are changed, so that commits and what is in force keep one order.
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) timetable: Timetable,
+    flapping: Flapping,
 }
 
 impl Intake {
@@ -132,8 +134,21 @@ impl Intake {
         board: Arc<Board>,
     ) -> Self {
         let in_force = RwLock::new(InForce::of(options));
-        let (changing, timetable) = Default::default();
-        Self { store, clock, ids, library, in_force, queue, wake, metrics, board, changing, timetable }
+        let (changing, timetable, flapping) = Default::default();
+        Self {
+            store,
+            clock,
+            ids,
+            library,
+            in_force,
+            queue,
+            wake,
+            metrics,
+            board,
+            changing,
+            timetable,
+            flapping,
+        }
     }
 
     /// Puts new options in force for the next request. The mappings that people set stay before those of the options.
@@ -145,6 +160,11 @@ impl Intake {
     /// The options in force, the mappings that people set among them.
     pub fn options(&self) -> Arc<Options> {
         self.in_force().options
+    }
+
+    /// How many alerts are left alone because they flap, as far as they were delivered since the start.
+    pub fn held_as_flapping(&self) -> usize {
+        self.flapping.count(self.options().episode_ttl, self.clock.now())
     }
 
     pub(super) fn in_force(&self) -> InForce {
@@ -173,6 +193,7 @@ impl Intake {
         }
         self.count(&alerts);
         let decisions = self.commit(alerts, now).await?;
+        self.flapping.note(&decisions, now);
         for decision in &decisions {
             self.metrics.decision_made(decision.verdict, decision.reason);
             tracing::info!(

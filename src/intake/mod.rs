@@ -8,6 +8,7 @@ mod accept;
 mod announcement;
 mod decode;
 pub mod foresight;
+mod held;
 mod mappings;
 mod occasion;
 mod ruling;

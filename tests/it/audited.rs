@@ -77,7 +77,8 @@ fn change(daemon: &Daemon, method: &str, source: &str) -> Answer {
             ask(daemon, method, &format!("/api/executions/{}/stop", running()), &why)
         }
         ("PUT", "/api/automation") => {
-            ask(daemon, method, source, &json!({ "state": "running", "reason": "a test" }))
+            let scope = json!({ "matchers": ["nobody=\"has this\""] });
+            ask(daemon, method, source, &json!({ "state": "draining", "scope": scope, "reason": "a test" }))
         }
         ("PUT", "/api/mappings/{name}") => {
             let body = json!({ "matchers": ["a=\"b\""], "runbook": "slow", "reason": "a test" });

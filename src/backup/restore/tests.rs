@@ -97,7 +97,7 @@ fn what_was_taken_is_restored_and_everything_is_halted() {
     assert!(found == map);
     let runtime = Builder::new_current_thread().build().unwrap();
     let records = Records::new(store);
-    let switch = runtime.block_on(records.kill_switch()).unwrap();
+    let switch = runtime.block_on(records.kill_switch()).unwrap().switch;
     let order = switch.get(&Scope::Global).unwrap();
     assert_eq!((order.state, order.by.as_str()), (SwitchState::Halted, "runbookd"));
     assert_eq!(order.reason, "restored from a backup of 2027-01-15T08:00:00Z");

@@ -206,7 +206,9 @@ fn refused(route: &Route, method: Method, about: &told::Operation) -> BTreeSet<u
     if route.limit != BodyLimit::None {
         statuses.extend([413, 415]);
     }
-    if route.budget(method).is_some() {
+    // Refused credentials are counted everywhere.
+    let is_counted = matches!(route.access, Access::SignedIn | Access::Needs(_));
+    if is_counted || route.budget(method).is_some() {
         statuses.insert(429);
     }
     let answered = |status: &u16| about.answers.contains_key(&status.to_string());

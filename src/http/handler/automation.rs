@@ -17,16 +17,40 @@ const MAX_MATCHER: usize = 200;
 
 pub(super) async fn show(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
     request.query.only(&[])?;
-    Ok(answer(&services, None))
+    Ok(answer(&services, &[]))
 }
 
-fn answer(services: &Services, posted: Option<&Posted>) -> Reply {
+fn answer(services: &Services, warnings: &[String]) -> Reply {
     let (board, unsaved) = (services.engine.board().read(), services.engine.unsaved_orders());
     let mut body = api::automation(&board, &unsaved, services.clock.now());
-    if let Some(Posted::InForce(why)) = posted {
-        body["warning"] = format!("it counts now, but is not durable yet: {why}").into();
+    if !warnings.is_empty() {
+        body["warning"] = warnings.join("; ").into();
     }
     Reply::json(&body)
+}
+
+/// What whoever ordered it may not have meant.
+fn warnings(services: &Services, order: &Order, posted: &Posted) -> Vec<String> {
+    let unknown = match &order.scope {
+        Scope::Runbook(id) if services.library().get(id).is_none() => {
+            Some(format!("there is no runbook {id} now; the order counts for one that comes by that name"))
+        }
+        _ => None,
+    };
+    match posted {
+        Posted::Durable if order.state > SwitchState::Running => unknown.into_iter().collect(),
+        Posted::Durable => Vec::new(),
+        Posted::InForce(why) => {
+            unknown.into_iter().chain([format!("it counts now, but is not durable yet: {why}")]).collect()
+        }
+        Posted::Nothing => {
+            let scope = match &order.scope {
+                Scope::Global | Scope::File => "everything".to_owned(),
+                scope => scope.key(),
+            };
+            vec![format!("nothing was taken back: no order of {scope} stands")]
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -57,15 +81,15 @@ pub(super) async fn set(services: Arc<Services>, request: Request) -> Result<Rep
         state = order.state.as_str(),
         user = order.by,
         reason = order.reason,
-        "kill switch set"
+        "kill switch ordered"
     );
-    match services.engine.post(order).await {
+    match services.engine.post(order.clone()).await {
         Ok(posted) => {
             if matches!(posted, Posted::InForce(_)) {
                 // Its record is written with the order, as soon as the store takes it.
                 services.metrics.audit_write_failed();
             }
-            Ok(answer(&services, Some(&posted)))
+            Ok(answer(&services, &warnings(&services, &order, &posted)))
         }
         Err(error @ OrderError::TooMany) => Err(ApiError::conflict("too_many_orders", error.to_string())),
         Err(error @ OrderError::NotDurable(_)) => {

@@ -75,6 +75,8 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
         quarantined: quarantined.items.iter().map(api::quarantine).collect(),
         storm: options.storm.map_or(Value::Null, |limit| api::storm(limit, &storm, now)),
         freezes: api::freezes(&options.freezes, now),
+        flapping_alerts: services.intake.held_as_flapping(),
+        orders: api::orders(&board, &services.engine.unsaved_orders(), now),
         broken_runbooks: broken.collect(),
         last_webhook_at: Timestamp::from_millisecond(last).ok().filter(|_| last > 0).map(|at| at.to_string()),
         version: env!("CARGO_PKG_VERSION"),
@@ -127,6 +129,8 @@ pub(super) async fn metrics(services: Arc<Services>, request: Request) -> Result
         store_size_bytes: Some(services.records.store().health().size_bytes),
         kill_switch: kill_switch(&services),
         storm_active: storm_active(&services).await,
+        freezes: freezes(&services),
+        flapping_alerts: services.intake.held_as_flapping() as u64,
         quarantined_targets: services.records.count_quarantined(COUNTED).await.ok().map(|count| count as u64),
         ..breaker_gauges(&services).await
     };
@@ -143,6 +147,13 @@ fn kill_switch(services: &Services) -> Vec<(&'static str, u64)> {
         standing.count() as u64
     };
     ["global", "runbook", "matchers"].map(|kind| (kind, count(kind))).to_vec()
+}
+
+/// The freezes of the config, and whether each is in force.
+fn freezes(services: &Services) -> Vec<(String, bool)> {
+    let (options, now) = (services.intake.options(), services.clock.now());
+    let freezes = options.freezes.iter();
+    freezes.map(|freeze| (freeze.name.clone(), freeze.ends(now).is_some())).collect()
 }
 
 /// Whether there is a storm; unknown while the store cannot be read.

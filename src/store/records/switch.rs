@@ -3,14 +3,40 @@
 //! Alone of all changes, one that holds automation back does not wait for its audit record: see `put`.
 
 use super::{Records, Scan, audit, from_bytes, key, to_bytes, transact};
-use crate::guard::{KillSwitch, Order, Scope, SwitchState};
+use crate::guard::{KillSwitch, MAX_ORDERS, Order, Scope, SwitchState};
 use crate::journal::AuditEntry;
 use crate::model::{Matcher, RunbookId, Timestamp};
 use crate::store::{CommitError, ReadError, Txn};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The most orders that stand side by side.
-pub const MAX_ORDERS: usize = 200;
+/// Told by who no longer waits for a work: what has not been done yet is not done any more.
+#[derive(Debug, Clone, Default)]
+pub struct GivenUp(Arc<AtomicBool>);
+
+impl GivenUp {
+    /// Gives up.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), CommitError> {
+        match self.0.load(Ordering::SeqCst) {
+            true => Err(CommitError::Refused("nobody waits for it any more".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What the store holds of the kill switch.
+#[derive(Debug, Default)]
+pub struct Stood {
+    /// The orders.
+    pub switch: KillSwitch,
+    /// Why some of them cannot be read.
+    pub unreadable: Option<ReadError>,
+}
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -80,23 +106,28 @@ impl Records {
     ///
     /// # Errors
     /// As [`crate::store::Store::scan`]; then nobody knows how far automation may go, and it may go nowhere.
-    pub async fn kill_switch(&self) -> Result<KillSwitch, ReadError> {
+    pub async fn kill_switch(&self) -> Result<Stood, ReadError> {
+        // Those that have ended may still be there beside those that stand.
         let scan = Scan { prefix: key::SWITCH.to_vec(), after: None, reverse: false, limit: 10 * MAX_ORDERS };
-        let mut switch = KillSwitch::default();
+        let mut stood = Stood::default();
         for (key, bytes) in self.store.scan(scan).await? {
-            switch.set(from_bytes::<Stored>(&key, &bytes)?.order(&key)?);
+            match from_bytes::<Stored>(&key, &bytes).and_then(|stored| stored.order(&key)) {
+                Ok(order) => stood.switch.set(order),
+                Err(error) => stood.unreadable = Some(error),
+            }
         }
-        Ok(switch)
+        Ok(stood)
     }
 
-    /// Makes `order` durable, with its audit record. One that holds automation back is made so even where the
-    /// audit log cannot be written to; the state `running` takes the order of the scope back.
+    /// Makes `order` durable, with its audit record, unless it was given up before. One that holds automation back is
+    /// made so even where the audit log cannot be written to; the state `running` takes the order of the scope back.
     ///
     /// # Errors
     /// As [`crate::store::Store::commit`].
-    pub async fn put_order(&self, order: &Order) -> Result<(), CommitError> {
+    pub async fn put_order(&self, order: &Order, given_up: GivenUp) -> Result<(), CommitError> {
         let full = order.clone();
         let both = transact(&*self.store, move |txn| {
+            given_up.check()?;
             audited(txn, &full)?;
             write(txn, &full)
         });
@@ -111,5 +142,22 @@ impl Records {
             }
             answer => answer,
         }
+    }
+
+    /// Removes orders that have ended by themselves; what their scopes hold by now stays, if that is another one.
+    ///
+    /// # Errors
+    /// As [`crate::store::Store::commit`].
+    pub async fn forget_orders(&self, ended: Vec<Order>) -> Result<(), CommitError> {
+        let work = move |txn: &mut dyn Txn| {
+            for order in &ended {
+                let key = key::switch(&order.scope.key());
+                if txn.get(&key)? == Some(to_bytes(&Stored::of(order))?) {
+                    txn.delete(key);
+                }
+            }
+            Ok(())
+        };
+        transact(&*self.store, work).await
     }
 }

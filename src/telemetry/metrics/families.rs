@@ -44,6 +44,7 @@ label_sets! {
     BreakerLabels { breaker: String }
     BreakersLabels { runbook: Arc<str>, state: &'static str }
     ScopeLabels { scope: &'static str }
+    FreezeLabels { freeze: String }
     BuildLabels { version: &'static str, revision: &'static str }
 }
 
@@ -372,6 +373,18 @@ fn guard_gauges(registry: &mut Registry, now: &Gauges, runbook_label: impl Fn(&R
         "storm_active",
         "Whether so many episodes begin that nothing is started (1) or not (0)",
         Maybe(now.storm_active.map(u64::from)),
+    );
+    let freezes: Family<FreezeLabels, Gauge> = Family::default();
+    for (freeze, is_active) in &now.freezes {
+        // Two of one name are one series: in force if either is.
+        freezes.get_or_create(&FreezeLabels { freeze: freeze.clone() }).inc_by(i64::from(*is_active));
+    }
+    let help = "Whether a freeze of the config is in force (1 or more) or not (0)";
+    registry.register("freeze_active", help, Exposed(freezes));
+    registry.register(
+        "flapping_alerts",
+        "Alerts that are left alone because they fire and resolve again and again",
+        ConstGauge::new(now.flapping_alerts),
     );
 }
 

@@ -55,6 +55,10 @@ pub struct Gauges {
     pub quarantined_targets: Option<u64>,
     /// Whether so many episodes begin that nothing is started; `None` when that cannot be read.
     pub storm_active: Option<bool>,
+    /// The freezes of the config, and whether each is in force.
+    pub freezes: Vec<(String, bool)>,
+    /// Alerts that are left alone because they flap.
+    pub flapping_alerts: u64,
 }
 
 /// The daemon's metrics; cheap to clone, safe to write from anywhere.

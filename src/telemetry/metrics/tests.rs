@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// CONTRACT's names of this milestone.
-const FAMILIES: [(&str, &str); 45] = [
+const FAMILIES: [(&str, &str); 47] = [
     ("runbookd_webhook_requests_total", "counter"),
     ("runbookd_webhook_duration_seconds", "histogram"),
     ("runbookd_alerts_received_total", "counter"),
@@ -32,6 +32,8 @@ const FAMILIES: [(&str, &str); 45] = [
     ("runbookd_kill_switch_active", "gauge"),
     ("runbookd_quarantined_targets", "gauge"),
     ("runbookd_storm_active", "gauge"),
+    ("runbookd_freeze_active", "gauge"),
+    ("runbookd_flapping_alerts", "gauge"),
     ("runbookd_http_requests_total", "counter"),
     ("runbookd_http_request_duration_seconds", "histogram"),
     ("runbookd_auth_failures_total", "counter"),
@@ -389,6 +391,8 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
         kill_switch: vec![("global", 1), ("matchers", 2)],
         quarantined_targets: Some(7),
         storm_active: Some(true),
+        freezes: vec![("year end".to_owned(), true), ("nights".to_owned(), false)],
+        flapping_alerts: 5,
     };
     let (_, text) = metrics.encode(None, &gauges);
     let families = parse(&text);
@@ -410,6 +414,9 @@ fn gauges_show_what_this_scrape_was_given_and_forget_it_for_the_next() {
     assert_eq!(of("runbookd_kill_switch_active", &[("scope", "matchers")]), 2.0);
     assert_eq!(of("runbookd_quarantined_targets", &[]), 7.0);
     assert_eq!(of("runbookd_storm_active", &[]), 1.0);
+    assert_eq!(of("runbookd_freeze_active", &[("freeze", "year end")]), 1.0);
+    assert_eq!(of("runbookd_freeze_active", &[("freeze", "nights")]), 0.0);
+    assert_eq!(of("runbookd_flapping_alerts", &[]), 5.0);
     let later = parse(&text_of(&metrics));
     assert_eq!(value(&later, "runbookd_queue_length", "runbookd_queue_length", &[]), 0.0);
 }

@@ -1,12 +1,13 @@
 //! What people do to executions, on the real program: every verb where it is allowed and where it is not.
 //!
 //! `begin` is what may begin, `below` what steps start; `hold` pauses and changes, `undo` takes back and repeats,
-//! `consent` asks people, `words` holds requests to their form and answers to every watcher.
+//! `consent` asks people, `crowd` many at once, `words` holds requests to their form and answers to every watcher.
 //! May import: `support`. Must never: end a process itself.
 
 mod begin;
 mod below;
 mod consent;
+mod crowd;
 mod hold;
 mod undo;
 mod words;

@@ -119,3 +119,17 @@ fn t17_one_user_holds_so_many_streams_and_a_page_of_another_site_none() {
     held.clear();
     eventually("room for a stream", START, || (open("").0 == "200").then_some(()));
 }
+
+#[test]
+fn the_kill_switch_has_no_limit_and_stops_have_one_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let stop = "/api/executions/look_01ARZ3NDEKTSV4RRFFQ69G5FAV/stop";
+    let stops: Vec<u16> = (0..25).map(|_| ask(&server, "POST", stop).status).collect();
+    assert_eq!(stops, [[404; 20].to_vec(), [429; 5].to_vec()].concat());
+    let order = r#"{"state":"halted","reason":"test"}"#;
+    for _ in 0..25 {
+        assert_eq!(http::send(&server.address, "PUT", "/api/automation", order).unwrap().status, 200);
+    }
+    assert_eq!(ask(&server, "GET", "/api/automation").status, 200, "looking is a request as any other");
+}

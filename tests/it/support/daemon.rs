@@ -107,6 +107,11 @@ impl Daemon {
         self.process.hang_up();
     }
 
+    /// SIGUSR1: it halts.
+    pub(crate) fn user_signal(&self) {
+        self.process.user_signal();
+    }
+
     /// Starts it again on the same storage and address, and waits until it is ready.
     pub(crate) fn start_again(&mut self) {
         let address = self.address.clone();

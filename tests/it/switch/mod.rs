@@ -1,6 +1,10 @@
 //! The kill switch on the real program: by API, command line, file and signal; through restarts and a full disk.
 //!
-//! May import: `support`. Must never: end a process itself.
+//! `matrix` holds every way to throw it against every phase of an execution, `ways` is about what must not be in its
+//! way. May import: `support`. Must never: end a process itself.
+
+mod matrix;
+mod ways;
 
 use crate::support::alerts::{LIMIT, body, config, finished, fire, resolve, wait_for_status, wait_for_step};
 use crate::support::daemon::{BINARY, Daemon, ledger, touch};
@@ -9,7 +13,6 @@ use crate::support::process::{eventually, free_address};
 use crate::support::small::Small;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -270,27 +273,21 @@ fn a_file_and_a_signal_halt_without_the_api() {
     fs::remove_file(&file).unwrap();
     eventually("the file being gone", LIMIT, || (status(&daemon) == "enabled").then_some(()));
 
-    let log = daemon.log();
-    let pid = fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let here = daemon.dir().to_str().unwrap().to_owned();
-        let is_it = String::from_utf8_lossy(&line).contains("serve")
-            && fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == Path::new(BINARY))
-            && (String::from_utf8_lossy(&line).contains(&here)
-                || fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == Path::new(&here)));
-        is_it.then(|| entry.file_name().to_string_lossy().into_owned())
-    });
-    let pid = pid.unwrap_or_else(|| panic!("no process of the daemon: {log}"));
-    assert!(Command::new("kill").args(["-USR1", &pid]).status().unwrap().success());
+    daemon.user_signal();
     eventually("the signal being heeded", LIMIT, || (status(&daemon) == "halted").then_some(()));
     assert_eq!(daemon.json("/api/automation")["orders"][0]["by"], "signal");
     assert_eq!(unhalt(&daemon).status.code(), Some(0));
     assert_eq!(status(&daemon), "enabled");
 }
 
-fn unhalt(daemon: &Daemon) -> std::process::Output {
+/// The command line, asking this daemon.
+fn command(daemon: &Daemon, args: &[&str]) -> std::process::Output {
     let url = format!("http://{}", daemon.address());
-    Command::new(BINARY).args(["unhalt", "--url", &url, "--reason", "found it"]).output().unwrap()
+    Command::new(BINARY).args(args).args(["--url", &url]).output().unwrap()
+}
+
+fn unhalt(daemon: &Daemon) -> std::process::Output {
+    command(daemon, &["unhalt", "--reason", "found it"])
 }
 
 /// Threads that leave no processor idle, until dropped.
