@@ -102,7 +102,7 @@ fn occur(
         now: ground.now,
         episode_ttl: ground.episode_ttl,
     });
-    let started = to_start(&ruling, plan.as_ref());
+    let mut started = to_start(&ruling, plan.as_ref());
     if started.is_some() && !has_room {
         return Err(CommitError::Refused("the queue is full".to_owned()));
     }
@@ -111,6 +111,7 @@ fn occur(
     // It is about no alert, and nobody shall look for one.
     let mut fresh = Decision {
         fingerprint: None,
+        alert: None,
         runbook: Some(schedule.runbook.clone()),
         ..decision_of(ground, &alert, &route, ruling, id.clone().or(had))
     };
@@ -121,6 +122,9 @@ fn occur(
     };
     if decision == fresh.id {
         fresh.plan = standing.tell_shadow(txn, ground, &route, plan.as_ref(), fresh.reason)?;
+    }
+    if let Some(created) = &mut started {
+        created.decision = Some(decision.clone());
     }
     note(txn, &fresh, &decision, seen)?;
     let record = ScheduleRecord {
