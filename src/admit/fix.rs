@@ -6,6 +6,9 @@
 use crate::model::{Decision, GateReport, GateVerdict, Reason, Verdict};
 use serde_json::{Map, Value};
 
+/// Longer names of alerts are left out: nobody types them.
+const NAME_MAX: usize = 200;
+
 /// What would have to change for `decision` to be another one; `None` where it is no denial.
 pub fn fix_of(decision: &Decision) -> Option<String> {
     if decision.verdict != Verdict::Skip {
@@ -24,7 +27,7 @@ pub fn fix(report: &GateReport, decision: &Decision) -> Option<String> {
 fn sentence(gate: Reason, detail: &Map<String, Value>, about: &Decision) -> String {
     let text = |key: &str| detail.get(key).and_then(Value::as_str);
     let runbook = about.runbook.as_ref().map_or("RUNBOOK", |id| id.as_str());
-    let by_hand = format!("runbookd runbooks execute {runbook} --reason '…'");
+    let by_hand = format!("runbookd runbooks execute {runbook} --label … --reason '…'");
     match gate {
         Reason::InvalidAlert => {
             "correct the sender, or the template that writes it, as the message says".into()
@@ -52,10 +55,29 @@ fn sentence(gate: Reason, detail: &Map<String, Value>, about: &Decision) -> Stri
         | Reason::Disabled
         | Reason::Shadow => of_selection(gate, text("name"), about),
         Reason::Aborted | Reason::Halted | Reason::Draining => of_switch(detail),
-        Reason::Frozen => until(
-            text("until"),
-            &format!("take the freeze out of the config and reload; to act all the same: {by_hand}"),
+        Reason::InvalidInput => format!(
+            "give the alert what the input takes, or the input a default or another pattern in {runbook}.toml, as the message says"
         ),
+        Reason::InvalidTarget => {
+            format!(
+                "give the alert the label that target (or lock) of {runbook}.toml uses, with one plain value"
+            )
+        }
+        Reason::Unconfirmed
+        | Reason::NotFiring
+        | Reason::Silenced
+        | Reason::Systemic
+        | Reason::PrecheckFailed
+        | Reason::QueueExpired => of_world(gate, detail, runbook),
+        gate => of_time(gate, detail, runbook),
+    }
+}
+
+/// Of what passes by itself, or is taken back by a person.
+fn of_time(gate: Reason, detail: &Map<String, Value>, runbook: &str) -> String {
+    let text = |key: &str| detail.get(key).and_then(Value::as_str);
+    match gate {
+        Reason::Frozen => until(text("until"), "take the freeze out of the config and reload"),
         Reason::Storm => until(text("until"), "find what they have in common; new episodes put the end off"),
         Reason::Flapping => until(text("quiet_at"), "steady the rule with `for` or `keep_firing_for`"),
         Reason::Quarantined => format!(
@@ -80,30 +102,24 @@ fn sentence(gate: Reason, detail: &Map<String, Value>, about: &Decision) -> Stri
             text("until"),
             &format!("find the cause they share; more is allowed by max_targets in {runbook}.toml"),
         ),
-        Reason::InvalidInput => format!(
-            "give the alert what the input takes, or the input a default or another pattern in {runbook}.toml, as the message says"
-        ),
-        Reason::InvalidTarget => {
-            format!(
-                "give the alert the label that target (or lock) of {runbook}.toml uses, with one plain value"
-            )
-        }
-        gate => of_world(gate, detail, runbook),
+        _ => "see its message".to_owned(),
     }
 }
 
 /// Of what selects a runbook, and what the runbook says of itself.
 fn of_selection(gate: Reason, name: Option<&str>, about: &Decision) -> String {
     let runbook = about.runbook.as_ref().map_or("RUNBOOK", |id| id.as_str());
-    let alert = &about.alertname;
-    let matcher = shell(&format!("alertname={alert:?}"));
+    let alert = if about.alertname.len() > NAME_MAX { "NAME" } else { &about.alertname };
+    let plain = format!("alertname={alert:?}");
+    let matcher = shell(&plain);
+    let in_file = if plain.contains('\'') { format!("{plain:?}") } else { format!("'{plain}'") };
     let map = |runbook: &str| {
         format!("runbookd mappings set NAME --matcher {matcher} --runbook {runbook} --reason '…'")
     };
     match gate {
         Reason::NoRunbook => format!("add alerts = [{alert:?}] to a runbook's file, or: {}", map("RUNBOOK")),
         Reason::NotAllowed => format!(
-            "add alerts = [{alert:?}] or [allow] matchers = [{matcher}] to {runbook}.toml, or: {}",
+            "add alerts = [{alert:?}] or [allow] matchers = [{in_file}] to {runbook}.toml, or: {}",
             map(runbook)
         ),
         Reason::UnknownRunbook => match name {

@@ -1,7 +1,7 @@
 //! One due time of a schedule, from what is known of it to its decision, in one unit of work.
 
 use super::accept::{Intake, IntakeError};
-use super::ruling::{Ground, decision_of, note, planned, start, to_start};
+use super::ruling::{Ground, bound, decision_of, note, planned, start, to_start};
 use super::standing::Standing;
 use crate::admit::{self, Case, Occasion};
 use crate::journal::{Trigger, TriggerKind};
@@ -102,7 +102,7 @@ fn occur(
         now: ground.now,
         episode_ttl: ground.episode_ttl,
     });
-    let mut started = to_start(&ruling, plan.as_ref());
+    let started = to_start(&ruling, plan.as_ref());
     if started.is_some() && !has_room {
         return Err(CommitError::Refused("the queue is full".to_owned()));
     }
@@ -123,9 +123,7 @@ fn occur(
     if decision == fresh.id {
         fresh.plan = standing.tell_shadow(txn, ground, &route, plan.as_ref(), fresh.reason)?;
     }
-    if let Some(created) = &mut started {
-        created.decision = Some(decision.clone());
-    }
+    let started = bound(started, &decision);
     note(txn, &fresh, &decision, seen)?;
     let record = ScheduleRecord {
         name: schedule.name.clone(),

@@ -107,7 +107,7 @@ fn rule_alert(
     let ruling = admit::decide(&case);
     let open = case.open_episode();
     let late = before.as_ref().is_some_and(|before| is_late(alert, before));
-    let mut started = to_start(&ruling, plan.as_ref());
+    let started = to_start(&ruling, plan.as_ref());
     let had = before.as_ref().and_then(|episode| episode.execution.clone()).filter(|_| !late);
     let had = had.filter(|_| matches!(ruling.reason, Reason::Repeat | Reason::Resolved));
     let execution = started.as_ref().map(|created| created.id.clone()).or(had);
@@ -122,9 +122,7 @@ fn rule_alert(
     if decision == fresh.id && !open.is_some_and(|open| open.would_have_run) {
         fresh.plan = standing.tell_shadow(txn, ground, &route, plan.as_ref(), fresh.reason)?;
     }
-    if let Some(created) = &mut started {
-        created.decision = Some(decision.clone());
-    }
+    let started = bound(started, &decision);
     note(txn, &fresh, &decision, seen)?;
     let over = late || fresh.reason == Reason::Stale;
     let lived =
@@ -187,6 +185,11 @@ pub(super) fn to_start(ruling: &Ruling, plan: Option<&Result<Created, Denial>>) 
         (Verdict::Execute | Verdict::Approve, Some(Ok(created))) => Some(created.clone()),
         _ => None,
     }
+}
+
+/// The execution, bound to the decision that makes it.
+pub(super) fn bound(created: Option<Created>, decision: &DecisionId) -> Option<Created> {
+    created.map(|created| Created { decision: Some(decision.clone()), ..created })
 }
 
 /// Makes the execution, if there is one to make, and counts it.
