@@ -18,14 +18,15 @@ fn explained(daemon: &Daemon, labels: &Value) -> Value {
     answer.json()
 }
 
-/// What the command line says, and its exit code.
+/// What the command line says, without its layout, and its exit code.
 fn told(daemon: &Daemon, labels: &Value) -> (Option<i32>, String) {
     let pairs = labels.as_object().unwrap().iter();
     let pairs: Vec<String> =
         pairs.map(|(name, value)| format!("{name}={}", value.as_str().unwrap())).collect();
     let words: Vec<&str> = std::iter::once("explain").chain(pairs.iter().map(String::as_str)).collect();
     let output = run(daemon, &words);
-    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    let text = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn gate<'d>(decision: &'d Value, name: &str) -> &'d Value {
@@ -202,14 +203,14 @@ fn the_real_ones_are_understood_with_labels_that_are_added_on_the_way() {
     assert_eq!(waiting["reason"], "not_firing", "{waiting:#}");
     let (code, text) = told(daemon, &stack.full("Waiting"));
     assert!(
-        code == Some(1) && text.contains("Prometheus    a rule is pending; it does not have: cluster"),
+        code == Some(1) && text.contains("Prometheus a rule is pending; it does not have: cluster"),
         "{text}"
     );
 
     stack.when("Elsewhere", |answer| answer["upstream"]["alertmanager"]["known"] == true);
     let (_, text) = told(daemon, &stack.full("Elsewhere"));
     assert!(
-        text.contains("Webhooks      none has come for these labels: Alertmanager sends them to pager"),
+        text.contains("Webhooks none has come for these labels: Alertmanager sends them to pager"),
         "{text}"
     );
     let muted = stack.when("Muted", |answer| answer["reason"] == "silenced");
