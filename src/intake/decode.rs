@@ -207,9 +207,6 @@ fn labels(fields: &Fields<'_>) -> Result<Labels, String> {
     let mut labels = Labels::new();
     for (name, raw) in map {
         let text = text(raw).ok_or_else(|| format!("its label {:?} is not a text", short(&name)))?;
-        if name.is_empty() {
-            return Err("it has a label without a name".to_owned());
-        }
         if name.len() > MAX_LABEL || text.len() > MAX_LABEL {
             return Err(format!("its label {:?} is longer than {MAX_LABEL} bytes", short(&name)));
         }

@@ -355,7 +355,9 @@ impl AlertmanagerClient {
                 name.into_iter().chain(labels.iter().filter(|(name, _)| *name != "alertname"))
             {
                 let filter = format!("{name}={}", quoted(value));
-                let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                // Another name than one of Prometheus is refused in a filter, and with it the whole question.
+                let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+                    && name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
                 if plain && filter.len() <= room {
                     room -= filter.len();
                     pairs.append_pair("filter", &filter);
