@@ -5,7 +5,7 @@
 
 use super::{Answer, Case};
 use crate::journal::{Created, TriggerKind};
-use crate::model::{Expect, GateReport, GateVerdict, Labels, Reason};
+use crate::model::{Decision, Expect, GateReport, GateVerdict, Labels, Reason, Verdict};
 use crate::runbook::{Context, Precheck, Runbook, Unhealthy};
 
 /// The names of these gates, in order.
@@ -62,6 +62,10 @@ pub struct Confirmation {
     pub receivers: Vec<String>,
     /// How many of them did not answer.
     pub unanswered: usize,
+    /// Other alerts that have all these labels and more, a few.
+    pub containing: Vec<Labels>,
+    /// How many more of those there are.
+    pub more: usize,
 }
 
 impl Questions {
@@ -143,6 +147,7 @@ impl Questions {
             _ => match muted.iter().find(|(_, by)| !by.is_empty()) {
                 Some((name, by)) => {
                     Answer::deny(format!("the alert is {} {}", name.replace('_', " "), by.join(", ")))
+                        .with(name, by.as_slice())
                 }
                 None => Answer::pass("the alert is neither silenced nor inhibited"),
             },
@@ -202,6 +207,34 @@ fn part_of(all: f64, percent: f64) -> f64 {
     (all * percent / 100.0 * (1.0 + 4.0 * f64::EPSILON)).floor()
 }
 
+/// Puts what was answered, if anything was, in the place of the gates that `decision` shows as asked later; the first
+/// denial decides anew.
+pub fn settle(decision: &mut Decision, answered: Option<Vec<GateReport>>) {
+    let answered = answered.unwrap_or_default();
+    for gate in decision.gates.iter_mut().filter(|gate| gate.verdict == GateVerdict::Later) {
+        *gate = match answered.iter().find(|answer| answer.gate == gate.gate) {
+            Some(answer) => answer.clone(),
+            None => report(gate.gate, Answer::off("nothing would begin that could be asked about")),
+        };
+    }
+    let denied = decision.gates.iter().find(|gate| gate.verdict == GateVerdict::Deny);
+    if let (true, Some(denial)) = (decision.verdict != Verdict::Skip, denied) {
+        decision.message.clone_from(&denial.message);
+        (decision.verdict, decision.reason) = (Verdict::Skip, denial.gate);
+    }
+}
+
+/// Which of these gates `runbook` has asked before an alert's execution begins; `confirm` and `has_alertmanager` as in
+/// [`Questions::of`].
+pub fn asked(runbook: &Runbook, confirm: Option<bool>, has_alertmanager: bool) -> Vec<Reason> {
+    let asks = |gate: &Reason| match gate {
+        Reason::Systemic => runbook.guard.max_unhealthy.is_some(),
+        Reason::PrecheckFailed => runbook.guard.precheck.is_some(),
+        _ => confirms(runbook, confirm, has_alertmanager),
+    };
+    LATE.into_iter().filter(asks).collect()
+}
+
 fn report(gate: Reason, answer: Answer) -> GateReport {
     let Answer { verdict, message, detail } = answer;
     let reason = (verdict == GateVerdict::Deny).then_some(gate);
@@ -222,13 +255,9 @@ fn confirms(runbook: &Runbook, confirm: Option<bool>, has_alertmanager: bool) ->
 pub(super) fn announced(case: &Case<'_>) -> Vec<GateReport> {
     let wants = |gate: Reason| {
         let pinned = case.route.pinned()?;
-        let runbook = &pinned.runbook;
-        Some(match gate {
-            Reason::Systemic => runbook.guard.max_unhealthy.is_some(),
-            Reason::PrecheckFailed => runbook.guard.precheck.is_some(),
-            _ if case.occasion.is_some() => false,
-            _ => confirms(runbook, case.guards.settings.confirm, case.has_alertmanager),
-        })
+        let confirm = case.guards.settings.confirm.filter(|_| case.occasion.is_none());
+        let has_alertmanager = case.has_alertmanager && case.occasion.is_none();
+        Some(asked(&pinned.runbook, confirm, has_alertmanager).contains(&gate))
     };
     let answer = |gate: Reason| match wants(gate) {
         Some(true) => Answer { verdict: GateVerdict::Later, ..Answer::pass("asked before the first step") },

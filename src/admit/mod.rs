@@ -6,11 +6,13 @@
 //! start anything. New gate: one file, one line in [`GATES`], one reason code.
 
 mod context;
+mod fix;
 mod gate;
 pub mod late;
 mod prepare;
 
 pub use context::{Subject, context, context_with};
+pub use fix::{fix, fix_of};
 pub use prepare::{Denial, Request, plan};
 
 use crate::guard::{Breaker, Freeze, Order, Quarantine, Runs, Settings, Storm, StormLimit, Targets};
@@ -78,6 +80,8 @@ pub struct Guards<'c> {
     pub freezes: &'c [Freeze],
     /// When the alert changed, this delivery included.
     pub changes: &'c [Timestamp],
+    /// When they are looked at: now, but for a trial of the past, which knows the counts of now only.
+    pub counted: Timestamp,
 }
 
 impl Case<'_> {

@@ -79,6 +79,7 @@ pub fn plan(request: Request<'_>) -> Result<Created, Denial> {
         seed,
         parent: None,
         inherited: Vec::new(),
+        decision: None,
         instance: instance.to_owned(),
         trigger,
     })

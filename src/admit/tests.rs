@@ -96,6 +96,7 @@ fn ruled(alert: &Alert, episode: Option<&Episode>, route: &Route, now: i64) -> R
         storm: None,
         freezes: &[],
         changes: &[],
+        counted: at(now),
     };
     decide(&Case {
         occasion: None,

@@ -1,7 +1,7 @@
 //! Breakers, quarantined targets, storms, freezes, what shadow mode counted, and what came of checking the audit log, as shown.
 
 use crate::guard::{BreakerRecord, Freeze, Quarantine, Storm, StormLimit, Tally, freeze};
-use crate::model::Timestamp;
+use crate::model::{Reason, Timestamp};
 use crate::runbook::Pinned;
 use crate::store::records::AuditCheck;
 use crate::store::records::credential::CredentialRecord;
@@ -52,15 +52,28 @@ pub fn freezes(freezes: &[Freeze], now: Timestamp) -> Vec<Value> {
     freeze::in_force(freezes, now).map(view).collect()
 }
 
-/// What a runbook would have done in shadow mode. `tally` is of the version that was last in it.
-pub fn shadow(pinned: &Pinned, tally: Option<&Tally>) -> Value {
+/// What the live version of a runbook would have done in shadow mode, and what the one counted before it would have.
+/// `tally` is of the version that was last counted, `not_asked` the gates that would have been asked in earnest.
+pub fn shadow(pinned: &Pinned, tally: Option<&Tally>, not_asked: &[Reason]) -> Value {
+    let live = tally.filter(|tally| tally.version == pinned.version);
+    let previous = match (live, tally) {
+        (Some(live), _) => live.previous.as_deref(),
+        (None, other) => other,
+    };
     json!({
         "runbook": pinned.runbook.id,
         "mode": pinned.runbook.mode.as_str(),
-        "version": tally.map_or(pinned.version, |tally| tally.version),
-        "since": tally.map(|tally| tally.since),
-        "would_have_run": tally.map_or(0, |tally| tally.would_have_run),
-        "denied": tally.map(|tally| tally.denied.clone()).unwrap_or_default(),
+        "version": pinned.version,
+        "since": live.map(|tally| tally.since),
+        "would_have_run": live.map_or(0, |tally| tally.would_have_run),
+        "denied": live.map(|tally| tally.denied.clone()).unwrap_or_default(),
+        "not_asked": not_asked,
+        "previous": previous.map(|tally| json!({
+            "version": tally.version,
+            "since": tally.since,
+            "would_have_run": tally.would_have_run,
+            "denied": tally.denied,
+        })),
     })
 }
 

@@ -1,58 +1,37 @@
 //! The config file and the runbooks as they lie on the disk: what a reload would put in force.
 //!
-//! May import: what the composition root may. Must never: put any of it in force, or say a word of the files to those
-//! who may only read decisions.
+//! May import: what the composition root may. Must never: put any of it in force, run the programs that print secrets
+//! (whoever may only read decisions may ask for it, and their values decide none), or say a word of the files but which
+//! runbooks are broken.
 
-use super::check::examine;
+use super::library::Origin;
 use super::lifecycle::ServeOptions;
 use super::{build, load_config};
-use crate::http::handler::ReadCandidate;
+use crate::http::handler::{Read, ReadCandidate};
 use crate::intake::Candidate;
-use crate::model::RunbookId;
-use crate::routing::{Library, Listed};
-use crate::runbook::{Parsed, Pinned};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use futures_util::FutureExt as _;
 
 /// Who reads it, each time anew.
-pub(super) fn reader(options: &ServeOptions, instance: &str) -> ReadCandidate {
-    let (options, instance) = (options.clone(), instance.to_owned());
-    Box::new(move |current| read(&options, &instance, current))
+pub(super) fn reader(options: &ServeOptions, instance: &str, origin: Origin) -> ReadCandidate {
+    let mut options = options.clone();
+    options.overrides.leave_programs = true;
+    let instance = instance.to_owned();
+    Box::new(move || read(options.clone(), instance.clone(), origin.clone()).boxed())
 }
 
-/// Reads it; `current` are the runbooks in force, whose versions count on.
+/// Reads it, by the rules of a reload: a bad runbook keeps its last good version, a bad config is refused.
 ///
 /// # Errors
 /// What to do, where a reload would refuse it.
-fn read(options: &ServeOptions, instance: &str, current: &Library) -> Result<Candidate, String> {
-    let not_good = |_| "the files on the server's disk are not good; run `runbookd check` there".to_owned();
-    let (config, _) =
-        load_config(&options.config_file, &options.env, &options.overrides).map_err(not_good)?;
-    let mut said = String::new();
-    let runbooks = examine(&config, &mut said).ok_or(said).map_err(not_good)?;
-    let listed: BTreeMap<RunbookId, Listed> = runbooks
-        .into_iter()
-        .filter_map(|(id, parsed)| Some((id.clone(), pinned(&id, parsed, current)?)))
-        .collect();
-    Ok(Candidate {
-        options: build::intake_options(&config, instance),
-        library: Arc::new(Library::new(listed)),
-    })
-}
-
-fn pinned(id: &RunbookId, parsed: Parsed, current: &Library) -> Option<Listed> {
-    let before = match current.get(id) {
-        Some(Listed::Good(pinned)) if pinned.hash == parsed.hash => {
-            return Some(Listed::Good(Arc::clone(pinned)));
-        }
-        Some(Listed::Good(pinned)) => pinned.version,
-        Some(Listed::Broken) | None => 0,
-    };
-    let (runbook, hash) = (parsed.runbook?, parsed.hash);
-    Some(Listed::Good(Arc::new(Pinned {
-        runbook,
-        version: before + 1,
-        hash,
-        file_name: format!("{id}.toml"),
-    })))
+async fn read(options: ServeOptions, instance: String, origin: Origin) -> Result<Read, String> {
+    let not_good = || "the config on the server's disk is not good; run `runbookd check` there".to_owned();
+    let config = tokio::task::spawn_blocking(move || {
+        load_config(&options.config_file, &options.env, &options.overrides).map(|(config, _)| config)
+    });
+    let config = config.await.map_err(|_| not_good())?.map_err(|_| not_good())?;
+    let (library, broken) = origin.would_be(&config.breakers).await;
+    if !config.check_runbooks(|id| library.get(id).is_some()).is_empty() {
+        return Err(not_good());
+    }
+    Ok(Read { candidate: Candidate { options: build::intake_options(&config, &instance), library }, broken })
 }

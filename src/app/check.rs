@@ -52,7 +52,7 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> i32 {
 
 /// Every runbook of `config`, where each of them is good and the config fits them; what is to be said of them is
 /// added to `text`.
-pub(super) fn examine(config: &Config, text: &mut String) -> Option<Vec<(RunbookId, Parsed)>> {
+fn examine(config: &Config, text: &mut String) -> Option<Vec<(RunbookId, Parsed)>> {
     let files = match runbook_files(&config.runbooks.dir) {
         Ok(files) => files,
         Err(error) => {

@@ -24,7 +24,8 @@ pub(super) struct Shelf {
     dir: PathBuf,
     catalogue: Catalogue<Shelved>,
     numbers: Numbers,
-    metrics: Metrics,
+    /// `None` for one that is only looked at, and then put away: nobody is told of it.
+    metrics: Option<Metrics>,
     /// The breaker profiles in force, to complain of a runbook that names another.
     profiles: RwLock<Profiles>,
 }
@@ -39,12 +40,62 @@ struct Shelved {
 struct Numbers {
     records: Records,
     clock: Arc<dyn Clock>,
+    /// Whether it only says which number a version would have.
+    peeks: bool,
+}
+
+impl Numbers {
+    async fn peek(&self, id: &RunbookId, hash: &str) -> Result<u64, String> {
+        let stored = self.records.versions(id).await.map_err(|error| error.to_string())?;
+        let same = stored.iter().find(|stored| stored.hash == hash).map(|stored| stored.version);
+        Ok(same.unwrap_or_else(|| stored.iter().map(|stored| stored.version).max().unwrap_or(0) + 1))
+    }
+}
+
+/// What makes another shelf of the same directory.
+#[derive(Clone)]
+pub(super) struct Origin {
+    library: Arc<RwLock<Arc<Library>>>,
+    dir: PathBuf,
+    records: Records,
+    clock: Arc<dyn Clock>,
+}
+
+impl Origin {
+    /// The runbooks that a reload would put in force now, and whose files are not good. Nothing is put in force or
+    /// kept.
+    pub(super) async fn would_be(&self, profiles: &Profiles) -> (Arc<Library>, Vec<RunbookId>) {
+        let Self { library, dir, records, clock } = self.clone();
+        let current = Arc::clone(&library.read().unwrap_or_else(PoisonError::into_inner));
+        let shelf = Shelf {
+            library: Arc::new(RwLock::new(current)),
+            broken: Arc::default(),
+            dir,
+            catalogue: Catalogue::new(shelved),
+            numbers: Numbers { records, clock, peeks: true },
+            metrics: None,
+            profiles: RwLock::new(profiles.clone()),
+        };
+        shelf.refresh().await;
+        let broken = shelf.broken.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        let library = Arc::clone(&shelf.library.read().unwrap_or_else(PoisonError::into_inner));
+        (library, broken)
+    }
+}
+
+fn shelved(id: &RunbookId, file_name: &str, text: &str) -> catalogue::Parsed<Shelved> {
+    let runbook::Parsed { runbook, problems, hash, links } = runbook::parse(id, file_name, text);
+    let runbook = runbook.map(|runbook| Shelved { runbook, links });
+    catalogue::Parsed { runbook, problems, hash }
 }
 
 impl Versions for Numbers {
     fn version_of(&self, id: &RunbookId, hash: &str, text: &str) -> BoxFuture<'_, Result<u64, String>> {
         let (id, hash, text) = (id.clone(), hash.to_owned(), text.to_owned());
         async move {
+            if self.peeks {
+                return self.peek(&id, &hash).await;
+            }
             let version =
                 self.records.version_of(&id, &hash, &format!("{id}.toml"), &text, self.clock.now()).await;
             version.map_err(|error| error.to_string())
@@ -55,19 +106,24 @@ impl Versions for Numbers {
 
 impl Shelf {
     pub(super) fn new(config: &Config, records: Records, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
-        let parse = |id: &RunbookId, file_name: &str, text: &str| {
-            let runbook::Parsed { runbook, problems, hash, links } = runbook::parse(id, file_name, text);
-            let runbook = runbook.map(|runbook| Shelved { runbook, links });
-            catalogue::Parsed { runbook, problems, hash }
-        };
         Self {
             library: Arc::default(),
             broken: Arc::default(),
             dir: config.runbooks.dir.clone(),
-            catalogue: Catalogue::new(parse),
-            numbers: Numbers { records, clock },
-            metrics,
+            catalogue: Catalogue::new(shelved),
+            numbers: Numbers { records, clock, peeks: false },
+            metrics: Some(metrics),
             profiles: RwLock::new(config.breakers.clone()),
+        }
+    }
+
+    /// What makes another one like it.
+    pub(super) fn origin(&self) -> Origin {
+        Origin {
+            library: Arc::clone(&self.library),
+            dir: self.dir.clone(),
+            records: self.numbers.records.clone(),
+            clock: Arc::clone(&self.numbers.clock),
         }
     }
 
@@ -93,8 +149,9 @@ impl Shelf {
                 return false;
             }
         };
-        for change in self.catalogue.apply(files, &self.numbers).await {
-            tell(&change);
+        let changes = self.catalogue.apply(files, &self.numbers).await;
+        if self.metrics.is_some() {
+            changes.iter().for_each(tell);
         }
         self.put_in_force().await
     }
@@ -104,7 +161,9 @@ impl Shelf {
         let snapshot = self.catalogue.snapshot();
         let before = Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner));
         let mut broken = held(&snapshot);
-        self.tell_held(&broken);
+        if self.metrics.is_some() {
+            self.tell_held(&broken);
+        }
         let mut listed: BTreeMap<RunbookId, Listed> = BTreeMap::new();
         for (id, live) in snapshot.live().filter(|(id, _)| !broken.contains_key(*id)) {
             let same = before.get(id).filter(|listed| is_version(listed, live.version, &live.hash));
@@ -185,13 +244,16 @@ impl Shelf {
 
     fn pin(&self, id: &RunbookId, live: &Live<Shelved>) -> Listed {
         let profiles = self.profiles.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let pinned = pinned(id, live);
+        if self.metrics.is_none() {
+            return Listed::Good(Arc::new(pinned));
+        }
         if let Some(problem) = unknown_profile(&live.runbook.runbook, &live.runbook.links, &profiles) {
             tracing::warn!(runbook = %id, %problem, "the runbook's breaker goes by the profile default");
         }
         for warning in &live.warnings {
             tracing::warn!(runbook = %id, "{warning}");
         }
-        let pinned = pinned(id, live);
         self.register(&pinned);
         Listed::Good(Arc::new(pinned))
     }
@@ -211,10 +273,10 @@ impl Shelf {
     }
 
     fn register(&self, pinned: &Pinned) {
-        let id = &pinned.runbook.id;
-        self.metrics.register_runbook(id);
+        let (Some(metrics), id) = (&self.metrics, &pinned.runbook.id) else { return };
+        metrics.register_runbook(id);
         for kind in pinned.runbook.steps.iter().filter_map(|step| StepKind::parse(step.kind.as_str())) {
-            self.metrics.register_step(id, kind);
+            metrics.register_step(id, kind);
         }
     }
 }

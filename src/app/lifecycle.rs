@@ -309,7 +309,7 @@ impl Daemon {
             metrics: metrics.clone(),
             config: RwLock::new(build::config_items(config)),
             clock: Arc::clone(&clock),
-            candidate: candidate::reader(options, &instance),
+            candidate: candidate::reader(options, &instance, shelf.origin()),
             instance,
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),

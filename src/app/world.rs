@@ -56,9 +56,9 @@ impl World for RealWorld {
         async move {
             let alertmanager = alertmanager.ok_or("no [alertmanager] urls are configured")?;
             let standing = alertmanager.standing(&labels, SystemClock.now()).await;
-            let AlertStanding { known, silenced_by, inhibited_by, receivers, unanswered } =
+            let AlertStanding { known, silenced_by, inhibited_by, receivers, unanswered, containing, more } =
                 standing.map_err(|error| secrets.hide(&error.to_string()))?;
-            Ok(Confirmation { known, silenced_by, inhibited_by, receivers, unanswered })
+            Ok(Confirmation { known, silenced_by, inhibited_by, receivers, unanswered, containing, more })
         }
         .boxed()
     }

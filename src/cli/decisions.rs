@@ -76,10 +76,15 @@ fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     executions::print_page(&table, value, "no decisions match", screen)
 }
 
-pub(super) fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
+fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
+    screen.line(&format!("Decision    {}", field::text(value, "id")))?;
+    content(value, screen)
+}
+
+/// A decision without its id: of one that would be made, there is none to be asked for.
+pub(super) fn content(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     let text = |key| field::text(value, key);
     let verdict = screen.paint(&text("verdict"));
-    screen.line(&format!("Decision    {}", text("id")))?;
     screen.line(&format!("Verdict     {verdict} ({}: {})", text("reason"), text("message")))?;
     let alert = format!("{}, fingerprint {}", text("alertname"), text("fingerprint"));
     executions::labelled("Alert", &alert, screen)?;
@@ -93,6 +98,7 @@ pub(super) fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     for (title, shown) in [
         ("Runbook", text("runbook")),
         ("Execution", text("execution_id")),
+        ("First", text("first")),
         ("Labels", field::pairs(value, "labels")),
     ] {
         executions::labelled(title, &shown, screen)?;
@@ -105,13 +111,26 @@ pub(super) fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
         screen.line("")?;
         plan.print(0, screen)?;
     }
+    gates(value, screen)
+}
+
+/// Every gate's answer, what would have to change for those that deny, and the numbers.
+fn gates(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     let mut gates = Table::default().whole("GATE").status("ANSWER").elastic("WHY", 20);
-    let mut details = Vec::new();
+    let (mut details, mut fixes) = (Vec::new(), Vec::new());
+    // Of a decision without gates, such as on an invalid element, there is one for the whole.
+    if field::list(value, "gates").is_empty() && !field::text(value, "fix").is_empty() {
+        fixes.push((field::text(value, "reason"), field::text(value, "fix")));
+    }
     for gate in field::list(value, "gates") {
         let (name, message) = (field::text(gate, "gate"), field::text(gate, "message"));
         let numbers = field::pairs(gate, "detail");
         if !numbers.is_empty() {
             details.push((name.clone(), numbers));
+        }
+        let fix = field::text(gate, "fix");
+        if !fix.is_empty() {
+            fixes.push((name.clone(), fix));
         }
         gates.row([name, field::text(gate, "verdict"), message]);
     }
@@ -119,13 +138,19 @@ pub(super) fn one(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
         screen.line("")?;
         gates.print(0, screen)?;
     }
-    if !details.is_empty() {
+    listed("What would have to change", &fixes, screen)?;
+    listed("Numbers", &details, screen)
+}
+
+/// Lines of names and what is said of each, below a title; nothing where there is none.
+pub(super) fn listed(title: &str, lines: &[(String, String)], screen: &mut Screen<'_>) -> Result<(), Quit> {
+    if !lines.is_empty() {
         screen.line("")?;
-        screen.line("Numbers")?;
-        for (gate, numbers) in details {
-            for line in wrap(&format!("{gate}: {numbers}"), COLUMNS - 2) {
-                screen.line(&format!("  {line}"))?;
-            }
+        screen.line(title)?;
+    }
+    for (name, said) in lines {
+        for line in wrap(&format!("{name}: {said}"), COLUMNS - 2) {
+            screen.line(&format!("  {line}"))?;
         }
     }
     Ok(())

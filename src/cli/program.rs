@@ -24,6 +24,7 @@ fn overrides(settings: &Settings) -> Overrides {
         storage_path: settings.storage_path.clone(),
         runbooks_dir: settings.runbooks_dir.clone(),
         web_config_file: settings.web_config_file.clone(),
+        leave_programs: false,
     }
 }
 

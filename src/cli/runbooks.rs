@@ -52,12 +52,32 @@ fn shadow(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
         &format!("{} version {}, mode {}", text("runbook"), text("version"), text("mode")),
         screen,
     )?;
+    let not_asked = field::words(value, "not_asked");
     if value["since"].is_null() {
-        screen.message("nothing was counted: no alert came for it while it was in shadow mode");
-        return Ok(());
+        screen.message(
+            "nothing was counted for this version: no alert came for it while it was in shadow mode",
+        );
+    } else {
+        tally(value, screen)?;
+        if !not_asked.is_empty() {
+            screen.line("")?;
+            let told = format!("{not_asked}: in earnest these would be asked, and would deny some of it");
+            labelled("Not asked", &told, screen)?;
+        }
     }
+    let previous = &value["previous"];
+    if previous.is_object() {
+        screen.line("")?;
+        labelled("Before", &format!("version {}", field::text(previous, "version")), screen)?;
+        tally(previous, screen)?;
+    }
+    Ok(())
+}
+
+/// What was counted for one version.
+fn tally(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     labelled("Since", &format!("{} UTC", field::stamp(value, "since")), screen)?;
-    labelled("Would have", &format!("run {} times", text("would_have_run")), screen)?;
+    labelled("Would have", &format!("run {} times", field::text(value, "would_have_run")), screen)?;
     let mut table = Table::default().whole("DENIED BY").whole("TIMES");
     for (code, times) in value["denied"].as_object().into_iter().flatten() {
         table.row([super::escape::visible(code), field::scalar(times)]);

@@ -192,7 +192,8 @@ pub fn load_with(
     let problems = Problems::new(file_name, text);
     let given = source::given(flags, env);
     let base = path.parent().unwrap_or(Path::new("")).to_owned();
-    let sources = Sources::new(&problems, env, base, &given, stored);
+    let mut sources = Sources::new(&problems, env, base, &given, stored);
+    sources.leave_programs = flags.leave_programs;
     let mut root = parse(&problems);
     let garbled = problems.lines();
     let config = Config::read(&sources, &mut root);

@@ -63,6 +63,8 @@ pub struct Overrides {
     pub runbooks_dir: Option<String>,
     /// `--web.config.file`: no setting, but a file of its own.
     pub web_config_file: Option<String>,
+    /// Whether the programs that print secrets are left alone; whatever they would print is taken to be good.
+    pub leave_programs: bool,
 }
 
 impl Overrides {
@@ -129,6 +131,8 @@ pub(super) struct Sources<'d> {
     pub(super) wanted: RefCell<BTreeSet<String>>,
     /// Whether credentials can be stored at all.
     pub(super) has_vault: Cell<bool>,
+    /// Whether programs that print secrets are left alone.
+    pub(super) leave_programs: bool,
     /// Variables named by `{ env = … }`.
     pub(super) referred: RefCell<BTreeSet<String>>,
 }
@@ -150,8 +154,21 @@ impl<'d> Sources<'d> {
         }
         let outside = RefCell::new(outside);
         let (items, masks, hidden, wanted, referred) = Default::default();
-        let has_vault = Cell::new(false);
-        Self { problems, env, base, outside, items, masks, hidden, stored, wanted, has_vault, referred }
+        let (has_vault, leave_programs) = (Cell::new(false), false);
+        Self {
+            problems,
+            env,
+            base,
+            outside,
+            items,
+            masks,
+            hidden,
+            stored,
+            wanted,
+            has_vault,
+            leave_programs,
+            referred,
+        }
     }
 
     /// Notes an effective value.

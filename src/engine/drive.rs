@@ -8,7 +8,7 @@
 mod attempts;
 mod child;
 mod commit;
-mod first;
+pub(super) mod first;
 mod guards;
 mod questions;
 mod switch;

@@ -22,7 +22,7 @@ pub mod verb;
 pub use crate::plan::preview;
 pub use begin::{BeginError, Wish};
 pub use registry::Counts;
-pub use upstream::Upstream;
+pub use upstream::{Near, Rules, Upstream};
 
 use crate::admit::late::Confirmation;
 use crate::guard::{Board, Freeze, Profiles, Settings, StormLimit};

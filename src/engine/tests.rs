@@ -207,6 +207,7 @@ impl Bench {
             seed: 0,
             parent: None,
             inherited: Vec::new(),
+            decision: None,
             instance: "i".into(),
         };
         transact(&*self.store, move |txn| create(txn, created.clone(), now)).await.unwrap();

@@ -168,14 +168,19 @@ impl Query {
     /// Refuses names other than these, so that a misspelt filter does not silently select everything.
     ///
     /// # Errors
-    /// 422 naming every unknown one.
+    /// 422 naming every unknown one, and every one that is given more than once: which would count?
     pub fn only(&self, names: &[&str]) -> Result<(), ApiError> {
         let unknown = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        let twice = names
+            .iter()
+            .filter(|name| self.all(name).count() > 1)
+            .map(|name| FieldError { path: (*name).to_owned(), message: "given more than once".to_owned() });
         let errors: Vec<FieldError> = unknown
             .map(|(name, _)| FieldError {
                 path: name.chars().take(64).collect(),
                 message: format!("unknown; known are: {}", names.join(", ")),
             })
+            .chain(twice)
             .collect();
         if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(errors)) }
     }
@@ -336,6 +341,8 @@ mod tests {
         let error = query.only(&["status", "limit"]).unwrap_err();
         assert_eq!(error.message(), "stauts: unknown; known are: status, limit");
         assert!(query.only(&["status", "stauts"]).is_ok());
+        let error = Query::read("status=a&status=a&limit=1").unwrap().only(&["status", "limit"]).unwrap_err();
+        assert_eq!((error.status(), error.message()), (422, "status: given more than once"));
         assert_eq!(query.filter::<u8>("absent"), Ok(None));
     }
 

@@ -24,6 +24,14 @@ pub enum IntakeError {
     /// It is not a webhook.
     #[error(transparent)]
     Malformed(#[from] MalformedBody),
+    /// More than a trial may hold the store's writer for.
+    #[error("the body has {count} alerts, and a trial takes {limit}: send fewer at a time")]
+    TrialTooLarge {
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The queue has no room for all it would start.
     #[error("the queue holds {queued} executions and has no room for {wanted} more, the limit is {limit}")]
     QueueFull {
@@ -84,6 +92,7 @@ impl Options {
             has_alertmanager: self.has_alertmanager,
             ids,
             now,
+            counted: now,
             episode_ttl: self.episode_ttl,
             queue_deadline: self.queue_deadline,
             instance: &self.instance,

@@ -153,6 +153,19 @@ fn depth(body: &[u8]) -> usize {
     deepest
 }
 
+/// The alert with these labels and annotations that begins to fire at `now`, by the rules for one of a body.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn fires(labels: &Labels, annotations: &Labels, now: Timestamp) -> Result<Alert, String> {
+    let alert = serde_json::json!({ "status": "firing", "labels": labels, "annotations": annotations });
+    let raw = serde_json::value::to_raw_value(&alert).map_err(|error| error.to_string())?;
+    match element(&raw, now) {
+        Element::Alert(alert) => Ok(*alert),
+        Element::Invalid { why, .. } => Err(why),
+    }
+}
+
 fn element(raw: &RawValue, now: Timestamp) -> Element {
     let bytes = raw.get().as_bytes();
     match fields(raw).and_then(|fields| Ok((labels(&fields)?, fields))) {

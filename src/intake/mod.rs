@@ -24,4 +24,4 @@ pub use announcement::Announcement;
 pub use decode::{Body, Element, MalformedBody, decode};
 pub use mappings::{MappingError, NewMapping, SetMapping};
 pub use timetable::Scheduled;
-pub use trial::Candidate;
+pub use trial::{Candidate, Explained, Heard, replayed};

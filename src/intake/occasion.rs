@@ -1,7 +1,7 @@
 //! One due time of a schedule, from what is known of it to its decision, in one unit of work.
 
 use super::accept::{Intake, IntakeError};
-use super::ruling::{Ground, decision_of, note, planned, start, tell_denied, to_start};
+use super::ruling::{Ground, bound, decision_of, note, planned, start, tell_denied, to_start};
 use super::standing::Standing;
 use crate::admit::{self, Case, Occasion};
 use crate::journal::{Trigger, TriggerKind};
@@ -111,6 +111,7 @@ fn occur(
     // It is about no alert, and nobody shall look for one.
     let mut fresh = Decision {
         fingerprint: None,
+        alert: None,
         runbook: Some(schedule.runbook.clone()),
         ..decision_of(ground, &alert, &route, ruling, id.clone().or(had))
     };
@@ -122,6 +123,7 @@ fn occur(
     if decision == fresh.id {
         fresh.plan = standing.tell_shadow(txn, ground, &route, plan.as_ref(), fresh.reason)?;
     }
+    let started = bound(started, &decision);
     note(txn, &fresh, &decision, seen)?;
     // Each due time is asked for by itself and not heard of again, so each counts, also where the decision is an old one.
     let told = format!("the schedule {:?}: {}", schedule.name, fresh.message);

@@ -9,7 +9,8 @@ use crate::admit::{self, Case, Denial, Request, Ruling};
 use crate::guard::{BreakerKey, Freeze, KillSwitch, Order, Profiles, Settings, StormLimit};
 use crate::journal::{Created, Trigger, TriggerKind};
 use crate::model::{
-    Alert, AlertStatus, Decision, DecisionId, Episode, EpisodeKey, ExecutionId, Reason, Timestamp, Verdict,
+    Alert, AlertStatus, DecidedAlert, Decision, DecisionId, Episode, EpisodeKey, ExecutionId, Reason,
+    Timestamp, Verdict,
 };
 use crate::report;
 use crate::routing::{self, Library, Route, Rules};
@@ -31,6 +32,8 @@ pub(super) struct Ground<'g> {
     pub(super) has_alertmanager: bool,
     pub(super) ids: &'g Ids,
     pub(super) now: Timestamp,
+    /// When counts and breakers are looked at: `now`, but never before what they hold, as a trial of the past would.
+    pub(super) counted: Timestamp,
     pub(super) episode_ttl: Duration,
     pub(super) queue_deadline: Duration,
     pub(super) instance: &'g str,
@@ -56,8 +59,10 @@ pub(super) fn rule(
                 alertname: labels.get("alertname").cloned().unwrap_or_default(),
                 fingerprint: None,
                 labels: labels.clone(),
+                alert: None,
                 runbook: None,
                 execution_id: None,
+                first: None,
                 plan: Vec::new(),
                 seen: 1,
                 last_seen: ground.now,
@@ -117,6 +122,7 @@ fn rule_alert(
     if decision == fresh.id && !open.is_some_and(|open| open.would_have_run) {
         fresh.plan = standing.tell_shadow(txn, ground, &route, plan.as_ref(), fresh.reason)?;
     }
+    let started = bound(started, &decision);
     note(txn, &fresh, &decision, seen)?;
     let over = late || fresh.reason == Reason::Stale;
     let lived =
@@ -184,6 +190,11 @@ pub(super) fn to_start(ruling: &Ruling, plan: Option<&Result<Created, Denial>>) 
     }
 }
 
+/// The execution, bound to the decision that makes it.
+pub(super) fn bound(created: Option<Created>, decision: &DecisionId) -> Option<Created> {
+    created.map(|created| Created { decision: Some(decision.clone()), ..created })
+}
+
 /// Makes the execution, if there is one to make, and counts it.
 pub(super) fn start(
     txn: &mut dyn Txn,
@@ -194,7 +205,7 @@ pub(super) fn start(
 ) -> Result<(), CommitError> {
     let Some(created) = created else { return Ok(()) };
     take_probe(txn, ground, route, &created)?;
-    guards::started(txn, Book::Real, &created, settings, ground.now)?;
+    guards::started(txn, Book::Real, &created, settings, ground.counted)?;
     records::create(txn, created, ground.now)
 }
 
@@ -209,7 +220,7 @@ pub(super) fn take_probe(
     let key = BreakerKey::of_runbook(&created.runbook, created.target.as_ref());
     let profile = ground.breakers.or_default(name);
     // The gate has asked the same question of the same record.
-    breaker::admit(txn, &key, profile, created.id.as_str(), ground.now).map(drop)
+    breaker::admit(txn, &key, profile, created.id.as_str(), ground.counted).map(drop)
 }
 
 /// The record of what was ruled.
@@ -230,8 +241,10 @@ pub(super) fn decision_of(
         alertname: alert.alertname().to_owned(),
         fingerprint: Some(alert.fingerprint),
         labels: alert.labels.clone(),
+        alert: Some(DecidedAlert::of(alert, routing::ANNOTATION)),
         runbook: route.pinned().map(|pinned| pinned.runbook.id.clone()),
         execution_id,
+        first: None,
         plan: Vec::new(),
         seen: 1,
         last_seen: ground.now,
@@ -371,7 +384,7 @@ fn tell_resolved(txn: &mut dyn Txn, id: &ExecutionId, now: Timestamp) -> Result<
     outbox::resolved(txn, id, now)
 }
 
-fn trigger(alert: &Alert) -> Trigger {
+pub(super) fn trigger(alert: &Alert) -> Trigger {
     Trigger {
         kind: TriggerKind::Alert,
         alertname: Some(alert.alertname().to_owned()),

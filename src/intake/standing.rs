@@ -57,10 +57,10 @@ impl Standing {
     ) -> Result<Self, CommitError> {
         let mut standing = Self::blank(ground, route);
         if let Some(limit) = ground.storm {
-            standing.storm = Some((limit, guards::storm(txn, ground.now)?));
+            standing.storm = Some((limit, guards::storm(txn, ground.counted)?));
         }
         if let Some(Ok(created)) = plan {
-            standing.of_plan(txn, created, ground.now)?;
+            standing.of_plan(txn, created, ground.counted)?;
         }
         Ok(standing)
     }
@@ -74,7 +74,7 @@ impl Standing {
         route: &Route,
         plan: Option<&Result<Created, Denial>>,
     ) -> Result<Self, CommitError> {
-        let now = ground.now;
+        let now = ground.counted;
         let mut standing = Self::blank(ground, route);
         standing.changes = before.map(|before| before.changes.clone()).unwrap_or_default();
         if before.is_some_and(|before| turns(alert, before)) {
@@ -117,6 +117,7 @@ impl Standing {
             storm: self.storm.as_ref().map(|(limit, storm)| (*limit, storm)),
             freezes: ground.freezes,
             changes: &self.changes,
+            counted: ground.counted,
         }
     }
 
@@ -138,10 +139,10 @@ impl Standing {
         if asks_nothing {
             return Ok(Vec::new());
         }
-        guards::tell_shadow(txn, &pinned.runbook.id, pinned.version, reason, ground.now)?;
+        guards::tell_shadow(txn, &pinned.runbook.id, pinned.version, reason, ground.counted)?;
         match plan {
             Some(Ok(created)) if reason == Reason::Shadow => {
-                guards::started(txn, Book::Shadow, created, &self.settings, ground.now)?;
+                guards::started(txn, Book::Shadow, created, &self.settings, ground.counted)?;
                 Ok(crate::plan::would_do(&pinned.runbook, created, ground.now, PLAN_MAX))
             }
             _ => Ok(Vec::new()),

@@ -1,8 +1,8 @@
 //! What events carry: the creation of an execution, and the result of an attempt.
 
 use crate::model::{
-    AttemptOutcome, Effect, ExecutionId, Fingerprint, Labels, Part, RunbookId, StepId, StepStatus, Target,
-    Timestamp,
+    AttemptOutcome, DecisionId, Effect, ExecutionId, Fingerprint, Labels, Part, RunbookId, StepId,
+    StepStatus, Target, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,6 +45,9 @@ pub struct Created {
     /// What the execution it takes back has done, where it was asked for as a rollback.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub inherited: Vec<Inherited>,
+    /// The decision that made it, where one did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub decision: Option<DecisionId>,
     /// The instance that accepted it.
     pub instance: String,
 }

@@ -1,7 +1,9 @@
 //! The record made for every alert received: what was decided, and every gate's answer.
 
 use super::status::words;
-use super::{DecisionId, ExecutionId, Fingerprint, Labels, Reason, RunbookId, StepId, Timestamp};
+use super::{
+    Alert, AlertStatus, DecisionId, ExecutionId, Fingerprint, Labels, Reason, RunbookId, StepId, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -57,6 +59,48 @@ pub struct PlannedStep {
     pub plan: String,
 }
 
+/// How much of an alert's annotations a decision holds, in bytes.
+const ANNOTATIONS_MAX: usize = 2 << 10;
+
+/// What of an alert is kept beside its labels, so that it can be decided on again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecidedAlert {
+    /// Firing or resolved.
+    pub status: AlertStatus,
+    /// When it began, as its sender said.
+    pub starts_at: Timestamp,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ends_at: Option<Timestamp>,
+    /// Its annotations.
+    #[serde(skip_serializing_if = "Labels::is_empty", default)]
+    pub annotations: Labels,
+    /// Whether annotations were left out, because all of them were too long.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub annotations_cut: bool,
+}
+
+impl DecidedAlert {
+    /// What is kept of `alert`; of annotations that are too long only `deciding`, by which a runbook is chosen.
+    pub fn of(alert: &Alert, deciding: &str) -> Self {
+        let size = |annotations: &Labels| -> usize {
+            annotations.iter().map(|(name, value)| name.len() + value.len()).sum()
+        };
+        let mut annotations = alert.annotations.clone();
+        let is_long = size(&annotations) > ANNOTATIONS_MAX;
+        if is_long {
+            annotations.retain(|name, value| name == deciding && name.len() + value.len() <= ANNOTATIONS_MAX);
+        }
+        Self {
+            status: alert.status,
+            starts_at: alert.starts_at,
+            ends_at: alert.ends_at,
+            annotations,
+            annotations_cut: is_long,
+        }
+    }
+}
+
 /// A verdict and a reason code for one alert received, with every gate's numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
@@ -77,12 +121,18 @@ pub struct Decision {
     pub fingerprint: Option<Fingerprint>,
     /// The alert's labels.
     pub labels: Labels,
+    /// What else is kept of the alert; of a due time of a schedule, and of records of earlier versions, nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub alert: Option<DecidedAlert>,
     /// The runbook that was selected, if any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub runbook: Option<RunbookId>,
     /// The execution that was made, or that the episode already has.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub execution_id: Option<ExecutionId>,
+    /// The decision that made the execution, where this one says that it never begins.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub first: Option<DecisionId>,
     /// What would be done, step by step; of a runbook in shadow mode that would have run.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub plan: Vec<PlannedStep>,

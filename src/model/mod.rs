@@ -26,7 +26,7 @@ mod unseen;
 pub use alert::{Alert, AlertStatus, Fingerprint, Labels};
 pub use clock::{Clock, ManualClock, Timestamp, after, before, between};
 pub use confinement::{Confinement, Sandbox, StepLimits};
-pub use decision::{Decision, GateReport, GateVerdict, PlannedStep, Verdict};
+pub use decision::{DecidedAlert, Decision, GateReport, GateVerdict, PlannedStep, Verdict};
 pub use effect::Effect;
 pub use env_name::env_name_problem;
 pub use episode::{Episode, EpisodeKey};

@@ -252,6 +252,7 @@ fn state(runbook: &crate::runbook::Runbook) -> State {
         seed: 1,
         parent: None,
         inherited: Vec::new(),
+        decision: None,
         instance: String::new(),
     };
     State::new(Box::new(created), at(1))

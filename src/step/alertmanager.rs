@@ -12,6 +12,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The largest answer that is read, in bytes: some tens of thousands of silences.
@@ -22,6 +23,8 @@ const MEMBER_WITHIN: Duration = Duration::from_secs(10);
 
 /// How much of a refusal is passed on, in characters.
 const WORDS_MAX: usize = 400;
+/// How many alerts that only contain the labels asked for are told.
+const CONTAINING_MAX: usize = 5;
 /// How much of a query is there to have less to read, in bytes.
 const FILTERS_MAX: usize = 3000;
 
@@ -134,6 +137,10 @@ pub struct AlertStanding {
     pub receivers: Vec<String>,
     /// How many members did not answer.
     pub unanswered: usize,
+    /// Other alerts that have all these labels and more, a few.
+    pub containing: Vec<Labels>,
+    /// How many more of those there are.
+    pub more: usize,
 }
 
 #[derive(Deserialize)]
@@ -292,25 +299,31 @@ impl AlertmanagerClient {
         labels: &Labels,
         now: Timestamp,
     ) -> Result<AlertStanding, AlertmanagerError> {
-        let asked = join_all(self.members.iter().map(|member| self.alert_at(member, labels, now))).await;
+        let asked = join_all(self.members.iter().map(|member| self.alerts_with(member, labels, now))).await;
         let mut standing = AlertStanding::default();
-        let mut errors = Vec::new();
+        let (mut errors, mut containing) = (Vec::new(), BTreeSet::new());
         for answer in asked {
-            match answer {
-                Err(error) => errors.push(error),
-                Ok(None) => {}
-                Ok(Some(WireAlert { status, receivers, .. })) => {
-                    standing.known = true;
-                    standing.receivers.extend(receivers.into_iter().map(|receiver| receiver.name));
-                    standing.silenced_by.extend(status.silenced_by);
-                    standing.inhibited_by.extend(status.inhibited_by);
+            let (found, others) = match answer {
+                Ok(alerts) => alerts.into_iter().partition(|alert| alert.labels == *labels),
+                Err(error) => {
+                    errors.push(error);
+                    <(Vec<_>, Vec<_>)>::default()
                 }
+            };
+            containing.extend(others.into_iter().map(|alert: WireAlert| alert.labels));
+            for WireAlert { status, receivers, .. } in found {
+                standing.known = true;
+                standing.receivers.extend(receivers.into_iter().map(|receiver| receiver.name));
+                standing.silenced_by.extend(status.silenced_by);
+                standing.inhibited_by.extend(status.inhibited_by);
             }
         }
         for by in [&mut standing.silenced_by, &mut standing.inhibited_by, &mut standing.receivers] {
             by.sort();
             by.dedup();
         }
+        standing.more = containing.len().saturating_sub(CONTAINING_MAX);
+        standing.containing = containing.into_iter().take(CONTAINING_MAX).collect();
         standing.unanswered = errors.len();
         if standing.unanswered < self.members.len() {
             return Ok(standing);
@@ -321,12 +334,13 @@ impl AlertmanagerClient {
             .unwrap_or_else(|| AlertmanagerError::NotReached("no address is configured".into())))
     }
 
-    async fn alert_at(
+    /// The alerts that have all of `labels`.
+    async fn alerts_with(
         &self,
         member: &Url,
         labels: &Labels,
         now: Timestamp,
-    ) -> Result<Option<WireAlert>, AlertmanagerError> {
+    ) -> Result<Vec<WireAlert>, AlertmanagerError> {
         let mut query = reqwest::Url::parse("http://query.invalid/")
             .map_err(|cause| AlertmanagerError::Unusable(cause.to_string()))?;
         {
@@ -334,14 +348,16 @@ impl AlertmanagerClient {
             for state in ["active", "silenced", "inhibited", "unprocessed"] {
                 pairs.append_pair(state, "true");
             }
-            // Only to have less to read: what comes is compared as a whole.
+            // Only to have less to read: what comes is compared again.
             let mut room = FILTERS_MAX;
             let name = labels.get_key_value("alertname");
             for (name, value) in
                 name.into_iter().chain(labels.iter().filter(|(name, _)| *name != "alertname"))
             {
                 let filter = format!("{name}={}", quoted(value));
-                let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                // Another name than one of Prometheus is refused in a filter, and with it the whole question.
+                let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+                    && name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
                 if plain && filter.len() <= room {
                     room -= filter.len();
                     pairs.append_pair("filter", &filter);
@@ -352,7 +368,9 @@ impl AlertmanagerClient {
         let body = self.ask(Method::GET, member, &path, None, now).await?;
         let all: Vec<WireAlert> = serde_json::from_slice(&body)
             .map_err(|cause| AlertmanagerError::Unusable(format!("the list of alerts: {cause}")))?;
-        Ok(all.into_iter().find(|alert| alert.labels == *labels))
+        let has_all =
+            |alert: &WireAlert| labels.iter().all(|(name, value)| alert.labels.get(name) == Some(value));
+        Ok(all.into_iter().filter(has_all).collect())
     }
 
     async fn silences_of(

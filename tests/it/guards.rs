@@ -292,7 +292,10 @@ fn a_runbook_in_shadow_mode_tells_what_it_would_have_done_and_what_would_have_de
     let empty = daemon.json("/api/runbooks/act/shadow");
     assert_eq!(
         empty,
-        json!({ "runbook": "act", "mode": "shadow", "version": 1, "since": null, "would_have_run": 0, "denied": {} })
+        json!({
+            "runbook": "act", "mode": "shadow", "version": 1, "since": null, "would_have_run": 0, "denied": {},
+            "not_asked": [], "previous": null,
+        })
     );
     for (target, device, reason) in
         [("a", "1", "shadow"), ("a", "2", "cooldown"), ("b", "1", "shadow"), ("*", "1", "invalid_target")]

@@ -17,7 +17,7 @@ pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
     let on = created.target.as_ref().map_or_else(String::new, |target| format!(" on {target}"));
     let (mut said, mut numbers, mut full) = (Vec::new(), Vec::new(), None);
     for limit in limits {
-        let seen = case.guards.runs.count(*limit, case.now);
+        let seen = case.guards.runs.count(*limit, case.guards.counted);
         let within = format_duration(limit.within).to_string();
         said.push(format!("{} of {} in {within}", seen.count, limit.count));
         let mut number = json!({ "runs": seen.count, "allowed": limit.count, "within": within });

@@ -21,7 +21,7 @@ pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
     };
     let key = key.as_str();
     let (state, failures) = (breaker.state(), breaker.failures());
-    let answer = match breaker.would_admit(created.id.as_str(), case.now) {
+    let answer = match breaker.would_admit(created.id.as_str(), case.guards.counted) {
         Admission::Yes if state == BreakerState::Closed => {
             Answer::pass(format!("the breaker {key} is closed, {failures} failures in a row"))
         }

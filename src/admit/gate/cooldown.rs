@@ -15,7 +15,7 @@ pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
     };
     let on = created.target.as_ref().map_or_else(String::new, |target| format!(" on {target}"));
     let wait = format_duration(cooldown);
-    let answer = match case.guards.runs.cooling(cooldown, case.now) {
+    let answer = match case.guards.runs.cooling(cooldown, case.guards.counted) {
         Cooling::No(None) => Answer::pass(format!("nothing was started{on} yet")),
         Cooling::No(Some(last)) => {
             Answer::pass(format!("the last start or end{on} was at {last}, more than {wait} ago"))

@@ -13,7 +13,7 @@ pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
     let Some(limit) = guards.settings.flapping else {
         return Answer::off("turned off: flapping is false");
     };
-    let seen = flaps(guards.changes, limit, case.now);
+    let seen = flaps(guards.changes, limit, case.guards.counted);
     let within = format_duration(limit.within);
     let said = format!("the alert changed {} times in {within}, {} are allowed", seen.count, limit.count);
     let answer = match seen.opens_at {

@@ -23,7 +23,7 @@ pub(super) mod too_many_targets;
 pub(super) mod unknown_runbook;
 
 use super::{Answer, Case};
-use crate::guard::SwitchState;
+use crate::guard::{Scope, SwitchState};
 
 /// What the kill switch answers as the gate of one of its states.
 fn kill_switch(case: &Case<'_>, state: SwitchState) -> Answer {
@@ -36,6 +36,12 @@ fn kill_switch(case: &Case<'_>, state: SwitchState) -> Answer {
         .with("state", order.state.as_str())
         .with("scope", order.scope.key())
         .with("by", order.by.as_str());
+    let answer = match &order.scope {
+        Scope::Matchers(matchers) => {
+            answer.with("matchers", matchers.iter().map(ToString::to_string).collect::<Vec<_>>())
+        }
+        Scope::Global | Scope::File | Scope::Runbook(_) => answer,
+    };
     match order.expires_at {
         Some(end) => answer.with("expires_at", end.to_string()),
         None => answer,

@@ -8,8 +8,8 @@ pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
     let Some((limit, storm)) = case.guards.storm else {
         return Answer::off("turned off: automation.storm is false");
     };
-    let (rate, allowed) = (storm.rate(case.now), limit.episodes_per_minute);
-    let answer = match storm.raging(limit, case.now) {
+    let (rate, allowed) = (storm.rate(case.guards.counted), limit.episodes_per_minute);
+    let answer = match storm.raging(limit, case.guards.counted) {
         None => {
             Answer::pass(format!("{rate} episodes that matched a runbook began in a minute, {allowed} are allowed"))
         }

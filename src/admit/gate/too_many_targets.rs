@@ -13,7 +13,7 @@ pub(in crate::admit) fn ask(case: &Case<'_>) -> Answer {
         return Answer::off("turned off: max_targets is false");
     };
     let Some(target) = &created.target else { return Answer::off("the runbook has no target") };
-    let spread = case.guards.targets.spread(target, limit, case.now);
+    let spread = case.guards.targets.spread(target, limit, case.guards.counted);
     let (others, within) = (spread.others.count, format_duration(limit.within));
     let said = format!("it was started on {others} other targets in {within}, on {} it may be", limit.count);
     let answer = match spread.others.opens_at {

@@ -55,12 +55,15 @@ pub(in crate::cli) struct WhichAlert {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct WhichBody {
     /// A webhook's body as a file, or - for stdin; or {"decision_id": "..."}
-    #[arg(value_name = "FILE")]
-    pub(in crate::cli) file: PathBuf,
-    /// As if it were this time (2026-08-01T10:00:00Z)
+    #[arg(value_name = "FILE", required_unless_present = "decision")]
+    pub(in crate::cli) file: Option<PathBuf>,
+    /// The alert of this past decision, instead of a file
+    #[arg(long, value_name = "ID", conflicts_with = "file", value_parser = DecisionId::new)]
+    pub(in crate::cli) decision: Option<DecisionId>,
+    /// As if it were this time (2026-08-01T10:00:00Z); counts are those of now
     #[arg(long, value_name = "TIME")]
     pub(in crate::cli) at: Option<String>,
-    /// By the config file and the runbooks as they lie on the server's disk, before a reload
+    /// By the config file and the runbooks as they lie on the server's disk, before a reload, beside what is decided now
     #[arg(long)]
     pub(in crate::cli) candidate: bool,
 }

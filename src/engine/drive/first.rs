@@ -66,7 +66,8 @@ impl Drive {
     }
 }
 
-async fn answer(shared: &Shared, questions: &Questions) -> Answers {
+/// What is answered to `questions`; each answer is waited for as long as the world does.
+pub(in crate::engine) async fn answer(shared: &Shared, questions: &Questions) -> Answers {
     let world = &shared.world;
     let confirm = async {
         let labels = questions.confirm.clone()?;

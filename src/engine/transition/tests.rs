@@ -65,6 +65,7 @@ impl Bench {
             seed: 0,
             parent: None,
             inherited: Vec::new(),
+            decision: None,
             instance: "i".into(),
         });
         let journal = vec![Entry { seq: 1, at: now, event: Event::Created(created.clone()) }];

@@ -93,6 +93,7 @@ pub fn created(
         queue_deadline: after(now, queue_deadline),
         seed,
         parent: None,
+        decision: None,
         inherited: if what == Anew::Rollback { inherited(state) } else { Vec::new() },
         ..old.clone()
     }

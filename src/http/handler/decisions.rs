@@ -1,10 +1,12 @@
 //! `/api/decisions`: what was decided on every alert, and why.
 
 use super::{Services, unreadable};
+use crate::admit;
 use crate::api;
 use crate::http::{ApiError, Reply, Request};
-use crate::model::DecisionId;
+use crate::model::{Decision, DecisionId};
 use crate::store::records::DecisionFilter;
+use serde_json::Value;
 use std::sync::Arc;
 
 pub(super) async fn list(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
@@ -20,13 +22,28 @@ pub(super) async fn list(services: Arc<Services>, request: Request) -> Result<Re
     let cursor = cursor(&request)?;
     let page =
         services.records.decisions(&filter, cursor, query.limit()?).await.map_err(|e| unreadable(&e))?;
-    Ok(Reply::json(&api::page("decisions", &page.items, page.next_cursor.as_deref())))
+    let items: Vec<Value> = page.items.iter().map(told).collect();
+    Ok(Reply::json(&api::page("decisions", &items, page.next_cursor.as_deref())))
 }
 
 pub(super) async fn show(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
     let Ok(id) = DecisionId::new(request.param("id")) else { return Err(ApiError::not_found("decision")) };
     let decision = services.records.decision(&id).await.map_err(|error| unreadable(&error))?;
-    decision.map(|decision| Reply::json(&decision)).ok_or_else(|| ApiError::not_found("decision"))
+    decision.map(|decision| Reply::json(&told(&decision))).ok_or_else(|| ApiError::not_found("decision"))
+}
+
+/// A decision, and what would have to change for it to be another one: of the whole, and of each gate that denies.
+pub(super) fn told(decision: &Decision) -> Value {
+    let mut value = serde_json::to_value(decision).unwrap_or_default();
+    if let Some(fix) = admit::fix_of(decision) {
+        value["fix"] = fix.into();
+    }
+    for (at, report) in decision.gates.iter().enumerate() {
+        if let Some(fix) = admit::fix(report, decision) {
+            value["gates"][at]["fix"] = fix.into();
+        }
+    }
+    value
 }
 
 /// A cursor is the ULID a page ended at.

@@ -41,6 +41,7 @@ use crate::step::Runner;
 use crate::store::records::Records;
 use crate::store::{CommitError, ReadError};
 use crate::telemetry::{AuthFailure, Metrics};
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -50,8 +51,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Reads files, so it blocks.
-pub type ReadCandidate = Box<dyn Fn(&Library) -> Result<Candidate, String> + Send + Sync>;
+/// What a reload would put in force, as it is read from the disk; an error is a sentence.
+pub type ReadCandidate = Box<dyn Fn() -> BoxFuture<'static, Result<Read, String>> + Send + Sync>;
+
+/// What was read of the disk.
+#[derive(Debug)]
+pub struct Read {
+    /// What decisions would rest on.
+    pub candidate: Candidate,
+    /// The runbooks whose files are not good: their last good version is taken, where there is one.
+    pub broken: Vec<RunbookId>,
+}
 
 /// Everything the handlers ask.
 pub struct Services {
@@ -91,7 +101,7 @@ pub struct Services {
     pub draining: AtomicBool,
     /// Rung to reload, where `--web.enable-lifecycle` allows it.
     pub reload: Option<Arc<Notify>>,
-    /// Reads what a reload would put in force, from the disk; the runbooks in force are given.
+    /// Reads what a reload would put in force.
     pub candidate: ReadCandidate,
     /// When the last webhook was accepted, in milliseconds since 1970; 0 for never.
     pub last_webhook: std::sync::atomic::AtomicI64,

@@ -1,6 +1,7 @@
 //! `/api/runbooks`: what could run.
 
 use super::{Services, unreadable};
+use crate::admit::late;
 use crate::api::{self, RunbookLine};
 use crate::http::{ApiError, Reply, Request};
 use crate::model::RunbookId;
@@ -76,5 +77,9 @@ pub(super) async fn shadow(services: Arc<Services>, request: Request) -> Result<
     let library = services.library();
     let Some(Listed::Good(pinned)) = library.get(&id) else { return Err(ApiError::not_found("runbook")) };
     let tally = services.records.shadow(&id).await.map_err(|error| unreadable(&error))?;
-    Ok(Reply::json(&api::shadow(pinned, tally.as_ref())))
+    let options = services.intake.options();
+    let confirm = pinned.runbook.guard.settings.over(&options.guard).confirm;
+    // In shadow mode nothing begins, so nobody else is asked.
+    let not_asked = late::asked(&pinned.runbook, confirm, options.has_alertmanager);
+    Ok(Reply::json(&api::shadow(pinned, tally.as_ref(), &not_asked)))
 }

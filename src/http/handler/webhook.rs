@@ -36,7 +36,9 @@ pub(super) async fn accept(services: Arc<Services>, request: Request) -> Result<
 /// Never 429: Alertmanager retries 5xx within seconds and everything else only at its next group interval.
 pub(super) fn refusal(error: IntakeError) -> ApiError {
     match &error {
-        IntakeError::Malformed(MalformedBody::TooManyAlerts(_)) => ApiError::too_large(error.to_string()),
+        IntakeError::Malformed(MalformedBody::TooManyAlerts(_)) | IntakeError::TrialTooLarge { .. } => {
+            ApiError::too_large(error.to_string())
+        }
         IntakeError::Malformed(_) => ApiError::malformed(error.to_string()),
         IntakeError::QueueFull { .. } => {
             tracing::warn!(%error, "webhook refused");

@@ -36,9 +36,21 @@ impl Prometheus {
         rules: &str,
         more: &[&str],
     ) -> Self {
+        Self::start_labelled(address, exporter, alertmanager, rules, more, "{}")
+    }
+
+    /// The same, with external labels (YAML, such as `{ cluster: eu }`), which alerts get and series do not.
+    pub(crate) fn start_labelled(
+        address: &str,
+        exporter: &str,
+        alertmanager: &str,
+        rules: &str,
+        more: &[&str],
+        external: &str,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = format!(
-            "global: {{ scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms }}\n\
+            "global: {{ scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms, external_labels: {external} }}\n\
              rule_files: [rules.yml]\n\
              alerting: {{ alertmanagers: [ {{ static_configs: [ {{ targets: ['{alertmanager}'] }} ] }} ] }}\n\
              scrape_configs: [ {{ job_name: test, static_configs: [ {{ targets: ['{exporter}'] }} ] }} ]\n"

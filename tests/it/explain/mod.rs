@@ -2,6 +2,11 @@
 //!
 //! May import: `support`. Must never: judge an explanation by its words alone.
 
+mod candidate;
+mod replay;
+mod trials;
+mod upstream;
+
 use crate::support::alertmanager::Alertmanager;
 use crate::support::alerts::{LIMIT, body, config, finished, fire};
 use crate::support::daemon::{BINARY, Daemon};
@@ -186,8 +191,10 @@ fn people_are_told_why_by_the_command_line_and_what_alertmanager_knows() {
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     let (code, text) = explain(&["alertname=auto", "target=a"]);
+    // Here nobody is asked before the first step, so what Alertmanager knows decides nothing.
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("matched") && text.contains("Alertmanager  does not know it"), "{text}");
+    assert!(!text.contains("Decision"), "an id that nobody can ask for: {text}");
     assert!(text.contains("Prometheus    cannot be asked"), "{text}");
     let (code, text) = explain(&["alertname=off", "target=a"]);
     assert_eq!(code, Some(1), "{text}");
@@ -207,5 +214,6 @@ fn people_are_told_why_by_the_command_line_and_what_alertmanager_knows() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("matched") && text.contains("invalid_target"), "{text}");
+    assert!(text.contains("What would have to change\n  invalid_target: give the alert the label"), "{text}");
     assert!(daemon.executions().is_empty());
 }
