@@ -13,10 +13,12 @@ use crate::model::{
 };
 use crate::report;
 use crate::routing::{self, Library, Route, Rules};
+use crate::runbook::{Mode, Pinned};
 use crate::store::Ids;
 use crate::store::records::guards::{self, Book};
 use crate::store::records::{self, Header, Rejected, Signal, breaker, key, outbox, read, to_bytes};
 use crate::store::{CommitError, Txn};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a decision rests on, fixed for one request.
@@ -134,6 +136,9 @@ fn rule_alert(
     if let Some(id) = ended_execution(before.as_ref(), &after) {
         tell_resolved(txn, id, ground.now)?;
     }
+    if after.resolved_at.is_some() {
+        outbox::ended(txn, &EpisodeKey::of(alert))?;
+    }
     tell_denied(txn, alert, &route, plan.as_ref(), &fresh, seen)?;
     txn.put(key, to_bytes(&after)?);
     start(txn, ground, &route, started, &standing.settings)?;
@@ -156,7 +161,9 @@ fn tell_denied(
     seen: u64,
 ) -> Result<(), CommitError> {
     let called = seen == 1 && report::calls_for_people(decision.reason);
-    let Some(pinned) = route.pinned().filter(|_| called) else { return Ok(()) };
+    // What only watches tells nobody.
+    let tells = |pinned: &&Arc<Pinned>| called && pinned.runbook.mode != Mode::Shadow;
+    let Some(pinned) = route.pinned().filter(tells) else { return Ok(()) };
     let target = plan.and_then(|plan| plan.as_ref().ok()?.target.as_ref());
     let denial = report::Denial {
         runbook: pinned.runbook.id.clone(),
@@ -168,6 +175,7 @@ fn tell_denied(
         source_url: alert.generator_url.clone(),
         to: pinned.runbook.escalate_to.clone(),
         execution: None,
+        episode: Some(EpisodeKey::of(alert)),
         at: decision.at,
     };
     outbox::denied(txn, &denial)

@@ -18,7 +18,7 @@ fn letter() -> Letter {
 }
 
 fn attempt(letter: &Letter, occasion: Occasion) -> Try<'_> {
-    Try { letter, occasion, key: "key.1", now: Timestamp::from_second(2000).unwrap() }
+    Try { letter, occasion, key: "key.1", turn: 1, now: Timestamp::from_second(2000).unwrap() }
 }
 
 #[test]

@@ -194,6 +194,7 @@ impl Told<'_> {
                 source_url: url(&created.trigger.generator_url),
                 to: self.runbook.escalate_to.clone(),
                 execution: Some(created.id.clone()),
+                episode: None,
                 at: self.now,
             }))),
             None => Some(self.open(Cause::Finished, None, message.or_else(|| self.seen_last(reason)))),

@@ -97,12 +97,15 @@ fn headline(escalation: &Escalation) -> String {
         Cause::Paused => format!("waits for a decision{code}"),
         Cause::Instruction => format!("waits for a person{step}"),
         Cause::UnknownOutcome => format!("outcome unknown{step}"),
-        Cause::Denied => {
-            let totals = escalation.totals.clone().unwrap_or_default();
-            let more = if totals.more_targets { "more than " } else { "" };
-            format!("not run {} times on {more}{} targets{code}", totals.count, totals.targets.len())
-        }
+        Cause::Denied => format!("not run {}{code}", how_much(escalation)),
+        Cause::Flood => format!("{} {}", status(), how_much(escalation)),
     }
+}
+
+fn how_much(escalation: &Escalation) -> String {
+    let totals = escalation.totals.clone().unwrap_or_default();
+    let more = if totals.more_targets { "more than " } else { "" };
+    format!("{} times on {more}{} targets", totals.count, totals.targets.len())
 }
 
 fn body(escalation: &Escalation) -> String {
@@ -134,7 +137,7 @@ fn body(escalation: &Escalation) -> String {
         Cause::Finished | Cause::UnknownOutcome => {
             format!("To take it: runbookd executions acknowledge {id} --reason '...'")
         }
-        Cause::Denied => {
+        Cause::Denied | Cause::Flood => {
             format!("To take it: runbookd escalations acknowledge {} --reason '...'", escalation.id)
         }
     });

@@ -140,6 +140,28 @@ impl Records {
         self.remove(RUNS, after, cutoff, age, |_, _| Ok(true)).await
     }
 
+    /// Removes a portion of the escalations behind `after` that began before `cutoff`, of which nothing is to be sent
+    /// and whose execution, if they had one, is gone.
+    ///
+    /// # Errors
+    /// As [`crate::store::Store::commit`].
+    pub async fn remove_escalations(
+        &self,
+        cutoff: Timestamp,
+        after: Option<Vec<u8>>,
+    ) -> Result<Portion<u64>, CommitError> {
+        // Whatever stands behind it was made later.
+        let age = |one: &Escalation, cutoff| if one.at < cutoff { Age::Old } else { Age::YoungAndAllBehind };
+        let is_free = |txn: &mut dyn Txn, one: &Escalation| {
+            let kept = match &one.execution {
+                Some(execution) => txn.get(&key::header(execution.ulid()))?.is_some(),
+                None => false,
+            };
+            Ok(!kept && txn.get(&key::pending(one.id.as_str()))?.is_none())
+        };
+        self.remove(key::ESCALATION, after, cutoff, age, is_free).await
+    }
+
     /// Removes what is old among a portion of the records below `prefix`; `is_free` is asked once more, last.
     async fn remove<T: DeserializeOwned + 'static>(
         &self,
@@ -172,6 +194,9 @@ impl Records {
                     && age(&record, cutoff) == Age::Old
                     && is_free(txn, &record)?
                 {
+                    if key.starts_with(EPISODES) {
+                        txn.delete(key::counted(key));
+                    }
                     txn.delete(key.clone());
                     gone += 1;
                 }
@@ -240,6 +265,7 @@ fn remove(txn: &mut dyn Txn, id: &ExecutionId, cutoff: Timestamp) -> Result<bool
         }
     }
     txn.delete(key::escalations_of(ulid));
+    txn.delete(key::counted(&key::header(ulid)));
     txn.delete(key::index("r", header.runbook.as_str(), ulid));
     if let Some(alertname) = &header.alertname {
         txn.delete(key::index("a", &listed(alertname), ulid));
