@@ -55,7 +55,12 @@ fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     for item in field::list(value, "escalations") {
         let text = |key| field::text(item, key);
         let told = field::list(item, "deliveries").iter().map(|delivery| {
-            format!("{} {}", field::text(delivery, "notifier"), field::text(delivery, "state"))
+            let (tries, error) = (field::text(delivery, "attempts"), field::text(delivery, "error"));
+            let state = field::text(delivery, "state");
+            let often =
+                if state == "waiting" && tries != "0" { format!(" ({tries} tries)") } else { String::new() };
+            let why = if error.is_empty() { String::new() } else { format!(": {error}") };
+            format!("{} {state}{often}{why}", field::text(delivery, "notifier"))
         });
         let told = told.collect::<Vec<_>>().join(", ");
         table.row([

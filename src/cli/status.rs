@@ -38,6 +38,12 @@ pub(super) async fn run(client: &Client, env: &Environment, screen: &mut Screen<
         None => "none since the start".to_owned(),
     };
     screen.line(&format!("Last webhook     {last}"))?;
+    let untold = value["waiting_escalations"].as_u64().unwrap_or(0);
+    if untold > 0 {
+        screen.line(&format!(
+            "Not told yet     {untold} escalations; see `runbookd escalations list --state open`"
+        ))?;
+    }
     if value["storm"]["active"] == true {
         let storm = &value["storm"];
         let (rate, until) = (field::text(storm, "episodes_per_minute"), field::stamp(storm, "until"));

@@ -157,6 +157,7 @@ fn stand_in(schedule: &Schedule, due: Due) -> Alert {
         starts_at: due.at,
         ends_at: None,
         generator_url: String::new(),
+        external_url: String::new(),
     }
 }
 
@@ -168,6 +169,7 @@ fn trigger(schedule: &Schedule, due: Due, labels: &Labels) -> Trigger {
         fingerprint: None,
         starts_at: Some(due.at),
         generator_url: String::new(),
+        external_url: String::new(),
         labels: labels.clone(),
         annotations: Labels::new(),
         by: format!("schedule:{}", schedule.name),

@@ -64,6 +64,7 @@ impl Intake {
             starts_at: now,
             ends_at: None,
             generator_url: String::new(),
+            external_url: String::new(),
         };
         let (options, library) = self.current();
         Ok(self.try_out(vec![Element::Alert(Box::new(alert))], now, options, library).await?.pop())

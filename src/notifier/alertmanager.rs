@@ -88,8 +88,8 @@ pub(super) fn payload(attempt: &Try<'_>) -> Value {
         "startsAt": letter.at.min(*now).to_string(),
         "endsAt": ends.to_string(),
     });
-    if let Some(link) = &letter.link {
-        alert["generatorURL"] = link.as_str().into();
+    if let Some(link) = letter.link() {
+        alert["generatorURL"] = link.into();
     }
     json!([alert])
 }

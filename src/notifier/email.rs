@@ -179,10 +179,8 @@ impl Email {
 
     pub(super) fn message(&self, letter: &Letter, key: &str) -> Result<Message, String> {
         let mut text = letter.body.clone();
-        for (name, link) in [("Execution", &letter.link), ("Alert", &letter.source_link)] {
-            if let Some(link) = link {
-                text.push_str(&format!("\n{name}: {link}"));
-            }
+        for link in &letter.links {
+            text.push_str(&format!("\nThe {}: {}", link.text, link.href));
         }
         text.push('\n');
         let word: String = key.chars().filter(|c| c.is_ascii_alphanumeric() || "_-.".contains(*c)).collect();

@@ -62,6 +62,8 @@ pub struct Sender {
     book: Arc<Book>,
     /// When the outbox is looked through again.
     scan_at: Instant,
+    /// How many nobody was told of when it was last looked through, and since when the oldest waits.
+    waiting: (usize, Option<Timestamp>),
 }
 
 struct Known {
@@ -90,6 +92,7 @@ impl Sender {
             tasks: JoinSet::new(),
             book,
             scan_at: Instant::now(),
+            waiting: (0, None),
         }
     }
 
@@ -200,6 +203,11 @@ impl Sender {
             self.scan_at = Instant::now() + AGAIN;
         }
         let now = self.parts.clock.now();
+        let (count, oldest) = self.waiting;
+        // Also while the outbox cannot be read: then it only grows.
+        self.parts
+            .metrics
+            .escalations_wait(count, oldest.map_or(Duration::ZERO, |since| between(since, now)));
         let due = self.agenda.first().map_or(SCAN_EVERY, |(at, _)| between(now, *at));
         due.min(self.scan_at.saturating_duration_since(Instant::now())).max(Duration::from_millis(1))
     }
@@ -210,7 +218,8 @@ impl Sender {
             self.book = book;
             self.forget_all();
         }
-        if Instant::now() >= self.scan_at {
+        let scans = Instant::now() >= self.scan_at;
+        if scans {
             self.scan().await?;
             self.scan_at = Instant::now() + SCAN_EVERY;
         }
@@ -219,6 +228,10 @@ impl Sender {
             self.agenda.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| id.clone()).collect();
         for ids in due.chunks(BATCH) {
             self.attend(ids, now).await?;
+        }
+        if scans {
+            let late = || self.known.values().filter_map(|known| known.untold).filter(|since| *since < now);
+            self.waiting = (late().count(), late().min());
         }
         self.fill(now).await
     }

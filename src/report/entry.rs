@@ -146,9 +146,12 @@ pub struct Escalation {
     /// The alert's name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub alertname: Option<String>,
-    /// The alert's own link, as its sender gave it.
+    /// The link to the alert's expression, as its sender gave it.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub source_url: String,
+    /// Where people find the alert in its Alertmanager.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub alert_url: String,
     /// What was done, a line a step.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub done: Vec<String>,
@@ -303,8 +306,10 @@ pub struct Denial {
     pub target: Option<String>,
     /// For which alert.
     pub alertname: Option<String>,
-    /// That alert's link.
+    /// The link to that alert's expression.
     pub source_url: String,
+    /// Where people find that alert.
+    pub alert_url: String,
     /// Whom the runbook names.
     pub to: Option<Vec<String>>,
     /// The execution that was denied at its start, where it was one.

@@ -5,7 +5,7 @@
 
 use super::entry::{Cause, Closed, Delivery, DeliveryState, Escalation, Standing, Totals, WINDOW};
 use super::quiet::{LONGEST_ASKED, Quiet};
-use crate::model::{Timestamp, after};
+use crate::model::{MAX_MESSAGES, Timestamp, after};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,8 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
 /// How often taking a message back is tried.
 const RESOLVE_TRIES: u32 = 12;
-/// The most messages of one escalation; what is beyond is shown as failed, and the config refuses it.
-pub const MAX_DELIVERIES: usize = 64;
 /// When an escalation of alerts that were never heard of again is over: behind every level.
 const FORGOTTEN: Duration = Duration::from_secs(8 * 24 * 3600);
 
@@ -90,10 +88,10 @@ pub fn plan(escalation: &Escalation, directory: &Directory) -> Vec<Delivery> {
         let Group { name, level, due, to } = group;
         deliveries.extend(to.iter().map(|notifier| delivery(&name, level, notifier, due)));
     }
-    let more = deliveries.len().saturating_sub(MAX_DELIVERIES);
+    let more = deliveries.len().saturating_sub(MAX_MESSAGES);
     if more > 0 {
-        deliveries.truncate(MAX_DELIVERIES);
-        let why = format!("{more} more messages are left out: one escalation has {MAX_DELIVERIES} at most");
+        deliveries.truncate(MAX_MESSAGES);
+        let why = format!("{more} more messages are left out: one escalation has {MAX_MESSAGES} at most");
         deliveries.push(lost("", why));
     }
     deliveries
@@ -126,11 +124,6 @@ fn merged(groups: Vec<Group>) -> Vec<Group> {
         });
     }
     merged
-}
-
-/// How many messages an escalation to `names` has at most.
-pub fn how_many<'n>(names: impl Iterator<Item = &'n String>, directory: &Directory) -> usize {
-    names.flat_map(|name| directory.levels(name).unwrap_or_default()).map(|level| level.to.len()).sum()
 }
 
 /// By what a message is known at the far side: the same for all its tries, and another one for every level that tells

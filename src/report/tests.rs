@@ -3,7 +3,8 @@
 use super::*;
 use crate::journal::{Created, State, StepHead, Trigger, TriggerKind};
 use crate::model::{
-    Effect, ExecutionId, ExecutionStatus, Labels, Reason, RunbookId, StepId, Timestamp, after, is_unseen,
+    Effect, ExecutionId, ExecutionStatus, Labels, MAX_MESSAGES, Reason, RunbookId, StepId, Timestamp, after,
+    is_unseen,
 };
 use proptest::prelude::*;
 use std::time::Duration;
@@ -39,6 +40,7 @@ fn escalation() -> Escalation {
         target: Some("db-1".into()),
         alertname: Some("Down".into()),
         source_url: "http://prometheus/graph".into(),
+        alert_url: String::new(),
         done: vec!["restart: failed (exit 1)".into()],
         totals: None,
         to: None,
@@ -183,9 +185,8 @@ fn what_is_cut_off_shows() {
     };
     directory.policies.insert("many".into(), (0..30).map(level).collect());
     let to = vec!["many".to_owned()];
-    assert_eq!(how_many(to.iter(), &directory), 90);
     let deliveries = plan(&Escalation { to: Some(to), ..escalation() }, &directory);
-    assert_eq!(deliveries.len(), MAX_DELIVERIES + 1);
+    assert_eq!(deliveries.len(), MAX_MESSAGES + 1);
     let last = deliveries.last().unwrap();
     assert_eq!(last.state, DeliveryState::Failed);
     assert!(last.error.as_ref().unwrap().starts_with("26 more messages"), "{last:?}");
@@ -331,6 +332,44 @@ fn damage_is_more_urgent_than_any_other_news() {
 }
 
 #[test]
+fn the_link_to_an_alert_finds_it_by_its_labels() {
+    let labels = |pairs: &[(&str, &str)]| -> Labels {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let down = labels(&[("alertname", "Down"), ("path", "/a \"b\"\\c&d")]);
+    assert_eq!(
+        alert_url("https://am.example/prefix/", &down),
+        "https://am.example/prefix/#/alerts?filter=%7Balertname%3D%22Down%22%2Cpath%3D%22%2Fa%20%5C%22b%5C%22%5C%5Cc%26d%22%7D"
+    );
+    // Of labels that make too long a link, the name is left.
+    let long = labels(&[("alertname", "Down"), ("x", &"y".repeat(2000))]);
+    let named = "http://am/#/alerts?filter=%7Balertname%3D%22Down%22%7D";
+    assert_eq!(alert_url("http://am", &long), named);
+    for bad in ["", "javascript:alert(1)", "http://a b"] {
+        assert_eq!(alert_url(bad, &down), "", "{bad}");
+    }
+}
+
+#[test]
+fn a_letter_leads_to_what_it_is_about() {
+    let mut one = Escalation { alert_url: "http://am/#/alerts".into(), ..escalation() };
+    let id = one.id.clone();
+    let said = letter(&one, "http://runbookd/");
+    assert_eq!(
+        said.links.iter().map(|link| (link.text, link.href.as_str())).collect::<Vec<_>>(),
+        [
+            ("execution", "http://runbookd/api/executions/bad_01J9ZQ5K3M8N7P6R5S4T3V2W1X"),
+            ("alert", "http://am/#/alerts"),
+            ("graph", "http://prometheus/graph"),
+        ]
+    );
+    one.execution = None;
+    let said = letter(&one, "http://runbookd/");
+    assert_eq!(said.links[0].href, format!("http://runbookd/api/escalations/{id}"));
+    assert_eq!(said.links[0].text, "escalation");
+}
+
+#[test]
 fn every_end_but_success_speaks_unless_it_was_asked_for() {
     use ExecutionStatus as S;
     for status in ExecutionStatus::ALL.iter().copied() {
@@ -363,6 +402,7 @@ fn state(runbook: &crate::runbook::Runbook) -> State {
             fingerprint: None,
             starts_at: None,
             generator_url: "x".repeat(5000),
+            external_url: String::new(),
             labels: Labels::new(),
             annotations: Labels::new(),
             by: "alert:Down".into(),

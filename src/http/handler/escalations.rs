@@ -20,6 +20,13 @@ pub(super) async fn list(services: Arc<Services>, request: Request) -> Result<Re
     Ok(Reply::json(&api::page("escalations", &items, page.next_cursor.as_deref())))
 }
 
+pub(super) async fn show(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
+    let none = || ApiError::not_found("escalation");
+    let id = EscalationId::parse(request.param("id")).ok_or_else(none)?;
+    let one = services.records.escalation(&id).await.map_err(|error| unreadable(&error))?;
+    Ok(Reply::json(&api::escalation(&one.ok_or_else(none)?)))
+}
+
 pub(super) async fn acknowledge(services: Arc<Services>, request: Request) -> Result<Reply, ApiError> {
     let none = || ApiError::not_found("escalation");
     let id = EscalationId::parse(request.param("id")).ok_or_else(none)?;

@@ -146,6 +146,7 @@ fn read(services: &Services, request: &Request, pinned: &Arc<Pinned>, body: Body
         fingerprint: None,
         starts_at: None,
         generator_url: String::new(),
+        external_url: String::new(),
         labels: body.labels,
         annotations: body.annotations,
         by: request.user().to_owned(),

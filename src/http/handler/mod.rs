@@ -189,6 +189,7 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
         route(&[Method::Post], "/api/explain", READ, CONTROL_BODY, with(services, trial::explain)),
         route(&[Method::Post], "/api/simulate", READ, SIMULATE_BODY, with(services, trial::simulate)),
         get("/api/escalations", READ, with(services, escalations::list)),
+        get("/api/escalations/{id}", READ, with(services, escalations::show)),
         post("/api/escalations/{id}/acknowledge", with(services, escalations::acknowledge)),
         get("/api/breakers", READ, with(services, guard::breakers)),
         post("/api/breakers/{key}/reset", with(services, guard::reset)),

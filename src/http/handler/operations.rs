@@ -76,6 +76,7 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
         storm: options.storm.map_or(Value::Null, |limit| api::storm(limit, &storm, now)),
         freezes: api::freezes(&options.freezes, now),
         broken_runbooks: broken.collect(),
+        waiting_escalations: services.records.untold().await.map_err(|error| unreadable(&error))?,
         last_webhook_at: Timestamp::from_millisecond(last).ok().filter(|_| last > 0).map(|at| at.to_string()),
         version: env!("CARGO_PKG_VERSION"),
         instance: services.instance.clone(),

@@ -256,6 +256,14 @@ impl Records {
         pairs.iter().map(|(key, bytes)| Ok((last_part(key), from_bytes(key, bytes)?))).collect()
     }
 
+    /// How many escalations are to be told and no channel has accepted yet.
+    ///
+    /// # Errors
+    /// As [`crate::store::Store::scan`].
+    pub async fn untold(&self) -> Result<u64, ReadError> {
+        Ok(self.backlogs().await?.iter().map(|(_, backlog)| backlog.pending).sum())
+    }
+
     /// Changes an escalation by `change`, durably; `change` says whether something of it is still to be sent.
     ///
     /// # Errors

@@ -172,6 +172,7 @@ pub(super) fn one_of(denial: &Denial) -> Escalation {
         target: None,
         alertname: denial.alertname.clone(),
         source_url: denial.source_url.clone(),
+        alert_url: denial.alert_url.clone(),
         done: Vec::new(),
         totals: Some(totals),
         to: denial.to.clone(),

@@ -19,6 +19,7 @@ fn denial(runbook: &str, target: &str, second: i64) -> Denial {
         target: Some(target.into()),
         alertname: None,
         source_url: String::new(),
+        alert_url: String::new(),
         to: None,
         execution: None,
         episode: None,
