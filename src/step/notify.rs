@@ -50,6 +50,9 @@ pub(super) async fn run(
         return Finished::refused("nobody carries messages here".into());
     };
     let NotifyCall { to, message } = call.clone();
+    if message.trim().is_empty() {
+        return Finished::refused("the message is blank: nothing in it was filled in".into());
+    }
     let (execution, key) = (context.execution.clone(), context.idempotency_key.clone());
     let telling = messenger.tell(Note { to, message, execution, key });
     let asking = async {

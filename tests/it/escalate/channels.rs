@@ -2,7 +2,7 @@
 //! first one goes on like that, left alone where it asks for it, and taken back where its answer was lost.
 
 use super::{BAD, states, told};
-use crate::support::alerts::{config, fire, resolve};
+use crate::support::alerts::{config, finished, fire, resolve};
 use crate::support::daemon::Daemon;
 use crate::support::process::eventually;
 use crate::support::receiver::{Receiver, Reply};
@@ -118,4 +118,24 @@ fn an_incident_whose_answer_was_lost_is_ended_too_and_so_is_each_levels() {
     resolve(&daemon, "Down", "db-2");
     told(&daemon, &id, |lines| lines[0]["state"] == "resolved");
     assert_eq!(keys("resolve"), keys("trigger"));
+}
+
+#[test]
+fn a_message_that_comes_out_blank_is_refused_with_a_sentence() {
+    let receiver = Receiver::start(&[]);
+    let say = r#"
+mode = "auto"
+alerts = ["Say"]
+target = "{{ labels.target }}"
+[[steps]]
+id = "say"
+notify = { to = ["a"], message = "{{ annotations.nothing | default('') }}" }
+[escalate]
+to = []
+"#;
+    let daemon = start(&to("\"a\"", &hook("a", &receiver.url("/"))), &[("say", say)], "http://127.0.0.1:1/");
+    let execution = finished(&daemon, &fire(&daemon, "Say", "x"));
+    let error = execution["steps"][0]["attempts"][0]["error"].as_str().unwrap_or_default().to_owned();
+    assert!(error.contains("the message is blank"), "{execution:#}");
+    assert!(receiver.told().is_empty());
 }

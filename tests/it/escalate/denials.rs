@@ -57,7 +57,7 @@ fn each_code_is_one_escalation_with_totals() {
     let more = "[automation.storm]\nepisodes_per_minute = 40\ncooldown = \"10m\"\n[prometheus]\nurl = \"http://127.0.0.1:1\"\n[automation.guard]\ncooldown = false\nmax_runs = false\nmax_targets = false\nflapping = false\nconfirm = false\n";
     let runbooks: Vec<(&str, String)> = [
         ("attempts", "Attempts", "max_runs = [{ count = 1, within = \"1h\" }]"),
-        ("flaps", "Flaps", "flapping = { changes = 1, within = \"1h\" }"),
+        ("flaps", "Flaps", "flapping = { changes = 3, within = \"1h\" }"),
         ("stormy", "Stormy", ""),
         ("systemic", "Systemic", "max_unhealthy = { promql = \"up\", limit = 1 }"),
         ("targets", "Targets", "max_targets = { count = 1, within = \"1h\" }"),
@@ -69,6 +69,8 @@ fn each_code_is_one_escalation_with_totals() {
     for target in ["a", "b"] {
         for (state, minute) in [("firing", 0), ("resolved", 0), ("firing", 10)] {
             deliver(&daemon, "Attempts", target, state, minute);
+        }
+        for (state, minute) in [("firing", 0), ("resolved", 0), ("firing", 10), ("resolved", 10), ("firing", 20)] {
             deliver(&daemon, "Flaps", target, state, minute);
         }
     }
