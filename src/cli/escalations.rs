@@ -6,7 +6,7 @@ use super::args::{EscalationsVerb, Shape};
 use super::client::Client;
 use super::executions::{page, print_page};
 use super::field;
-use super::quit::{Quit, YES};
+use super::quit::{NO, Quit, YES};
 use super::screen::Screen;
 use super::table::Table;
 use serde_json::{Value, json};
@@ -35,12 +35,22 @@ pub(super) async fn run(
             let path = ["api", "escalations", id, "acknowledge"];
             (client.post(&path, &json!({ "reason": reason })).await?, one)
         }
+        EscalationsVerb::Test { name, reason } => {
+            let path = ["api", "notifiers", name, "test"];
+            (client.post(&path, &json!({ "reason": reason })).await?, tested)
+        }
     };
     match client.shape {
         Shape::Json => screen.line(&answer.pretty())?,
         Shape::Table => table(&answer.value, screen)?,
     }
-    Ok(YES)
+    Ok(if answer.value["accepted"] == false { NO } else { YES })
+}
+
+fn tested(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
+    let name = field::text(value, "notifier");
+    let error = field::text(value, "error");
+    screen.line(&if error.is_empty() { format!("{name} took the test message") } else { error })
 }
 
 fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {

@@ -20,6 +20,10 @@ pub struct NotifierMessenger {
 }
 
 impl Messenger for NotifierMessenger {
+    fn knows(&self, name: &str) -> bool {
+        self.notifiers.book().directory.levels(name).is_some()
+    }
+
     fn tell(&self, note: Note) -> BoxFuture<'static, Result<(), NotTold>> {
         let (notifiers, clock) = (self.notifiers.clone(), Arc::clone(&self.clock));
         let metrics = self.metrics.clone();
@@ -45,7 +49,7 @@ async fn tell(
         let mut is_told = false;
         for channel_name in &channels {
             let now = clock.now();
-            let letter = note(&said.message, &said.execution, &said.key, now, &book.external_url);
+            let letter = note(&said.message, said.execution.as_ref(), &said.key, now, &book.external_url);
             let key = format!("{}.{channel_name}", said.key);
             let attempt = Try { letter: &letter, occasion: Occasion::Trigger, key: &key, turn: 1, now };
             let Some(channel) = book.channels.get(channel_name) else { continue };

@@ -83,20 +83,32 @@ pub fn letter(escalation: &Escalation, external_url: &str) -> Letter {
     }
 }
 
-/// The letter of a step that says `message`; `key` is the same for all its tries.
-pub fn note(message: &str, execution: &ExecutionId, key: &str, at: Timestamp, external_url: &str) -> Letter {
+/// The letter of a step that says `message`, or of a person who tests a channel; `key` is the same for all its tries.
+pub fn note(
+    message: &str,
+    execution: Option<&ExecutionId>,
+    key: &str,
+    at: Timestamp,
+    external_url: &str,
+) -> Letter {
     let first = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     Letter {
         id: key.to_owned(),
         at,
         subject: one_line(first, SUBJECT_MAX),
         body: cut(message.trim(), BODY_MAX),
-        links: link("execution", &own(external_url, "executions", execution.as_str())).into_iter().collect(),
-        facts: vec![
-            ("cause", "notify".to_owned()),
-            ("runbook", execution.runbook().to_owned()),
-            ("execution", execution.to_string()),
-        ],
+        links: execution
+            .and_then(|id| link("execution", &own(external_url, "executions", id.as_str())))
+            .into_iter()
+            .collect(),
+        facts: match execution {
+            Some(id) => vec![
+                ("cause", "notify".to_owned()),
+                ("runbook", id.runbook().to_owned()),
+                ("execution", id.to_string()),
+            ],
+            None => vec![("cause", "test".to_owned())],
+        },
         is_critical: false,
     }
 }

@@ -191,6 +191,7 @@ pub fn routes(services: &Arc<Services>) -> Vec<Route> {
         get("/api/escalations", READ, with(services, escalations::list)),
         get("/api/escalations/{id}", READ, with(services, escalations::show)),
         post("/api/escalations/{id}/acknowledge", with(services, escalations::acknowledge)),
+        post("/api/notifiers/{name}/test", with(services, escalations::test)),
         get("/api/breakers", READ, with(services, guard::breakers)),
         post("/api/breakers/{key}/reset", with(services, guard::reset)),
         post("/api/breakers/{key}/open", with(services, guard::open)),

@@ -139,3 +139,25 @@ to = []
     assert!(error.contains("the message is blank"), "{execution:#}");
     assert!(receiver.told().is_empty());
 }
+
+#[test]
+fn a_notifier_is_tested_before_the_night() {
+    let receiver = Receiver::start(&[Reply::Status(200), Reply::Status(403)]);
+    let daemon = start(&to("\"a\"", &hook("a", &receiver.url("/"))), &[("bad", BAD)], "http://127.0.0.1:1/");
+    let test = |name: &str| super::cli(&daemon, &["escalations", "test", name, "--reason", "new key"]);
+    let good = test("a");
+    assert_eq!(String::from_utf8(good.stdout).unwrap(), "a took the test message\n");
+    assert_eq!(good.status.code(), Some(0));
+    let said = receiver.told()[0].json();
+    let subject = said["subject"].as_str().unwrap();
+    assert!(subject.starts_with("This is a test of a, asked for by"), "{said}");
+    assert_eq!(said["link"], Value::Null, "it is about nothing");
+    let refused = test("a");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8(refused.stdout).unwrap().contains("it answered 403"), "what the channel said");
+    assert_eq!(test("nobody").status.code(), Some(1));
+    assert_eq!(receiver.told().len(), 2);
+    let log = daemon.json("/api/audit?action=notifier.test");
+    assert_eq!((&log["audit"][0]["target"], &log["audit"][0]["reason"]), (&"a".into(), &"new key".into()));
+    assert_eq!(log["audit"].as_array().unwrap().len(), 2);
+}

@@ -70,7 +70,9 @@ fn each_code_is_one_escalation_with_totals() {
         for (state, minute) in [("firing", 0), ("resolved", 0), ("firing", 10)] {
             deliver(&daemon, "Attempts", target, state, minute);
         }
-        for (state, minute) in [("firing", 0), ("resolved", 0), ("firing", 10), ("resolved", 10), ("firing", 20)] {
+        for (state, minute) in
+            [("firing", 0), ("resolved", 0), ("firing", 10), ("resolved", 10), ("firing", 20)]
+        {
             deliver(&daemon, "Flaps", target, state, minute);
         }
     }
