@@ -133,12 +133,7 @@ fn rule_alert(
         changes: standing.changes,
         ..lived
     };
-    if let Some(id) = ended_execution(before.as_ref(), &after) {
-        tell_resolved(txn, id, ground.now)?;
-    }
-    if after.resolved_at.is_some() {
-        outbox::ended(txn, &EpisodeKey::of(alert))?;
-    }
+    tell_ended(txn, before.as_ref(), &after, alert, ground.now)?;
     tell_denied(txn, alert, &route, plan.as_ref(), &fresh, seen)?;
     txn.put(key, to_bytes(&after)?);
     start(txn, ground, &route, started, &standing.settings)?;
@@ -364,6 +359,23 @@ fn ended_execution<'e>(before: Option<&'e Episode>, after: &Episode) -> Option<&
     let before = before?;
     let ended_now = before.resolved_at.is_none() && after.resolved_at.is_some();
     before.execution.as_ref().filter(|_| ended_now)
+}
+
+/// Where an episode is over: its execution hears of it, and so does what was told of its denials.
+fn tell_ended(
+    txn: &mut dyn Txn,
+    before: Option<&Episode>,
+    after: &Episode,
+    alert: &Alert,
+    now: Timestamp,
+) -> Result<(), CommitError> {
+    if let Some(id) = ended_execution(before, after) {
+        tell_resolved(txn, id, now)?;
+    }
+    match after.resolved_at {
+        Some(_) => outbox::ended(txn, &EpisodeKey::of(alert)),
+        None => Ok(()),
+    }
 }
 
 /// Leaves word for a live execution that its alert resolved; the engine takes it in its own commit. Of one that is

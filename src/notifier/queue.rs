@@ -168,7 +168,7 @@ mod tests {
         queue.landed(&begun);
         queue.landed(&begun);
         queue.put(&one, &[Act::Send(0)]);
-        assert_eq!(queue.clear("a"), [one.id.clone()]);
+        assert_eq!(queue.clear("a"), vec![one.id.clone()]);
         assert_eq!((queue.next(), queue.is_flying(&one.id)), (None, false));
     }
 }

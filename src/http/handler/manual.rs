@@ -139,7 +139,6 @@ fn read(services: &Services, request: &Request, pinned: &Arc<Pinned>, body: Body
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
-    let reason = request.words(&body.reason);
     let trigger = Trigger {
         kind: TriggerKind::Manual,
         alertname: body.labels.get("alertname").cloned(),
@@ -150,7 +149,7 @@ fn read(services: &Services, request: &Request, pinned: &Arc<Pinned>, body: Body
         labels: body.labels,
         annotations: body.annotations,
         by: request.user().to_owned(),
-        reason: (!reason.is_empty()).then_some(reason),
+        reason: Some(request.words(&body.reason)).filter(|reason| !reason.is_empty()),
         of: None,
     };
     Ok(Wish {
