@@ -455,6 +455,29 @@ mod tests {
         assert_eq!(kept("gr/"), ["gr/r/a/live", "gr/r/a/young"]);
     }
 
+    #[tokio::test]
+    async fn escalations_go_when_they_are_old_over_and_no_executions() {
+        use crate::store::records::outbox::{self, tests::failed};
+        let records = Records::new(Arc::new(MemoryStore::new()));
+        let kept = header(4, Some(7));
+        put(&records, &kept).await;
+        let own = Escalation { execution: Some(kept.id.clone()), ..failed("r", "own", at(5)) };
+        let lone = |target: &str, second| Escalation { execution: None, ..failed("r", target, at(second)) };
+        let (gone, waits, young) = (lone("gone", 5), lone("waits", 6), lone("young", 40));
+        for one in [&own, &gone, &waits, &young].map(Clone::clone) {
+            transact(&**records.store(), move |txn| outbox::open(txn, &one)).await.unwrap();
+        }
+        for id in [&own.id, &gone.id, &young.id] {
+            records.change_escalation(id, |_| false).await.unwrap();
+        }
+        let portion = records.remove_escalations(at(20), None).await.unwrap();
+        assert_eq!(portion, Portion { items: 1, behind: None });
+        for (one, stays) in [(&own, true), (&gone, false), (&waits, true), (&young, true)] {
+            let found = records.escalation(&one.id).await.unwrap();
+            assert_eq!(found.is_some(), stays, "{:?}", one.target);
+        }
+    }
+
     fn escalation() -> EscalationId {
         EscalationId::parse("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap()
     }
