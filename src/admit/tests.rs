@@ -25,6 +25,7 @@ fn alert(status: AlertStatus, starts_at: i64, instance: &str) -> Alert {
         starts_at: at(starts_at),
         ends_at: None,
         generator_url: String::new(),
+        external_url: String::new(),
     }
 }
 
@@ -67,6 +68,7 @@ fn planned(route: &Route, alert: &Alert) -> Option<Result<Created, Denial>> {
             fingerprint: Some(alert.fingerprint),
             starts_at: Some(alert.starts_at),
             generator_url: String::new(),
+            external_url: String::new(),
             labels: alert.labels.clone(),
             annotations: Labels::new(),
             by: "alert:Down".to_owned(),

@@ -28,6 +28,7 @@ pub fn escalation(escalation: &Escalation) -> Value {
             "count": totals.count,
             "targets": totals.targets,
             "more_targets": totals.more_targets,
+            "firing": totals.firing,
         });
     }
     if let Some(closed) = closed {

@@ -141,6 +141,8 @@ pub struct IntegrationStatus {
     pub broken_runbooks: Vec<Value>,
     /// When the last webhook was accepted.
     pub last_webhook_at: Option<String>,
+    /// Escalations that no channel has accepted yet.
+    pub waiting_escalations: u64,
     /// The program's version.
     pub version: &'static str,
     /// This instance's name.

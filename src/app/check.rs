@@ -74,9 +74,30 @@ fn examine(config: &Config, text: &mut String) -> Option<Vec<(RunbookId, Parsed)
         pinned(schedule).map(|pinned| doubts(schedule, &pinned, config, now)).unwrap_or_default()
     });
     text.extend(unfit.iter().chain(&doubtful).map(|problem| format!("{problem}\n")));
+    text.extend(untold(config, &known, &read));
     let good = unfit.is_empty() && read.iter().all(Read::is_good);
     let parsed = read.into_iter().filter_map(|file| file.parsed.ok());
     good.then(|| known.into_iter().zip(parsed).collect())
+}
+
+/// A warning of the runbooks that act while nobody would be told how they ended, and nobody said that this is meant.
+fn untold(config: &Config, known: &[RunbookId], read: &[Read]) -> Option<String> {
+    let acts = |file: &&Read| {
+        let runbook = file.parsed.as_ref().ok().and_then(|parsed| parsed.runbook.as_ref());
+        runbook.is_some_and(|runbook| {
+            runbook.escalate_to.is_none() && matches!(runbook.mode, Mode::Auto | Mode::Approve)
+        })
+    };
+    let silent = known.iter().zip(read).filter(|(_, file)| acts(file)).map(|(id, _)| id.as_str());
+    let silent: Vec<&str> = silent.collect();
+    if silent.is_empty() || !config.automation.escalate_to.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "warning: nobody is told when these runbooks end badly: {} (help: set automation.escalate_to, or write \
+         [escalate] to = [...] in each; to = [] says that this is meant)\n",
+        silent.join(", ")
+    ))
 }
 
 /// One runbook, or why it cannot be read.

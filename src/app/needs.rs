@@ -3,7 +3,7 @@
 //! Pure. May import: `config`, `model`, `runbook`. Must never: refuse a runbook; it says what will fail.
 
 use crate::config::{Config, People};
-use crate::model::Secret;
+use crate::model::{MAX_MESSAGES, Secret};
 use crate::runbook::{Condition, Kind, Question, Runbook, Script, UntilCondition};
 use std::collections::BTreeMap;
 
@@ -43,6 +43,13 @@ impl<'c> Given<'c> {
         }
         for name in runbook.escalate_to.iter().flatten() {
             lacking.extend(self.lacks_name(name).map(|lack| format!("[escalate] {lack}")));
+        }
+        let names = runbook.escalate_to.as_deref().unwrap_or_default();
+        let messages = self.people.messages(names.iter());
+        if messages > MAX_MESSAGES {
+            lacking.push(format!(
+                "[escalate] would be {messages} messages, and {MAX_MESSAGES} is the most (help: name fewer)"
+            ));
         }
         let asks = |condition: &Condition| matches!(condition, Condition::Promql { .. });
         if !self.prometheus && runbook.verify.as_ref().is_some_and(|verify| asks(&verify.condition)) {

@@ -219,6 +219,7 @@ fn trigger(options: &ExecuteOptions) -> Trigger {
         fingerprint: None,
         starts_at: None,
         generator_url: String::new(),
+        external_url: String::new(),
         labels,
         annotations: options.annotations.clone(),
         by: "command line".to_owned(),

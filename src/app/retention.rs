@@ -107,6 +107,7 @@ impl Retention {
         let cutoff = before(self.clock.now(), self.store.retention);
         let records = &self.records;
         self.retire("decisions", |behind| records.remove_decisions(cutoff, behind)).await;
+        self.retire("escalations", |behind| records.remove_escalations(cutoff, behind)).await;
         // A guard must know of what lies within its window, however short the history is.
         let cutoff = before(self.clock.now(), self.store.retention.max(MAX_WITHIN));
         self.retire("episodes", |behind| records.remove_episodes(cutoff, behind)).await;

@@ -6,7 +6,7 @@ use super::args::{EscalationsVerb, Shape};
 use super::client::Client;
 use super::executions::{page, print_page};
 use super::field;
-use super::quit::{Quit, YES};
+use super::quit::{NO, Quit, YES};
 use super::screen::Screen;
 use super::table::Table;
 use serde_json::{Value, json};
@@ -35,12 +35,22 @@ pub(super) async fn run(
             let path = ["api", "escalations", id, "acknowledge"];
             (client.post(&path, &json!({ "reason": reason })).await?, one)
         }
+        EscalationsVerb::Test { name, reason } => {
+            let path = ["api", "notifiers", name, "test"];
+            (client.post(&path, &json!({ "reason": reason })).await?, tested)
+        }
     };
     match client.shape {
         Shape::Json => screen.line(&answer.pretty())?,
         Shape::Table => table(&answer.value, screen)?,
     }
-    Ok(YES)
+    Ok(if answer.value["accepted"] == false { NO } else { YES })
+}
+
+fn tested(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
+    let name = field::text(value, "notifier");
+    let error = field::text(value, "error");
+    screen.line(&if error.is_empty() { format!("{name} took the test message") } else { error })
 }
 
 fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
@@ -55,7 +65,12 @@ fn list(value: &Value, screen: &mut Screen<'_>) -> Result<(), Quit> {
     for item in field::list(value, "escalations") {
         let text = |key| field::text(item, key);
         let told = field::list(item, "deliveries").iter().map(|delivery| {
-            format!("{} {}", field::text(delivery, "notifier"), field::text(delivery, "state"))
+            let (tries, error) = (field::text(delivery, "attempts"), field::text(delivery, "error"));
+            let state = field::text(delivery, "state");
+            let often =
+                if state == "waiting" && tries != "0" { format!(" ({tries} tries)") } else { String::new() };
+            let why = if error.is_empty() { String::new() } else { format!(": {error}") };
+            format!("{} {state}{often}{why}", field::text(delivery, "notifier"))
         });
         let told = told.collect::<Vec<_>>().join(", ");
         table.row([

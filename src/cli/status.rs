@@ -39,6 +39,12 @@ pub(super) async fn run(client: &Client, env: &Environment, screen: &mut Screen<
     };
     screen.line(&format!("Last webhook     {last}"))?;
     held_back(value, screen)?;
+    let untold = value["waiting_escalations"].as_u64().unwrap_or(0);
+    if untold > 0 {
+        screen.line(&format!(
+            "Not told yet     {untold} escalations; see `runbookd escalations list --state open`"
+        ))?;
+    }
     for (title, key) in [
         ("Open breakers ", "open_breakers"),
         ("Quarantined   ", "quarantined"),

@@ -73,9 +73,11 @@ impl Automation {
         let read = |value: Value<'_>| Some((value.string()?.value, value.place()));
         let named = section.list("escalate_to", Vec::new, |(name, _)| format!("{name:?}"), read).value;
         section.finish();
-        for (name, _) in &named {
-            // Named twice, a person is still told once.
-            if !automation.escalate_to.contains(name) {
+        for (name, place) in &named {
+            if automation.escalate_to.contains(name) {
+                let message = format!("{name:?} stands here twice");
+                sources.problems.add(place.problem(Severity::Error, message, "name each at most once"));
+            } else {
                 automation.escalate_to.push(name.clone());
             }
         }

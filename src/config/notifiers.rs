@@ -8,7 +8,7 @@ use super::server::server_url;
 use super::source::{Source, Sources, show_list};
 use super::webhook::{Basic, read_basic};
 use crate::document::{Place, Severity, Sited, Table, Value, nearest};
-use crate::model::{Secret, is_word};
+use crate::model::{MAX_MESSAGES, Secret, is_word};
 use lettre::message::Mailbox;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -109,8 +109,21 @@ impl People {
         )
     }
 
-    /// Notes each of `names` that is none.
+    /// How many messages an escalation to `names` has at most.
+    pub fn messages<'n>(&self, names: impl Iterator<Item = &'n String>) -> usize {
+        let of = |levels: &Vec<PolicyLevel>| levels.iter().map(|level| level.to.len()).sum();
+        names.map(|name| self.policies.get(name).map_or(1, of)).sum()
+    }
+
+    /// Notes each of `names` that is none, and the one with which they are too many messages.
     pub(super) fn check(&self, sources: &Sources<'_>, names: &[(String, Place)]) {
+        let up_to = |count: usize| self.messages(names.iter().take(count).map(|(name, _)| name));
+        if let Some(count) = (1..=names.len()).find(|count| up_to(*count) > MAX_MESSAGES) {
+            let all = up_to(names.len());
+            let message = format!("one escalation would be {all} messages, and {MAX_MESSAGES} is the most");
+            let help = "name fewer, or give their policies fewer levels and notifiers";
+            sources.problems.add(names[count - 1].1.problem(Severity::Error, message, help));
+        }
         for (name, place) in names.iter().filter(|(name, _)| !self.names.contains(name)) {
             let message = format!("there is no notifier and no policy {name:?}");
             sources.problems.add(place.problem(Severity::Error, message, self.instead_of(name)));

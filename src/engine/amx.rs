@@ -60,6 +60,7 @@ mod tests {
             fingerprint: None,
             starts_at: None,
             generator_url: String::new(),
+            external_url: String::new(),
             labels: labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
             annotations: Labels::new(),
             by: "alert:A".into(),

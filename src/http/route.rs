@@ -128,9 +128,11 @@ impl Route {
             (_, Method::Post, "/api/executions/{id}/stop" | "/api/executions/{id}/control") => {
                 Some(Budget::Brake)
             }
-            (_, Method::Post, "/api/runbooks/{id}" | "/api/runbooks/{id}/execute") => {
-                Some(Budget::Executions)
-            }
+            (
+                _,
+                Method::Post,
+                "/api/runbooks/{id}" | "/api/runbooks/{id}/execute" | "/api/notifiers/{name}/test",
+            ) => Some(Budget::Executions),
             _ => Some(Budget::Requests),
         }
     }

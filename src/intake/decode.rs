@@ -15,6 +15,8 @@ use std::fmt;
 const MAX_DEPTH: usize = 32;
 /// Alerts in one body.
 const MAX_ALERTS: usize = 10_000;
+/// The longest address of an Alertmanager that is kept, in bytes; half of one leads elsewhere.
+const MAX_URL: usize = 1000;
 /// Labels of one alert.
 const MAX_LABELS: usize = 256;
 /// Bytes of one label's name or value.
@@ -74,6 +76,10 @@ struct Wire<'b> {
     alerts: Option<Elements<'b>>,
     #[serde(borrow)]
     truncated_alerts: Option<&'b RawValue>,
+    #[serde(borrow, rename = "externalURL")]
+    external_url: Option<&'b RawValue>,
+    /// Grafana has it, and no page of an Alertmanager behind its address.
+    org_id: Option<IgnoredAny>,
 }
 
 /// The elements of `alerts`: as many as are allowed, and how many there are.
@@ -130,7 +136,16 @@ pub fn decode(body: &[u8], now: Timestamp) -> Result<Body, MalformedBody> {
         return Err(MalformedBody::TooManyAlerts(alerts.count));
     }
     let truncated = wire.truncated_alerts.and_then(|raw| raw.get().parse().ok()).unwrap_or(0);
-    Ok(Body { alerts: alerts.taken.into_iter().map(|raw| element(raw, now)).collect(), truncated })
+    let external_url = wire.external_url.filter(|_| wire.org_id.is_none()).and_then(text);
+    let external_url = external_url.filter(|url| url.len() <= MAX_URL).unwrap_or_default();
+    let element = |raw: &RawValue| {
+        let mut element = element(raw, now);
+        if let Element::Alert(alert) = &mut element {
+            alert.external_url.clone_from(&external_url);
+        }
+        element
+    };
+    Ok(Body { alerts: alerts.taken.into_iter().map(element).collect(), truncated })
 }
 
 /// The deepest nesting of `body`, without building anything.
@@ -257,6 +272,7 @@ fn alert(fields: &Fields<'_>, labels: Labels, now: Timestamp) -> Result<Alert, S
         starts_at,
         ends_at,
         annotations: annotations(fields)?,
+        external_url: String::new(),
         generator_url: text("generatorURL").unwrap_or_default().chars().take(8192).collect(),
         fingerprint: fingerprint.unwrap_or_else(|| Fingerprint::of(&labels)),
         labels,

@@ -162,6 +162,7 @@ pub(super) fn stand_in(schedule: &Schedule, due: Due) -> Alert {
         starts_at: due.at,
         ends_at: None,
         generator_url: String::new(),
+        external_url: String::new(),
     }
 }
 
@@ -173,6 +174,7 @@ pub(super) fn trigger(schedule: &Schedule, due: Due, labels: &Labels) -> Trigger
         fingerprint: None,
         starts_at: Some(due.at),
         generator_url: String::new(),
+        external_url: String::new(),
         labels: labels.clone(),
         annotations: Labels::new(),
         by: format!("schedule:{}", schedule.name),

@@ -14,10 +14,12 @@ use crate::model::{
 };
 use crate::report;
 use crate::routing::{self, Library, Route, Rules};
+use crate::runbook::{Mode, Pinned};
 use crate::store::Ids;
 use crate::store::records::guards::{self, Book};
 use crate::store::records::{self, Header, Rejected, Signal, breaker, key, outbox, read, to_bytes};
 use crate::store::{CommitError, Txn};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a decision rests on, fixed for one request.
@@ -137,9 +139,7 @@ fn rule_alert(
         changes: standing.changes,
         ..lived
     };
-    if let Some(id) = ended_execution(before.as_ref(), &after) {
-        tell_resolved(txn, id, ground.now)?;
-    }
+    tell_ended(txn, before.as_ref(), &after, alert, ground.now)?;
     // Repeats of a standing denial are no news.
     if seen == 1 {
         tell_denied(txn, Some(alert), &route, plan.as_ref(), &fresh, fresh.message.clone())?;
@@ -165,7 +165,9 @@ pub(super) fn tell_denied(
     told: String,
 ) -> Result<(), CommitError> {
     let called = report::calls_for_people(decision.reason);
-    let Some(pinned) = route.pinned().filter(|_| called) else { return Ok(()) };
+    // What only watches tells nobody.
+    let tells = |pinned: &&Arc<Pinned>| called && pinned.runbook.mode != Mode::Shadow;
+    let Some(pinned) = route.pinned().filter(tells) else { return Ok(()) };
     let target = plan.and_then(|plan| plan.as_ref().ok()?.target.as_ref());
     let denial = report::Denial {
         runbook: pinned.runbook.id.clone(),
@@ -175,8 +177,12 @@ pub(super) fn tell_denied(
         target: target.map(ToString::to_string),
         alertname: alert.map(|alert| report::cut(alert.alertname(), 200)),
         source_url: alert.map(|alert| alert.generator_url.clone()).unwrap_or_default(),
+        alert_url: alert
+            .map(|alert| report::alert_url(&alert.external_url, &alert.labels))
+            .unwrap_or_default(),
         to: pinned.runbook.escalate_to.clone(),
         execution: None,
+        episode: alert.map(EpisodeKey::of),
         at: decision.at,
     };
     outbox::denied(txn, &denial)
@@ -373,6 +379,23 @@ fn ended_execution<'e>(before: Option<&'e Episode>, after: &Episode) -> Option<&
     before.execution.as_ref().filter(|_| ended_now)
 }
 
+/// Where an episode is over: its execution hears of it, and so does what was told of its denials.
+fn tell_ended(
+    txn: &mut dyn Txn,
+    before: Option<&Episode>,
+    after: &Episode,
+    alert: &Alert,
+    now: Timestamp,
+) -> Result<(), CommitError> {
+    if let Some(id) = ended_execution(before, after) {
+        tell_resolved(txn, id, now)?;
+    }
+    match after.resolved_at {
+        Some(_) => outbox::ended(txn, &EpisodeKey::of(alert)),
+        None => Ok(()),
+    }
+}
+
 /// Leaves word for a live execution that its alert resolved; the engine takes it in its own commit. Of one that is
 /// over, nobody else need be told.
 fn tell_resolved(txn: &mut dyn Txn, id: &ExecutionId, now: Timestamp) -> Result<(), CommitError> {
@@ -391,6 +414,7 @@ pub(super) fn trigger(alert: &Alert) -> Trigger {
         fingerprint: Some(alert.fingerprint),
         starts_at: Some(alert.starts_at),
         generator_url: alert.generator_url.clone(),
+        external_url: alert.external_url.clone(),
         labels: alert.labels.clone(),
         annotations: alert.annotations.clone(),
         by: format!("alert:{}", alert.alertname()),

@@ -364,6 +364,7 @@ fn routed(intake: &Intake, label: &str) -> Option<String> {
         starts_at: Timestamp::UNIX_EPOCH,
         ends_at: None,
         generator_url: String::new(),
+        external_url: String::new(),
     };
     match routing::route(&alert, &intake.options().rules, &library()) {
         Route::Selected { pinned, .. } => Some(pinned.runbook.id.to_string()),

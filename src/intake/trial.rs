@@ -80,6 +80,7 @@ pub fn replayed(decision: &Decision) -> Option<Element> {
         starts_at,
         ends_at,
         generator_url: String::new(),
+        external_url: String::new(),
         fingerprint,
     })))
 }

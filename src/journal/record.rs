@@ -131,6 +131,9 @@ pub struct Trigger {
     /// Link to the alert's expression.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub generator_url: String,
+    /// Where people find the Alertmanager that sent it.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub external_url: String,
     /// The labels it was started with.
     pub labels: Labels,
     /// The annotations it was started with.

@@ -92,6 +92,8 @@ pub struct Alert {
     pub ends_at: Option<Timestamp>,
     /// Link to the expression at its source; empty when absent.
     pub generator_url: String,
+    /// Where the Alertmanager that sent it is for people; empty when absent.
+    pub external_url: String,
     /// As sent, else computed from the labels.
     pub fingerprint: Fingerprint,
 }

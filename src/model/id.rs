@@ -18,6 +18,9 @@ impl IdError {
     }
 }
 
+/// The most messages of one escalation, over all names and levels.
+pub const MAX_MESSAGES: usize = 64;
+
 /// Whether `text` is 1 to 64 of `A-Z a-z 0-9 _ -`: what everything is called that people name in files.
 pub fn is_word(text: &str) -> bool {
     (1..=64).contains(&text.len())

@@ -32,7 +32,7 @@ pub use env_name::env_name_problem;
 pub use episode::{Episode, EpisodeKey};
 pub use expect::{Expect, ExpectError};
 pub use hex::hex;
-pub use id::{DecisionId, ExecutionId, IdError, RunbookId, StepId, Target, is_word};
+pub use id::{DecisionId, ExecutionId, IdError, MAX_MESSAGES, RunbookId, StepId, Target, is_word};
 pub use matcher::{Matcher, MatcherError, anchored_regex, quoted};
 pub use network::{Network, neighbourhood};
 pub use part::{Part, Role};

@@ -64,12 +64,16 @@ impl Alertmanager {
 }
 
 pub(super) fn payload(attempt: &Try<'_>) -> Value {
-    let Try { letter, occasion, now, .. } = attempt;
+    let Try { letter, occasion, turn, now, .. } = attempt;
     let mut labels = Map::new();
     labels.insert("alertname".into(), ALERTNAME.into());
     labels.insert("severity".into(), if letter.is_critical { "critical" } else { "warning" }.into());
     // What makes it an alert of its own, so that resolving it resolves nothing else.
     labels.insert("escalation".into(), letter.id.as_str().into());
+    // A later level is news: another alert, of which people are notified again.
+    if *turn > 1 {
+        labels.insert("level".into(), turn.to_string().into());
+    }
     for (name, value) in &letter.facts {
         // The name of the alert it is about must not replace its own; numbers that grow would make it another alert.
         let name = if *name == "alertname" { "source_alertname" } else { name };
@@ -84,8 +88,8 @@ pub(super) fn payload(attempt: &Try<'_>) -> Value {
         "startsAt": letter.at.min(*now).to_string(),
         "endsAt": ends.to_string(),
     });
-    if let Some(link) = &letter.link {
-        alert["generatorURL"] = link.as_str().into();
+    if let Some(link) = letter.link() {
+        alert["generatorURL"] = link.into();
     }
     json!([alert])
 }

@@ -1,7 +1,7 @@
 //! What the step `notify` asks for: a message now, without the outbox; the step's own retry is its retry.
 
 use super::{Notifiers, Occasion, Try};
-use crate::model::Clock;
+use crate::model::{Clock, Timestamp, between};
 use crate::report::{Failure, note};
 use crate::step::{Messenger, NotTold, Note};
 use crate::telemetry::{Escalated, Metrics};
@@ -20,6 +20,10 @@ pub struct NotifierMessenger {
 }
 
 impl Messenger for NotifierMessenger {
+    fn knows(&self, name: &str) -> bool {
+        self.notifiers.book().directory.levels(name).is_some()
+    }
+
     fn tell(&self, note: Note) -> BoxFuture<'static, Result<(), NotTold>> {
         let (notifiers, clock) = (self.notifiers.clone(), Arc::clone(&self.clock));
         let metrics = self.metrics.clone();
@@ -45,17 +49,21 @@ async fn tell(
         let mut is_told = false;
         for channel_name in &channels {
             let now = clock.now();
-            let letter = note(&said.message, &said.execution, &said.key, now, &book.external_url);
+            let letter = note(&said.message, said.execution.as_ref(), &said.key, now, &book.external_url);
             let key = format!("{}.{channel_name}", said.key);
-            let attempt = Try { letter: &letter, occasion: Occasion::Trigger, key: &key, now };
+            let attempt = Try { letter: &letter, occasion: Occasion::Trigger, key: &key, turn: 1, now };
             let Some(channel) = book.channels.get(channel_name) else { continue };
-            let result = channel.make(&attempt).await;
+            let result = match asked(notifiers, channel_name, now) {
+                Some(failure) => Err(failure),
+                None => channel.make(&attempt).await,
+            };
+            notifiers.heed(channel_name, &result, clock.now());
             let outcome = if result.is_ok() { Escalated::Sent } else { Escalated::Failed };
             if let Some(metrics) = metrics {
                 metrics.escalated(channel_name, outcome);
             }
             match result {
-                Ok(()) => {
+                Ok(_) => {
                     is_told = true;
                     break;
                 }
@@ -78,4 +86,11 @@ async fn tell(
     }
     failed.why = sentences.join("; ");
     Err(failed)
+}
+
+/// Why `notifier` is not asked now, where it wants to be left alone.
+fn asked(notifiers: &Notifiers, notifier: &str, now: Timestamp) -> Option<Failure> {
+    let until = notifiers.quiet().until(notifier).filter(|until| *until > now)?;
+    let why = format!("it asked to be left alone until {until}");
+    Some(Failure { why, permanent: false, retry_after: Some(between(now, until)), status: Some(429) })
 }

@@ -9,6 +9,7 @@ mod alertmanager;
 mod email;
 mod messenger;
 mod pagerduty;
+mod queue;
 mod sender;
 mod slack;
 mod webhook;
@@ -22,7 +23,7 @@ pub use slack::Slack;
 pub use webhook::Webhook;
 
 use crate::model::{Secret, Timestamp};
-use crate::report::{Directory, Failure, Letter};
+use crate::report::{Directory, Failure, Letter, Quiet, Told};
 use crate::secret::Redactor;
 use crate::step::Posted;
 use std::collections::BTreeMap;
@@ -50,6 +51,8 @@ struct Try<'t> {
     occasion: Occasion,
     /// The same for every try of this message through this channel, also after a restart.
     key: &'t str,
+    /// Which message of the same escalation through this channel it is, counting up from 1.
+    turn: usize,
     now: Timestamp,
 }
 
@@ -74,13 +77,13 @@ impl Channel {
         matches!(self, Self::PagerDuty(_) | Self::Alertmanager(_))
     }
 
-    async fn make(&self, attempt: &Try<'_>) -> Result<(), Failure> {
+    async fn make(&self, attempt: &Try<'_>) -> Told {
         let trying = async {
             match self {
-                Self::Slack(channel) => channel.tell(attempt).await,
-                Self::PagerDuty(channel) => channel.tell(attempt).await,
-                Self::Webhook(channel) => channel.tell(attempt).await,
-                Self::Alertmanager(channel) => channel.tell(attempt).await,
+                Self::Slack(channel) => channel.tell(attempt).await.map(|()| None),
+                Self::PagerDuty(channel) => channel.tell(attempt).await.map(|()| None),
+                Self::Webhook(channel) => channel.tell(attempt).await.map(|()| None),
+                Self::Alertmanager(channel) => channel.tell(attempt).await.map(|()| None),
                 Self::Email(channel) => channel.tell(attempt).await,
             }
         };
@@ -102,24 +105,39 @@ pub struct Book {
     pub external_url: String,
 }
 
-/// The book in force; a reload exchanges it. Cheap to clone.
+/// The book in force, which a reload exchanges, and which channels want to be left alone. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Notifiers(Arc<RwLock<Arc<Book>>>);
+pub struct Notifiers {
+    book: Arc<RwLock<Arc<Book>>>,
+    quiet: Arc<RwLock<Quiet>>,
+}
 
 impl Notifiers {
     /// With this book.
     pub fn new(book: Book) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(book))))
+        Self { book: Arc::new(RwLock::new(Arc::new(book))), quiet: Arc::default() }
     }
 
     /// Puts another book in force.
     pub fn replace(&self, book: Book) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
+        *self.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
     }
 
     /// The book in force.
     pub fn book(&self) -> Arc<Book> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.book.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Which channels want to be left alone.
+    pub fn quiet(&self) -> Quiet {
+        self.quiet.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what `notifier` asked for with its answer: it counts for every message, not only for the one answered.
+    fn heed(&self, notifier: &str, result: &Told, now: Timestamp) {
+        if let Err(Failure { retry_after: Some(asked), .. }) = result {
+            self.quiet.write().unwrap_or_else(PoisonError::into_inner).heed(notifier, *asked, now);
+        }
     }
 }
 

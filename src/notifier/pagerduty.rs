@@ -43,10 +43,10 @@ pub(super) fn payload(attempt: &Try<'_>, routing_key: &str) -> Value {
     let mut details: Map<String, Value> =
         letter.facts.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
     details.insert("text".to_owned(), cut(&letter.body, 3000).into());
-    let links = [("The execution", &letter.link), ("The alert", &letter.source_link)];
-    let links: Vec<Value> = links
+    let links: Vec<Value> = letter
+        .links
         .iter()
-        .filter_map(|(text, link)| Some(json!({ "href": link.as_ref()?, "text": text })))
+        .map(|link| json!({ "href": link.href, "text": format!("The {}", link.text) }))
         .collect();
     let mut event = json!({
         "routing_key": routing_key,
@@ -64,8 +64,8 @@ pub(super) fn payload(attempt: &Try<'_>, routing_key: &str) -> Value {
         },
         "links": links,
     });
-    if let Some(link) = &letter.link {
-        event["client_url"] = link.as_str().into();
+    if let Some(link) = letter.link() {
+        event["client_url"] = link.into();
     }
     event
 }

@@ -1,30 +1,35 @@
 //! The sender: a task that drives the outbox with its own timers, in every state of the daemon.
 //!
-//! Wake-ups carry no data: what the store says is what is sent. A message is noted as sent after the far side took it,
-//! so a crash between the two sends it again, with the same key. May import: `report`, `store`, `telemetry`.
+//! Wake-ups carry no data: what the store says is what is sent. The whole outbox is looked through at news and every few
+//! seconds; in between only what is due or has just landed is read. A message is noted as sent after the far side took
+//! it, so a crash between the two sends it again, with the same key. May import: `report`, `store`, `telemetry`.
 
+use super::queue::{Job, Queue};
 use super::{Book, Notifiers, Occasion, Try};
-use crate::model::{Clock, ExecutionId, Timestamp, after, between};
-use crate::report::{Act, Closed, Due, Escalation, EscalationId, Failure, Standing, due, letter, plan, told};
+use crate::model::{Clock, ExecutionId, Timestamp, between};
+use crate::report::{
+    Act, Closed, Due, Escalation, EscalationId, Failure, Quiet, Standing, Told, close, due, key, letter,
+    plan, told, turn,
+};
 use crate::store::records::Records;
 use crate::store::{CommitError, ReadError};
 use crate::telemetry::{Escalated, Metrics};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long it sleeps at most: a lost wake-up costs no more than this.
+/// How long it goes without looking through the outbox at most: a lost wake-up costs no more than this.
 const SCAN_EVERY: Duration = Duration::from_secs(5);
 /// Between a piece of news and the look it causes, so that much news is one look.
 const GATHER: Duration = Duration::from_millis(50);
-/// How many tries are under way at once, and how many of them through one channel.
-const MAX_FLYING: usize = 16;
-const MAX_FLYING_OF_ONE: usize = 4;
 /// How many escalations are looked at, at most.
 const MAX_LOOKED_AT: usize = 100_000;
+/// How many are planned in one commit.
+const BATCH: usize = 256;
 /// How long tries may still go on when the daemon ends.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 /// After a commit that failed.
@@ -47,17 +52,25 @@ pub struct Sender {
     parts: Arc<SenderParts>,
     /// What is known of pending escalations, so that only what changed or is due is read.
     known: HashMap<EscalationId, Known>,
+    /// When each of these is looked at again.
+    agenda: BTreeSet<(Timestamp, EscalationId)>,
+    queue: Queue,
     /// How many were dropped, by runbook, as last counted.
     dropped: HashMap<String, u64>,
-    flying: HashMap<(EscalationId, usize), String>,
-    tasks: JoinSet<(EscalationId, usize)>,
+    tasks: JoinSet<Job>,
     /// The book the knowledge rests on.
     book: Arc<Book>,
+    /// When the outbox is looked through again.
+    scan_at: Instant,
+    /// How many nobody was told of when it was last looked through, and since when the oldest waits.
+    waiting: (usize, Option<Timestamp>),
 }
 
 struct Known {
     revision: u64,
     wake: Option<Timestamp>,
+    /// Since when somebody should have been told, where nobody was.
+    untold: Option<Timestamp>,
 }
 
 /// A change could not be made durable or read back.
@@ -73,10 +86,13 @@ impl Sender {
         Self {
             parts: Arc::new(parts),
             known: HashMap::new(),
+            agenda: BTreeSet::new(),
+            queue: Queue::default(),
             dropped: HashMap::new(),
-            flying: HashMap::new(),
             tasks: JoinSet::new(),
             book,
+            scan_at: Instant::now(),
+            waiting: (0, None),
         }
     }
 
@@ -97,14 +113,17 @@ impl Sender {
                     }
                     // What came meanwhile is seen by the same look.
                     news = news.resubscribe();
+                    self.scan_at = Instant::now();
                 }
                 () = tokio::time::sleep(pause) => {}
             }
         }
         // What the last executions left; what is not taken in time is sent by the next life.
-        self.look_and_complain().await;
+        self.scan_at = Instant::now();
         let last = async {
-            while let Some(ended) = self.tasks.join_next().await {
+            loop {
+                self.look_and_complain().await;
+                let Some(ended) = self.tasks.join_next().await else { break };
                 self.landed(ended);
             }
         };
@@ -113,103 +132,164 @@ impl Sender {
         }
     }
 
-    fn landed(&mut self, ended: Result<(EscalationId, usize), tokio::task::JoinError>) {
-        match ended {
-            Ok(key) => {
-                self.flying.remove(&key);
-                // Whatever became of it, it is looked at again.
-                if let Some(known) = self.known.get_mut(&key.0) {
-                    known.wake = Some(Timestamp::UNIX_EPOCH);
+    /// Notes which try is over, and every other one that is by now.
+    fn landed(&mut self, ended: Result<Job, JoinError>) {
+        let mut ended = Some(ended);
+        while let Some(one) = ended {
+            match one {
+                Ok(job) => self.landed_one(&job),
+                Err(error) => {
+                    tracing::error!(%error, "sending a message failed; all are looked at anew");
+                    self.tasks = JoinSet::new();
+                    self.queue = Queue::default();
+                    self.forget_all();
                 }
             }
-            Err(error) => {
-                tracing::error!(%error, "sending a message failed; all are looked at anew");
-                self.tasks.abort_all();
-                self.flying.clear();
-                self.known.clear();
+            ended = self.tasks.try_join_next();
+        }
+    }
+
+    fn landed_one(&mut self, job: &Job) {
+        self.queue.landed(job);
+        // Whatever became of it, it is looked at again.
+        self.wake(&job.id, Some(Timestamp::UNIX_EPOCH));
+        let now = self.parts.clock.now();
+        if self.parts.notifiers.quiet().until(&job.notifier).is_some_and(|until| until > now) {
+            // The others are looked at as well: somebody may stand in for this channel.
+            for id in self.queue.clear(&job.notifier) {
+                self.wake(&id, Some(Timestamp::UNIX_EPOCH));
             }
+        }
+    }
+
+    fn forget_all(&mut self) {
+        self.known.clear();
+        self.agenda.clear();
+        self.scan_at = Instant::now();
+    }
+
+    /// Sets when a known one is looked at again.
+    fn wake(&mut self, id: &EscalationId, wake: Option<Timestamp>) {
+        let Some(known) = self.known.get_mut(id) else { return };
+        if let Some(before) = known.wake {
+            self.agenda.remove(&(before, id.clone()));
+        }
+        known.wake = wake;
+        self.agenda.extend(wake.map(|at| (at, id.clone())));
+    }
+
+    fn remember(&mut self, id: &EscalationId, known: Known) {
+        self.forget(id);
+        self.agenda.extend(known.wake.map(|at| (at, id.clone())));
+        self.known.insert(id.clone(), known);
+    }
+
+    fn forget(&mut self, id: &EscalationId) {
+        let before = self.known.remove(id).and_then(|known| known.wake);
+        if let Some(before) = before {
+            self.agenda.remove(&(before, id.clone()));
         }
     }
 
     /// One look; how long to sleep.
     async fn look_and_complain(&mut self) -> Duration {
-        match self.look().await {
-            Ok(wake) => {
-                let now = self.parts.clock.now();
-                wake.map_or(SCAN_EVERY, |at| between(now, at).clamp(Duration::from_millis(1), SCAN_EVERY))
+        if let Err(stuck) = self.look().await {
+            match stuck {
+                Stuck::Read(error) => tracing::error!(%error, "the outbox cannot be read"),
+                Stuck::Commit(error) => tracing::error!(%error, "the outbox cannot be written"),
             }
-            Err(stuck) => {
-                match stuck {
-                    Stuck::Read(error) => tracing::error!(%error, "the outbox cannot be read"),
-                    Stuck::Commit(error) => tracing::error!(%error, "the outbox cannot be written"),
-                }
-                AGAIN
-            }
+            // What was half done is found again.
+            self.forget_all();
+            self.scan_at = Instant::now() + AGAIN;
         }
+        let now = self.parts.clock.now();
+        let (count, oldest) = self.waiting;
+        // Also while the outbox cannot be read: then it only grows.
+        self.parts
+            .metrics
+            .escalations_wait(count, oldest.map_or(Duration::ZERO, |since| between(since, now)));
+        let due = self.agenda.first().map_or(SCAN_EVERY, |(at, _)| between(now, *at));
+        due.min(self.scan_at.saturating_duration_since(Instant::now())).max(Duration::from_millis(1))
     }
 
-    async fn look(&mut self) -> Result<Option<Timestamp>, Stuck> {
+    async fn look(&mut self) -> Result<(), Stuck> {
         let book = self.parts.notifiers.book();
         if !Arc::ptr_eq(&book, &self.book) {
             self.book = book;
-            self.known.clear();
+            self.forget_all();
         }
+        let scans = Instant::now() >= self.scan_at;
+        if scans {
+            self.scan().await?;
+            self.scan_at = Instant::now() + SCAN_EVERY;
+        }
+        let now = self.parts.clock.now();
+        let due: Vec<EscalationId> =
+            self.agenda.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| id.clone()).collect();
+        for ids in due.chunks(BATCH) {
+            self.attend(ids, now).await?;
+        }
+        if scans {
+            let late = || self.known.values().filter_map(|known| known.untold).filter(|since| *since < now);
+            self.waiting = (late().count(), late().min());
+        }
+        self.fill(now).await
+    }
+
+    /// Looks through the whole outbox for what is new or changed.
+    async fn scan(&mut self) -> Result<(), Stuck> {
         let pending = self.parts.records.pending_escalations(MAX_LOOKED_AT).await.map_err(Stuck::Read)?;
         let ids: HashSet<&EscalationId> = pending.iter().map(|(id, _)| id).collect();
-        self.known.retain(|id, _| ids.contains(id));
-        let now = self.parts.clock.now();
-        let mut wake: Option<Timestamp> = None;
-        for (id, revision) in &pending {
-            let known = self.known.get(id).filter(|known| known.revision == *revision);
-            let at = match known {
-                Some(Known { wake, .. }) if wake.is_none_or(|at| at > now) => *wake,
-                _ => self.attend(id, now).await?,
-            };
-            wake = [wake, at].into_iter().flatten().min();
+        let gone: Vec<EscalationId> = self.known.keys().filter(|id| !ids.contains(id)).cloned().collect();
+        for id in gone {
+            self.forget(&id);
+            self.queue.forget(&id);
         }
-        self.count_dropped().await?;
-        Ok(wake)
+        for (id, revision) in pending {
+            if self.known.get(&id).is_none_or(|known| known.revision != revision) {
+                let wake = Some(Timestamp::UNIX_EPOCH);
+                self.remember(&id, Known { revision, wake, untold: None });
+            }
+        }
+        self.count_dropped().await
     }
 
-    /// Plans, sends and takes back what is due of one escalation; when to look at it again.
-    async fn attend(&mut self, id: &EscalationId, now: Timestamp) -> Result<Option<Timestamp>, Stuck> {
-        let found = self.parts.records.escalation(id).await.map_err(Stuck::Read)?;
-        let Some(mut escalation) = found else { return Ok(None) };
-        if escalation.deliveries.is_none() {
-            if escalation.is_open() && escalation.due > now {
-                return Ok(self.remember(&escalation, Some(escalation.due)));
-            }
-            match self.plan(id, now).await? {
-                Some(planned) => escalation = planned,
-                None => return Ok(None),
-            }
-        }
-        let Due { acts, mut wake } = due(&escalation, &self.book.directory, now);
-        if acts.is_empty() && wake.is_none() {
-            // A try under way says so itself when it lands.
-            if !self.flying.keys().any(|(flying, _)| flying == id) {
-                self.settle(id).await?;
-            }
-            return Ok(None);
-        }
-        for act in acts {
-            if !self.start(&escalation, act, now) {
-                // For want of room it is looked at again when something lands, and soon in any case.
-                wake = Some(wake.map_or(after(now, SCAN_EVERY), |at| at.min(after(now, SCAN_EVERY))));
+    /// Looks at some escalations: plans what is not planned, and puts what is due into the queue.
+    async fn attend(&mut self, ids: &[EscalationId], now: Timestamp) -> Result<(), Stuck> {
+        let (mut planned, mut fresh) = (Vec::new(), Vec::new());
+        for id in ids {
+            match self.parts.records.escalation(id).await.map_err(Stuck::Read)? {
+                None => self.forget(id),
+                Some(escalation) if escalation.deliveries.is_some() => planned.push(escalation),
+                Some(escalation) if escalation.is_open() && escalation.due > now => {
+                    let (revision, wake) = (escalation.revision, Some(escalation.due));
+                    self.remember(id, Known { revision, wake, untold: None });
+                }
+                Some(_) => fresh.push(id.clone()),
             }
         }
-        Ok(self.remember(&escalation, wake))
+        if !fresh.is_empty() {
+            planned.extend(self.plan(&fresh, now).await?);
+        }
+        let quiet = self.parts.notifiers.quiet();
+        let mut settled = Vec::new();
+        for escalation in &planned {
+            let Due { acts, is_over, wake } = due(escalation, &self.book.directory, &quiet, now);
+            let is_nothing = acts.is_empty() && wake.is_none() && !self.queue.is_flying(&escalation.id);
+            if is_over || is_nothing {
+                settled.push(escalation.id.clone());
+            }
+            self.queue.put(escalation, &acts);
+            let untold = untold_since(escalation);
+            self.remember(&escalation.id, Known { revision: escalation.revision, wake, untold });
+        }
+        if settled.is_empty() { Ok(()) } else { self.settle(settled).await }
     }
 
-    fn remember(&mut self, escalation: &Escalation, wake: Option<Timestamp>) -> Option<Timestamp> {
-        let known = Known { revision: escalation.revision, wake };
-        self.known.insert(escalation.id.clone(), known);
-        wake
-    }
-
-    async fn plan(&self, id: &EscalationId, now: Timestamp) -> Result<Option<Escalation>, Stuck> {
+    /// Makes messages of escalations that have none yet, in one commit.
+    async fn plan(&self, ids: &[EscalationId], now: Timestamp) -> Result<Vec<Escalation>, Stuck> {
         let book = Arc::clone(&self.book);
-        let planned = self.parts.records.change_escalation(id, move |escalation| {
+        let planned = self.parts.records.change_escalations(ids, move |escalation| {
             if escalation.deliveries.is_none() {
                 let planned =
                     if escalation.is_open() { plan(escalation, &book.directory) } else { Vec::new() };
@@ -220,57 +300,72 @@ impl Sender {
                 }
                 escalation.deliveries = Some(planned);
             }
-            !due(escalation, &book.directory, now).is_nothing()
+            !due(escalation, &book.directory, &Quiet::default(), now).is_nothing()
         });
         let planned = planned.await.map_err(Stuck::Commit)?;
-        if let Some(planned) = &planned {
+        for one in &planned {
             tracing::warn!(
-                escalation = %planned.id,
-                runbook = %planned.runbook,
-                execution_id = planned.execution.as_ref().map(ExecutionId::as_str),
-                cause = planned.cause.as_str(),
-                standing = planned.standing.as_str(),
-                messages = planned.deliveries().len(),
+                escalation = %one.id,
+                runbook = %one.runbook,
+                execution_id = one.execution.as_ref().map(ExecutionId::as_str),
+                cause = one.cause.as_str(),
+                standing = one.standing.as_str(),
+                messages = one.deliveries().len(),
                 "escalation"
             );
-            for lost in planned.deliveries().iter().filter(|delivery| delivery.error.is_some()) {
+            for lost in one.deliveries().iter().filter(|delivery| delivery.error.is_some()) {
                 self.parts.metrics.escalated(&lost.notifier, Escalated::Failed);
-                tracing::error!(escalation = %planned.id, notifier = lost.notifier, error = lost.error, "nobody is told by this name");
+                tracing::error!(escalation = %one.id, notifier = lost.notifier, error = lost.error, "nobody is told by this name");
             }
         }
         Ok(planned)
     }
 
-    /// Nothing will be due of it by itself.
-    async fn settle(&mut self, id: &EscalationId) -> Result<(), Stuck> {
+    /// Ends what is over by itself, and notes of what nothing will be due any more.
+    async fn settle(&mut self, ids: Vec<EscalationId>) -> Result<(), Stuck> {
         let (book, clock) = (Arc::clone(&self.book), Arc::clone(&self.parts.clock));
-        self.known.remove(id);
-        let settled = self.parts.records.change_escalation(id, move |escalation| {
-            !due(escalation, &book.directory, clock.now()).is_nothing()
+        let settled = self.parts.records.change_escalations(&ids, move |escalation| {
+            let now = clock.now();
+            if due(escalation, &book.directory, &Quiet::default(), now).is_over {
+                let reason = "its hour is over and none of its alerts is known to fire".to_owned();
+                close(escalation, Standing::Resolved, Closed { by: None, reason, at: now });
+            }
+            !due(escalation, &book.directory, &Quiet::default(), now).is_nothing()
         });
-        settled.await.map(drop).map_err(Stuck::Commit)
+        let settled = settled.await.map_err(Stuck::Commit)?;
+        for one in settled {
+            let untold = untold_since(&one);
+            // Looked at once more: what it told may be to be taken back. Otherwise the next scan forgets it.
+            let is_left =
+                !due(&one, &self.book.directory, &Quiet::default(), self.parts.clock.now()).is_nothing();
+            let wake = is_left.then_some(Timestamp::UNIX_EPOCH);
+            self.remember(&one.id, Known { revision: one.revision, wake, untold });
+        }
+        Ok(())
     }
 
-    /// Starts one try, where there is room; true also where it is under way already.
-    fn start(&mut self, escalation: &Escalation, act: Act, now: Timestamp) -> bool {
-        let (Act::Send(index) | Act::Resolve(index)) = act;
-        let Some(delivery) = escalation.deliveries().get(index) else { return true };
-        let key = (escalation.id.clone(), index);
-        if self.flying.contains_key(&key) {
-            return true;
+    /// Starts tries while there is room for them.
+    async fn fill(&mut self, now: Timestamp) -> Result<(), Stuck> {
+        while let Some(job) = self.queue.next() {
+            let found = self.parts.records.escalation(&job.id).await;
+            let found = found.inspect_err(|_| self.queue.landed(&job)).map_err(Stuck::Read)?;
+            let quiet = self.parts.notifiers.quiet();
+            let is_due = |escalation: &Escalation| {
+                due(escalation, &self.book.directory, &quiet, now).acts.contains(&job.act)
+            };
+            let Some(escalation) = found.filter(is_due) else {
+                // It changed while it waited.
+                self.queue.landed(&job);
+                self.wake(&job.id, Some(now));
+                continue;
+            };
+            let (parts, book) = (Arc::clone(&self.parts), Arc::clone(&self.book));
+            self.tasks.spawn(async move {
+                send(&parts, &book, &escalation, &job, now).await;
+                job
+            });
         }
-        let of_one = self.flying.values().filter(|notifier| **notifier == delivery.notifier).count();
-        if self.tasks.len() >= MAX_FLYING || of_one >= MAX_FLYING_OF_ONE {
-            return false;
-        }
-        self.flying.insert(key.clone(), delivery.notifier.clone());
-        let (parts, book) = (Arc::clone(&self.parts), Arc::clone(&self.book));
-        let (escalation, notifier) = (escalation.clone(), delivery.notifier.clone());
-        self.tasks.spawn(async move {
-            send(&parts, &book, &escalation, act, &notifier, now).await;
-            key
-        });
-        true
+        Ok(())
     }
 
     async fn count_dropped(&mut self) -> Result<(), Stuck> {
@@ -282,7 +377,7 @@ impl Sender {
                 tracing::error!(
                     runbook,
                     dropped = more,
-                    "too many escalations of this runbook wait to be sent; nobody is told of these"
+                    "too many escalations of this runbook wait to be sent; these are only counted in one that stands for all"
                 );
             }
         }
@@ -290,20 +385,22 @@ impl Sender {
     }
 }
 
+/// Since when somebody should have been told of `escalation`, where nobody was.
+fn untold_since(escalation: &Escalation) -> Option<Timestamp> {
+    let is_untold = escalation.is_open() && !escalation.is_told();
+    let first = escalation.deliveries().iter().map(|delivery| delivery.due).min();
+    is_untold.then_some(first.unwrap_or(escalation.due))
+}
+
 /// Makes one try, and notes how it ended.
-async fn send(
-    parts: &SenderParts,
-    book: &Arc<Book>,
-    escalation: &Escalation,
-    act: Act,
-    notifier: &str,
-    now: Timestamp,
-) {
+async fn send(parts: &SenderParts, book: &Arc<Book>, escalation: &Escalation, job: &Job, now: Timestamp) {
+    let (act, notifier) = (job.act, job.notifier.as_str());
+    let (Act::Send(index) | Act::Resolve(index)) = act;
     let letter = letter(escalation, &book.external_url);
     let occasion = if matches!(act, Act::Send(_)) { Occasion::Trigger } else { Occasion::Resolve };
-    let key = format!("{}.{notifier}", escalation.id);
+    let (key, turn) = (key(escalation, index), turn(escalation, index));
     let result = match book.channels.get(notifier) {
-        Some(channel) => channel.make(&Try { letter: &letter, occasion, key: &key, now }).await,
+        Some(channel) => channel.make(&Try { letter: &letter, occasion, key: &key, turn, now }).await,
         None => Err(Failure {
             why: "the config has no such notifier any more".to_owned(),
             permanent: true,
@@ -313,9 +410,10 @@ async fn send(
     };
     tell(parts, escalation, occasion, notifier, &result);
     let (end, directory) = (parts.clock.now(), Arc::clone(book));
+    parts.notifiers.heed(notifier, &result, end);
     let noted = parts.records.change_escalation(&escalation.id, move |escalation| {
         told(escalation, act, &result, end);
-        !due(escalation, &directory.directory, end).is_nothing()
+        !due(escalation, &directory.directory, &Quiet::default(), end).is_nothing()
     });
     if let Err(error) = noted.await {
         tracing::error!(escalation = %escalation.id, notifier, %error, "it cannot be noted how the message fared; it is sent again");
@@ -323,21 +421,18 @@ async fn send(
     }
 }
 
-fn tell(
-    parts: &SenderParts,
-    escalation: &Escalation,
-    occasion: Occasion,
-    notifier: &str,
-    result: &Result<(), Failure>,
-) {
+fn tell(parts: &SenderParts, escalation: &Escalation, occasion: Occasion, notifier: &str, result: &Told) {
     let id = escalation.execution.as_ref().map(ExecutionId::as_str);
     let (escalation, runbook) = (&escalation.id, &escalation.runbook);
     match (result, occasion) {
-        (Ok(()), Occasion::Trigger) => {
+        (Ok(remark), Occasion::Trigger) => {
             parts.metrics.escalated(notifier, Escalated::Sent);
             tracing::info!(%escalation, %runbook, execution_id = id, notifier, "people were told");
+            if let Some(remark) = remark {
+                tracing::error!(%escalation, %runbook, execution_id = id, notifier, why = remark, "not everybody could be told");
+            }
         }
-        (Ok(()), Occasion::Resolve) => {
+        (Ok(_), Occasion::Resolve) => {
             parts.metrics.escalated(notifier, Escalated::Resolved);
             tracing::info!(%escalation, %runbook, execution_id = id, notifier, "the message was taken back");
         }
@@ -348,3 +443,6 @@ fn tell(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,15 +39,10 @@ pub(super) fn payload(attempt: &Try<'_>) -> Value {
                 "text": { "type": "plain_text", "emoji": false, "text": cut(text, BLOCK_MAX) } })
     };
     let mut blocks = vec![plain(&letter.subject), plain(&letter.body)];
-    let links = [("execution", &letter.link), ("alert", &letter.source_link)];
-    let links: Vec<String> = links
-        .iter()
-        .filter_map(|(name, link)| {
-            Some(format!("<{}|Open the {name}>", escape(link.as_deref().filter(|link| link.len() < 1400)?)))
-        })
-        .collect();
-    if !links.is_empty() {
-        blocks.push(json!({ "type": "section", "text": { "type": "mrkdwn", "verbatim": true, "text": links.join(" · ") } }));
+    for link in letter.links.iter().filter(|link| link.href.len() < 2000) {
+        let text = format!("<{}|Open the {}>", escape(&link.href), link.text);
+        blocks
+            .push(json!({ "type": "section", "text": { "type": "mrkdwn", "verbatim": true, "text": text } }));
     }
     // Shown where blocks are not, such as on a lock screen; with `parse` none, nobody can be called by a name in it.
     json!({ "text": escape(&letter.subject), "parse": "none", "link_names": false, "mrkdwn": false,

@@ -54,8 +54,9 @@ pub(super) fn payload(attempt: &Try<'_>) -> Value {
         "severity": if letter.is_critical { "critical" } else { "warning" },
         "subject": letter.subject,
         "body": letter.body,
-        "link": letter.link,
-        "source_link": letter.source_link,
+        "link": letter.link(),
+        "alert_link": letter.link_to("alert"),
+        "source_link": letter.link_to("graph"),
         "facts": facts,
     })
 }

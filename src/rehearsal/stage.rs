@@ -200,6 +200,7 @@ fn created(pinned: &Pinned, case: &Case, ids: &Ids, now: Timestamp) -> Result<Cr
         fingerprint: None,
         starts_at: (cue.kind == TriggerKind::Alert).then_some(now),
         generator_url: String::new(),
+        external_url: String::new(),
         labels: cue.labels.clone(),
         annotations: cue.annotations.clone(),
         by,

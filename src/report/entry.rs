@@ -1,6 +1,8 @@
 //! What is kept of an escalation: what happened, who was told, and whether a person has taken it.
 
-use crate::model::{ExecutionId, ExecutionStatus, Reason, RunbookId, StepId, Timestamp, after, words};
+use crate::model::{
+    EpisodeKey, ExecutionId, ExecutionStatus, Reason, RunbookId, StepId, Timestamp, after, words,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -11,6 +13,8 @@ use ulid::Ulid;
 pub const MAX_TARGETS: usize = 20;
 /// How long a denial's totals gather before people are told of them.
 const GATHERS: Duration = Duration::from_secs(5);
+/// How long what is counted together is one escalation.
+pub const WINDOW: Duration = Duration::from_secs(3600);
 
 words! {
     /// Why people are told.
@@ -27,6 +31,8 @@ words! {
         UnknownOutcome = "unknown_outcome",
         /// Automation denied itself, because too much is broken.
         Denied = "denied",
+        /// More of one runbook ended badly than can be told one by one.
+        Flood = "flood",
     }
 }
 
@@ -41,6 +47,8 @@ words! {
         Resolved = "resolved",
         /// Nobody is to be told: the config names nobody.
         Silent = "silent",
+        /// Too many of its runbook waited to be told: it is counted in one that stands for all of these.
+        Dropped = "dropped",
     }
 }
 
@@ -138,9 +146,12 @@ pub struct Escalation {
     /// The alert's name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub alertname: Option<String>,
-    /// The alert's own link, as its sender gave it.
+    /// The link to the alert's expression, as its sender gave it.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub source_url: String,
+    /// Where people find the alert in its Alertmanager.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub alert_url: String,
     /// What was done, a line a step.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub done: Vec<String>,
@@ -170,6 +181,24 @@ impl Escalation {
         self.standing == Standing::Open
     }
 
+    /// Whether a channel has accepted a message of it.
+    pub fn is_told(&self) -> bool {
+        let told = |state| matches!(state, DeliveryState::Sent | DeliveryState::Resolved);
+        self.deliveries().iter().any(|delivery| told(delivery.state))
+    }
+
+    /// How much it hurts that people do not know of it yet.
+    pub fn urgency(&self) -> Urgency {
+        let unknown = self.cause == Cause::UnknownOutcome || self.reason == Some(Reason::UnknownOutcome);
+        match self.cause {
+            _ if unknown || self.status == Some(ExecutionStatus::RollbackFailed) => Urgency::Damage,
+            Cause::Finished | Cause::UnknownOutcome => Urgency::Ended,
+            Cause::Approval | Cause::Paused | Cause::Instruction | Cause::Denied | Cause::Flood => {
+                Urgency::Held
+            }
+        }
+    }
+
     /// When people are told of denials that began at `at`: so late that the totals of a storm are in it.
     pub fn gathered(at: Timestamp) -> Timestamp {
         after(at, GATHERS)
@@ -179,6 +208,17 @@ impl Escalation {
     pub fn deliveries(&self) -> &[Delivery] {
         self.deliveries.as_deref().unwrap_or_default()
     }
+}
+
+/// Which of two messages goes first where not all can go at once; the first word is the most urgent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Urgency {
+    /// A target was left half undone, or nobody knows what happened to it.
+    Damage,
+    /// Something waits for a person, or automation holds itself back; there are few of these.
+    Held,
+    /// An execution ended badly.
+    Ended,
 }
 
 /// Who or what ended an escalation.
@@ -202,6 +242,19 @@ pub struct Totals {
     pub targets: Vec<String>,
     /// Whether there were targets beyond those.
     pub more_targets: bool,
+    /// How many of its alerts have not resolved yet.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub firing: u64,
+    /// How many of its alerts have resolved; one that fires again counts again.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub resolved: u64,
+}
+
+impl Totals {
+    /// Whether it is of alerts, and all of them have resolved.
+    pub fn is_over(&self) -> bool {
+        self.firing == 0 && self.resolved > 0
+    }
 }
 
 /// One message through one channel.
@@ -229,11 +282,13 @@ pub struct Delivery {
     /// How often taking it back was tried.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub resolving: u32,
+    /// Whether the answer to a try was lost, so that the far side may have it although it never said so.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub lost: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// One time automation denied itself because too much is broken. Many become one escalation.
@@ -251,12 +306,16 @@ pub struct Denial {
     pub target: Option<String>,
     /// For which alert.
     pub alertname: Option<String>,
-    /// That alert's link.
+    /// The link to that alert's expression.
     pub source_url: String,
+    /// Where people find that alert.
+    pub alert_url: String,
     /// Whom the runbook names.
     pub to: Option<Vec<String>>,
     /// The execution that was denied at its start, where it was one.
     pub execution: Option<ExecutionId>,
+    /// The alert whose end ends it, where it was one and became no execution.
+    pub episode: Option<EpisodeKey>,
     /// When.
     pub at: Timestamp,
 }

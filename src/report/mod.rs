@@ -6,15 +6,18 @@
 
 mod entry;
 mod ladder;
+mod quiet;
 mod rules;
 mod text;
 
 pub use entry::{
     Cause, Closed, Delivery, DeliveryState, Denial, Escalation, EscalationId, MAX_TARGETS, Standing, Totals,
+    Urgency, WINDOW,
 };
-pub use ladder::{Act, Directory, Due, Failure, GIVE_UP, Level, close, due, plan, told};
+pub use ladder::{Act, Directory, Due, Failure, GIVE_UP, Level, Told, close, due, key, plan, told, turn};
+pub use quiet::Quiet;
 pub use rules::{DENIALS, Which, Word, calls_for_people, speaks, unreadable, words};
-pub use text::{Letter, cut, letter, note, one_line, web_link};
+pub use text::{Letter, Link, alert_url, cut, letter, note, one_line, web_link};
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
 //! What of an execution's life people are told of.
 //!
-//! The rule: every end but `succeeded` is told, unless it is what a person or the end of the alert asked for. Of what
+//! The rule: every end but `succeeded` is told, unless it is what a person or the end of the alert asked for and nothing
+//! was left half done: what was stopped after it had begun to change something is told, whoever stopped it. Of what
 //! waits for a person, people are told when it begins to wait, and the telling ends when it does not wait any more.
 
 use super::entry::{Cause, Denial, Escalation, EscalationId, Standing};
-use super::text::cut;
+use super::text::{alert_url, cut};
 use crate::journal::{Event, State, StepState};
 use crate::model::{ExecutionId, ExecutionStatus, Reason, Role, StepId, StepStatus, Target, Timestamp};
 use crate::runbook::{Kind, OnFailure, Runbook};
@@ -79,7 +80,7 @@ pub fn calls_for_people(reason: Reason) -> bool {
     DENIALS.contains(&reason)
 }
 
-/// Whether people are told of this end.
+/// Whether people are told of this end, whatever its steps did; of one that was stopped these decide.
 pub fn speaks(status: ExecutionStatus, reason: Option<Reason>) -> bool {
     use ExecutionStatus as S;
     let quiet = reason.is_none_or(|reason| QUIET.contains(&reason));
@@ -87,7 +88,7 @@ pub fn speaks(status: ExecutionStatus, reason: Option<Reason>) -> bool {
         S::Succeeded => false,
         // Half undone: a person is needed, whoever asked for it.
         S::RollbackFailed => true,
-        // Only a person, the alert or the kill switch stops.
+        // Only a person, the alert or the kill switch stops; what was changed by then is for the steps to say.
         S::Stopped => false,
         // Without a code it is the rollback somebody asked for.
         S::RolledBack => !quiet,
@@ -179,7 +180,8 @@ impl Told<'_> {
         let created = &self.state.created;
         // A child's end is a step's end, of which its parent tells; but a target left half undone is told of always.
         let is_childs = created.parent.is_some() && status != ExecutionStatus::RollbackFailed;
-        if is_childs || !speaks(status, reason) {
+        let half_done = status == ExecutionStatus::Stopped && self.has_changed();
+        if is_childs || !(half_done || speaks(status, reason)) {
             return None;
         }
         let never_began = matches!(status, ExecutionStatus::Rejected | ExecutionStatus::Expired);
@@ -192,12 +194,21 @@ impl Told<'_> {
                 target: target(self.state),
                 alertname: created.trigger.alertname.as_deref().map(|name| cut(name, NAME_MAX)),
                 source_url: url(&created.trigger.generator_url),
+                alert_url: alert_url(&created.trigger.external_url, &created.trigger.labels),
                 to: self.runbook.escalate_to.clone(),
                 execution: Some(created.id.clone()),
+                episode: None,
                 at: self.now,
             }))),
             None => Some(self.open(Cause::Finished, None, message.or_else(|| self.seen_last(reason)))),
         }
+    }
+
+    /// Whether a step that changes something had begun. Who was only told something has not been changed.
+    fn has_changed(&self) -> bool {
+        let steps = self.state.created.steps.iter().zip(&self.state.steps);
+        let mut changing = steps.filter(|(head, _)| head.effect.is_changing() && head.kind != "notify");
+        changing.any(|(_, seen)| !matches!(seen.status, StepStatus::Pending | StepStatus::Skipped))
     }
 
     /// What the verify saw last, of an end for which it is the reason.
@@ -248,6 +259,7 @@ fn entry(
         target: target(state),
         alertname: created.trigger.alertname.as_deref().map(|name| cut(name, NAME_MAX)),
         source_url: url(&created.trigger.generator_url),
+        alert_url: alert_url(&created.trigger.external_url, &created.trigger.labels),
         done: done(state),
         totals: None,
         to: runbook.and_then(|runbook| runbook.escalate_to.clone()),

@@ -3,7 +3,8 @@
 use super::*;
 use crate::journal::{Created, State, StepHead, Trigger, TriggerKind};
 use crate::model::{
-    Effect, ExecutionId, ExecutionStatus, Labels, Reason, RunbookId, StepId, Timestamp, after, is_unseen,
+    Effect, ExecutionId, ExecutionStatus, Labels, MAX_MESSAGES, Reason, RunbookId, StepId, Timestamp, after,
+    is_unseen,
 };
 use proptest::prelude::*;
 use std::time::Duration;
@@ -39,6 +40,7 @@ fn escalation() -> Escalation {
         target: Some("db-1".into()),
         alertname: Some("Down".into()),
         source_url: "http://prometheus/graph".into(),
+        alert_url: String::new(),
         done: vec!["restart: failed (exit 1)".into()],
         totals: None,
         to: None,
@@ -56,7 +58,7 @@ fn planned() -> Escalation {
     escalation
 }
 
-fn failure(permanent: bool) -> Result<(), Failure> {
+fn failure(permanent: bool) -> Told {
     Err(Failure { why: "no".into(), permanent, retry_after: None, status: None })
 }
 
@@ -67,14 +69,14 @@ fn closed(now: Timestamp) -> Closed {
 #[test]
 fn the_first_channel_is_asked_and_the_second_when_it_says_no() {
     let (mut escalation, directory) = (planned(), directory());
-    assert_eq!(due(&escalation, &directory, at(1000)).acts, [Act::Send(0)]);
-    assert_eq!(due(&escalation, &directory, at(1000)).wake, Some(at(1900)));
+    assert_eq!(due(&escalation, &directory, &Quiet::default(), at(1000)).acts, [Act::Send(0)]);
+    assert_eq!(due(&escalation, &directory, &Quiet::default(), at(1000)).wake, Some(at(1900)));
     told(&mut escalation, Act::Send(0), &failure(true), at(1001));
-    assert_eq!(due(&escalation, &directory, at(1001)).acts, [Act::Send(1)]);
-    told(&mut escalation, Act::Send(1), &Ok(()), at(1002));
-    let wait = due(&escalation, &directory, at(1002));
+    assert_eq!(due(&escalation, &directory, &Quiet::default(), at(1001)).acts, [Act::Send(1)]);
+    told(&mut escalation, Act::Send(1), &Ok(None), at(1002));
+    let wait = due(&escalation, &directory, &Quiet::default(), at(1002));
     assert_eq!((wait.acts, wait.wake), (vec![], Some(at(1900))));
-    assert_eq!(due(&escalation, &directory, at(1900)).acts, [Act::Send(2)]);
+    assert_eq!(due(&escalation, &directory, &Quiet::default(), at(1900)).acts, [Act::Send(2)]);
 }
 
 #[test]
@@ -82,12 +84,12 @@ fn a_channel_that_hangs_is_joined_after_three_tries_and_one_acceptance_is_enough
     let (mut escalation, directory) = (planned(), directory());
     let mut now = at(1000);
     for _ in 0..3 {
-        assert!(!due(&escalation, &directory, now).acts.contains(&Act::Send(1)));
+        assert!(!due(&escalation, &directory, &Quiet::default(), now).acts.contains(&Act::Send(1)));
         told(&mut escalation, Act::Send(0), &failure(false), now);
         now = escalation.deliveries()[0].next;
     }
-    assert!(due(&escalation, &directory, now).acts.contains(&Act::Send(1)));
-    told(&mut escalation, Act::Send(1), &Ok(()), now);
+    assert!(due(&escalation, &directory, &Quiet::default(), now).acts.contains(&Act::Send(1)));
+    told(&mut escalation, Act::Send(1), &Ok(None), now);
     assert_eq!(escalation.deliveries()[0].state, DeliveryState::Cancelled);
 }
 
@@ -97,7 +99,7 @@ fn a_level_that_is_lost_does_not_make_the_next_one_wait() {
     for index in 0..2 {
         told(&mut escalation, Act::Send(index), &failure(true), at(1001));
     }
-    assert_eq!(due(&escalation, &directory, at(1001)).acts, [Act::Send(2)]);
+    assert_eq!(due(&escalation, &directory, &Quiet::default(), at(1001)).acts, [Act::Send(2)]);
 }
 
 #[test]
@@ -106,14 +108,14 @@ fn what_is_taken_is_told_to_nobody_else_and_taken_back_where_that_can_be() {
     told(&mut escalation, Act::Send(0), &failure(true), at(1001));
     // On its way while a person takes it: accepted all the same, so it is taken back.
     assert!(close(&mut escalation, Standing::Acknowledged, closed(at(1002))));
-    assert!(due(&escalation, &directory, at(1002)).is_nothing());
-    told(&mut escalation, Act::Send(1), &Ok(()), at(1003));
-    assert_eq!(due(&escalation, &directory, at(1003)).acts, [Act::Resolve(1)]);
+    assert!(due(&escalation, &directory, &Quiet::default(), at(1002)).is_nothing());
+    told(&mut escalation, Act::Send(1), &Ok(None), at(1003));
+    assert_eq!(due(&escalation, &directory, &Quiet::default(), at(1003)).acts, [Act::Resolve(1)]);
     told(&mut escalation, Act::Resolve(1), &failure(false), at(1004));
-    let again = due(&escalation, &directory, at(1004));
+    let again = due(&escalation, &directory, &Quiet::default(), at(1004));
     assert!(again.acts.is_empty() && again.wake.is_some());
-    told(&mut escalation, Act::Resolve(1), &Ok(()), at(1010));
-    assert!(due(&escalation, &directory, at(9999)).is_nothing());
+    told(&mut escalation, Act::Resolve(1), &Ok(None), at(1010));
+    assert!(due(&escalation, &directory, &Quiet::default(), at(9999)).is_nothing());
     assert!(!close(&mut escalation, Standing::Resolved, closed(at(1011))), "once");
     assert_eq!(escalation.standing, Standing::Acknowledged);
 }
@@ -123,13 +125,133 @@ fn a_name_that_leads_nowhere_shows_as_failed_and_a_far_side_cannot_put_a_try_off
     let mut escalation = Escalation { to: Some(vec!["gone".into(), "a".into()]), ..escalation() };
     escalation.deliveries = Some(plan(&escalation, &directory()));
     assert_eq!(escalation.deliveries()[0].state, DeliveryState::Failed);
-    assert_eq!(due(&escalation, &directory(), at(1000)).acts, [Act::Send(1)]);
+    assert_eq!(due(&escalation, &directory(), &Quiet::default(), at(1000)).acts, [Act::Send(1)]);
     let asks =
         Failure { why: "later".into(), permanent: false, retry_after: Some(GIVE_UP), status: Some(429) };
     told(&mut escalation, Act::Send(1), &Err(asks), at(1000));
     assert_eq!(escalation.deliveries()[1].next, at(1000 + 3600));
     told(&mut escalation, Act::Send(1), &failure(false), after(at(1000), GIVE_UP));
     assert_eq!(escalation.deliveries()[1].state, DeliveryState::Failed);
+}
+
+/// The names, levels and channels of what is planned for `names`.
+fn planned_for(names: &[&str], directory: &Directory) -> Vec<(String, u32, String)> {
+    let to = names.iter().map(ToString::to_string).collect();
+    let deliveries = plan(&Escalation { to: Some(to), ..escalation() }, directory);
+    deliveries.into_iter().map(|one| (one.name, one.level, one.notifier)).collect()
+}
+
+#[test]
+fn a_channel_in_two_places_is_told_once_at_a_time() {
+    let directory = directory();
+    let check = |names: &[&str], expected: &[(&str, u32, &str)]| {
+        let expected: Vec<_> =
+            expected.iter().map(|(name, level, to)| ((*name).into(), *level, (*to).into())).collect();
+        assert_eq!(planned_for(names, &directory), expected, "{names:?}");
+    };
+    let team = [("team", 1, "a"), ("team", 1, "b"), ("team", 2, "c")];
+    check(&["team", "a"], &team);
+    check(&["a", "team"], &team);
+    check(&["team", "team"], &team);
+    // Who would stand in is told anyway.
+    check(&["team", "b"], &[("team", 1, "a"), ("team", 2, "c"), ("b", 1, "b")]);
+    // At another time it is another message.
+    check(&["c", "team"], &[("c", 1, "c"), ("team", 1, "a"), ("team", 1, "b"), ("team", 2, "c")]);
+}
+
+#[test]
+fn a_later_level_through_the_same_channel_is_a_message_of_its_own() {
+    let mut directory = directory();
+    let pager = |minutes: u64| Level { after: Duration::from_secs(60 * minutes), to: vec!["b".into()] };
+    directory.policies.insert("pager".into(), vec![pager(0), pager(60)]);
+    let mut escalation = Escalation { to: Some(vec!["pager".into()]), ..escalation() };
+    escalation.deliveries = Some(plan(&escalation, &directory));
+    let id = escalation.id.clone();
+    assert_eq!((key(&escalation, 0), key(&escalation, 1)), (format!("{id}.b"), format!("{id}.b.2")));
+    // Each that was sent is taken back.
+    told(&mut escalation, Act::Send(0), &Ok(None), at(1001));
+    told(&mut escalation, Act::Send(1), &Ok(None), at(4600));
+    close(&mut escalation, Standing::Acknowledged, closed(at(4700)));
+    let due = due(&escalation, &directory, &Quiet::default(), at(4700));
+    assert_eq!(due.acts, [Act::Resolve(0), Act::Resolve(1)]);
+}
+
+#[test]
+fn what_is_cut_off_shows() {
+    let mut directory = directory();
+    let level = |minutes: u64| Level {
+        after: Duration::from_secs(60 * minutes),
+        to: ["a", "b", "c"].map(str::to_owned).into(),
+    };
+    directory.policies.insert("many".into(), (0..30).map(level).collect());
+    let to = vec!["many".to_owned()];
+    let deliveries = plan(&Escalation { to: Some(to), ..escalation() }, &directory);
+    assert_eq!(deliveries.len(), MAX_MESSAGES + 1);
+    let last = deliveries.last().unwrap();
+    assert_eq!(last.state, DeliveryState::Failed);
+    assert!(last.error.as_ref().unwrap().starts_with("26 more messages"), "{last:?}");
+}
+
+#[test]
+fn a_message_whose_answer_was_lost_is_taken_back_too() {
+    let directory = Directory { escalate_to: vec!["b".into()], ..directory() };
+    let try_once = |result: &Told, is_there| {
+        let mut escalation = escalation();
+        escalation.deliveries = Some(plan(&escalation, &directory));
+        told(&mut escalation, Act::Send(0), result, at(1001));
+        close(&mut escalation, Standing::Resolved, closed(at(1002)));
+        let now = due(&escalation, &directory, &Quiet::default(), at(1002));
+        assert_eq!(now.acts, if is_there { vec![Act::Resolve(0)] } else { vec![] }, "{result:?}");
+        told(&mut escalation, Act::Resolve(0), &Ok(None), at(1003));
+        assert!(due(&escalation, &directory, &Quiet::default(), at(9999)).is_nothing());
+    };
+    let answered =
+        |status| Err(Failure { why: "no".into(), permanent: false, retry_after: None, status: Some(status) });
+    try_once(&failure(false), true);
+    try_once(&answered(502), true);
+    try_once(&answered(429), false);
+    try_once(&failure(true), false);
+}
+
+#[test]
+fn a_channel_that_wants_to_be_left_alone_is_left_alone_and_stood_in_for() {
+    let (escalation, directory) = (planned(), directory());
+    let mut quiet = Quiet::default();
+    quiet.heed("a", Duration::from_secs(10), at(1000));
+    let soon = due(&escalation, &directory, &quiet, at(1000));
+    assert_eq!((soon.acts, soon.wake), (vec![], Some(at(1010))), "for a moment it is waited for");
+    quiet.heed("a", Duration::from_secs(7200), at(1000));
+    quiet.heed("a", Duration::from_secs(5), at(1001));
+    assert_eq!(quiet.until("a"), Some(at(4600)), "an hour at most, and a shorter wish does not shorten it");
+    assert_eq!(due(&escalation, &directory, &quiet, at(1000)).acts, [Act::Send(1)]);
+    assert_eq!(due(&escalation, &directory, &quiet, at(4600)).acts, [Act::Send(0), Act::Send(2)]);
+}
+
+#[test]
+fn denials_end_when_their_hour_is_over_and_no_later_level_is_told_of_what_has_resolved() {
+    let directory = directory();
+    let of = |firing, resolved| {
+        let totals = Totals { count: 1, firing, resolved, ..Totals::default() };
+        let mut one = Escalation { cause: Cause::Denied, totals: Some(totals), ..escalation() };
+        one.deliveries = Some(plan(&one, &directory));
+        told(&mut one, Act::Send(0), &Ok(None), at(1001));
+        one
+    };
+    let due_of = |one: &Escalation, now| due(one, &directory, &Quiet::default(), at(now));
+    let over = of(0, 1);
+    assert_eq!((due_of(&over, 1900).acts, due_of(&over, 1900).wake), (vec![], Some(at(1000 + 3600))));
+    assert!(due_of(&over, 4600).is_over);
+    // What still fires is told further, and is not over with its hour.
+    let mut fires = of(1, 1);
+    assert_eq!(due_of(&fires, 1900).acts, [Act::Send(2)]);
+    told(&mut fires, Act::Send(2), &Ok(None), at(1900));
+    assert!(!due_of(&fires, 4600).is_over);
+    assert!(due_of(&fires, 1000 + 8 * 24 * 3600).is_over, "for ever is too long");
+    // A schedule's denial has no alert that could resolve.
+    let mut clock = of(0, 0);
+    assert_eq!(due_of(&clock, 1900).acts, [Act::Send(2)]);
+    told(&mut clock, Act::Send(2), &Ok(None), at(1900));
+    assert!(due_of(&clock, 4600).is_over);
 }
 
 proptest! {
@@ -144,7 +266,7 @@ proptest! {
             if round == taken {
                 close(&mut escalation, Standing::Acknowledged, closed(now));
             }
-            let Due { acts, wake } = due(&escalation, &directory, now);
+            let Due { acts, wake, .. } = due(&escalation, &directory, &Quiet::default(), now);
             prop_assert!(wake.is_none_or(|wake| wake > now));
             if acts.is_empty() {
                 let Some(wake) = wake else { return Ok(()) };
@@ -153,7 +275,7 @@ proptest! {
             }
             for act in acts {
                 let result = match answers.next() {
-                    Some(0) => Ok(()),
+                    Some(0) => Ok(None),
                     Some(1) => failure(true),
                     _ => failure(false),
                 };
@@ -199,6 +321,55 @@ proptest! {
 }
 
 #[test]
+fn damage_is_more_urgent_than_any_other_news() {
+    let failed = escalation();
+    let undone = Escalation { status: Some(ExecutionStatus::RollbackFailed), ..escalation() };
+    let unknown = Escalation { reason: Some(Reason::UnknownOutcome), ..escalation() };
+    let asks = Escalation { cause: Cause::Approval, ..escalation() };
+    for damage in [&undone, &unknown] {
+        assert!(damage.urgency() < asks.urgency() && asks.urgency() < failed.urgency());
+    }
+}
+
+#[test]
+fn the_link_to_an_alert_finds_it_by_its_labels() {
+    let labels = |pairs: &[(&str, &str)]| -> Labels {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let down = labels(&[("alertname", "Down"), ("path", "/a \"b\"\\c&d")]);
+    assert_eq!(
+        alert_url("https://am.example/prefix/", &down),
+        "https://am.example/prefix/#/alerts?filter=%7Balertname%3D%22Down%22%2Cpath%3D%22%2Fa%20%5C%22b%5C%22%5C%5Cc%26d%22%7D"
+    );
+    // Of labels that make too long a link, the name is left.
+    let long = labels(&[("alertname", "Down"), ("x", &"y".repeat(2000))]);
+    let named = "http://am/#/alerts?filter=%7Balertname%3D%22Down%22%7D";
+    assert_eq!(alert_url("http://am", &long), named);
+    for bad in ["", "javascript:alert(1)", "http://a b"] {
+        assert_eq!(alert_url(bad, &down), "", "{bad}");
+    }
+}
+
+#[test]
+fn a_letter_leads_to_what_it_is_about() {
+    let mut one = Escalation { alert_url: "http://am/#/alerts".into(), ..escalation() };
+    let id = one.id.clone();
+    let said = letter(&one, "http://runbookd/");
+    assert_eq!(
+        said.links.iter().map(|link| (link.text, link.href.as_str())).collect::<Vec<_>>(),
+        [
+            ("execution", "http://runbookd/api/executions/bad_01J9ZQ5K3M8N7P6R5S4T3V2W1X"),
+            ("alert", "http://am/#/alerts"),
+            ("graph", "http://prometheus/graph"),
+        ]
+    );
+    one.execution = None;
+    let said = letter(&one, "http://runbookd/");
+    assert_eq!(said.links[0].href, format!("http://runbookd/api/escalations/{id}"));
+    assert_eq!(said.links[0].text, "escalation");
+}
+
+#[test]
 fn every_end_but_success_speaks_unless_it_was_asked_for() {
     use ExecutionStatus as S;
     for status in ExecutionStatus::ALL.iter().copied() {
@@ -231,6 +402,7 @@ fn state(runbook: &crate::runbook::Runbook) -> State {
             fingerprint: None,
             starts_at: None,
             generator_url: "x".repeat(5000),
+            external_url: String::new(),
             labels: Labels::new(),
             annotations: Labels::new(),
             by: "alert:Down".into(),

@@ -1,13 +1,15 @@
 //! What is said, as plain text; each channel escapes it for itself.
 
 use super::entry::{Cause, Escalation};
-use crate::model::{ExecutionId, ExecutionStatus, Timestamp};
+use crate::model::{ExecutionId, ExecutionStatus, Labels, Timestamp};
 use std::fmt::Write as _;
 
 /// How long a subject is at most, in characters.
 const SUBJECT_MAX: usize = 150;
 /// How long a body is at most, in bytes: every channel takes that much.
 const BODY_MAX: usize = 2800;
+/// How long the link to an alert is at most, in bytes: every channel takes that much.
+const ALERT_URL_MAX: usize = 1200;
 
 /// One message, before a channel makes it its own. Plain text: nothing in it is markup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,14 +22,33 @@ pub struct Letter {
     pub subject: String,
     /// What happened, what was done, and what now.
     pub body: String,
-    /// Where more is to be seen.
-    pub link: Option<String>,
-    /// The alert's own link, if it is one.
-    pub source_link: Option<String>,
+    /// Where more is to be seen: what it is about, then the alert and its graph, as far as they are known.
+    pub links: Vec<Link>,
     /// Facts for programs, by name; none is empty.
     pub facts: Vec<(&'static str, String)>,
     /// Whether it is about damage, not about a question.
     pub is_critical: bool,
+}
+
+/// A link that this program wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// What is there: `execution`, `escalation`, `alert` or `graph`.
+    pub text: &'static str,
+    /// Where.
+    pub href: String,
+}
+
+impl Letter {
+    /// Where what it is about is to be seen.
+    pub fn link(&self) -> Option<&str> {
+        self.link_to("execution").or_else(|| self.link_to("escalation"))
+    }
+
+    /// The link with this text.
+    pub fn link_to(&self, text: &str) -> Option<&str> {
+        self.links.iter().find(|link| link.text == text).map(|link| link.href.as_str())
+    }
 }
 
 /// The letter of `escalation`; `external_url` is where people reach this program.
@@ -53,8 +74,7 @@ pub fn letter(escalation: &Escalation, external_url: &str) -> Letter {
         at: escalation.at,
         subject: one_line(&subject, SUBJECT_MAX),
         body: cut(&body(escalation), BODY_MAX),
-        link: link(escalation.execution.as_ref(), external_url),
-        source_link: web_link(&escalation.source_url),
+        links: links(escalation, external_url),
         facts: facts
             .into_iter()
             .filter_map(|(name, value)| Some((name, value.filter(|value| !value.trim().is_empty())?)))
@@ -63,28 +83,83 @@ pub fn letter(escalation: &Escalation, external_url: &str) -> Letter {
     }
 }
 
-/// The letter of a step that says `message`; `key` is the same for all its tries.
-pub fn note(message: &str, execution: &ExecutionId, key: &str, at: Timestamp, external_url: &str) -> Letter {
+/// The letter of a step that says `message`, or of a person who tests a channel; `key` is the same for all its tries.
+pub fn note(
+    message: &str,
+    execution: Option<&ExecutionId>,
+    key: &str,
+    at: Timestamp,
+    external_url: &str,
+) -> Letter {
     let first = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     Letter {
         id: key.to_owned(),
         at,
         subject: one_line(first, SUBJECT_MAX),
         body: cut(message.trim(), BODY_MAX),
-        link: link(Some(execution), external_url),
-        source_link: None,
-        facts: vec![
-            ("cause", "notify".to_owned()),
-            ("runbook", execution.runbook().to_owned()),
-            ("execution", execution.to_string()),
-        ],
+        links: execution
+            .and_then(|id| link("execution", &own(external_url, "executions", id.as_str())))
+            .into_iter()
+            .collect(),
+        facts: match execution {
+            Some(id) => vec![
+                ("cause", "notify".to_owned()),
+                ("runbook", id.runbook().to_owned()),
+                ("execution", id.to_string()),
+            ],
+            None => vec![("cause", "test".to_owned())],
+        },
         is_critical: false,
     }
 }
 
-fn link(execution: Option<&ExecutionId>, external_url: &str) -> Option<String> {
-    let url = format!("{}/api/executions/{}", external_url.trim_end_matches('/'), execution?);
-    web_link(&url)
+fn links(escalation: &Escalation, external_url: &str) -> Vec<Link> {
+    let about = match &escalation.execution {
+        Some(execution) => link("execution", &own(external_url, "executions", execution.as_str())),
+        None => link("escalation", &own(external_url, "escalations", escalation.id.as_str())),
+    };
+    let alert = link("alert", &escalation.alert_url);
+    [about, alert, link("graph", &escalation.source_url)].into_iter().flatten().collect()
+}
+
+fn own(external_url: &str, kind: &str, id: &str) -> String {
+    format!("{}/api/{kind}/{id}", external_url.trim_end_matches('/'))
+}
+
+fn link(text: &'static str, url: &str) -> Option<Link> {
+    web_link(url).map(|href| Link { text, href })
+}
+
+/// Where people find the alert with these labels, in the Alertmanager whose address is `external_url`; empty where that
+/// is no web address.
+pub fn alert_url(external_url: &str, labels: &Labels) -> String {
+    if web_link(external_url).is_none() || external_url.contains(['?', '#']) {
+        return String::new();
+    }
+    let to = |wanted: &dyn Fn(&str) -> bool| {
+        let quoted = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let wanted = labels.iter().filter(|(name, _)| wanted(name));
+        let matchers: Vec<String> =
+            wanted.map(|(name, value)| format!("{name}=\"{}\"", quoted(value))).collect();
+        let filter = percent(&format!("{{{}}}", matchers.join(",")));
+        format!("{}/#/alerts?filter={filter}", external_url.trim_end_matches('/'))
+    };
+    [to(&|_| true), to(&|name| name == "alertname")]
+        .into_iter()
+        .find(|url| url.len() <= ALERT_URL_MAX)
+        .unwrap_or_default()
+}
+
+fn percent(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _infallible = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 fn headline(escalation: &Escalation) -> String {
@@ -97,15 +172,17 @@ fn headline(escalation: &Escalation) -> String {
         Cause::Paused => format!("waits for a decision{code}"),
         Cause::Instruction => format!("waits for a person{step}"),
         Cause::UnknownOutcome => format!("outcome unknown{step}"),
-        Cause::Denied => {
-            let totals = escalation.totals.clone().unwrap_or_default();
-            let more = if totals.more_targets { "more than " } else { "" };
-            let on = match totals.targets.len() {
-                0 => String::new(),
-                count => format!(" on {more}{count} targets"),
-            };
-            format!("not run {} times{on}{code}", totals.count)
-        }
+        Cause::Denied => format!("not run {}{code}", how_much(escalation)),
+        Cause::Flood => format!("{} {}", status(), how_much(escalation)),
+    }
+}
+
+fn how_much(escalation: &Escalation) -> String {
+    let totals = escalation.totals.clone().unwrap_or_default();
+    let more = if totals.more_targets { "more than " } else { "" };
+    match totals.targets.len() {
+        0 => format!("{} times", totals.count),
+        targets => format!("{} times on {more}{targets} targets", totals.count),
     }
 }
 
@@ -138,7 +215,7 @@ fn body(escalation: &Escalation) -> String {
         Cause::Finished | Cause::UnknownOutcome => {
             format!("To take it: runbookd executions acknowledge {id} --reason '...'")
         }
-        Cause::Denied => {
+        Cause::Denied | Cause::Flood => {
             format!("To take it: runbookd escalations acknowledge {} --reason '...'", escalation.id)
         }
     });

@@ -18,6 +18,7 @@ fn alert(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Alert {
         starts_at: Timestamp::UNIX_EPOCH,
         ends_at: None,
         generator_url: String::new(),
+        external_url: String::new(),
     }
 }
 

@@ -223,6 +223,11 @@ pub struct Runner {
 }
 
 impl Runner {
+    /// Who carries messages to people, where somebody does.
+    pub fn messenger(&self) -> Option<&Arc<dyn Messenger>> {
+        self.ways.messenger.as_ref()
+    }
+
     /// A runner that works below `dirs`.
     pub fn new(dirs: Arc<Dirs>, http: HttpClient, outgoing: Arc<OutgoingPolicy>, ways: Ways) -> Self {
         let (names, children) = (Arc::new(lookup::SystemNames), Arc::default());

@@ -16,8 +16,8 @@ pub struct Note {
     pub to: Vec<String>,
     /// What is said.
     pub message: String,
-    /// The execution that says it.
-    pub execution: ExecutionId,
+    /// The execution that says it; none where a person asks whether it works.
+    pub execution: Option<ExecutionId>,
     /// The same for every attempt.
     pub key: String,
 }
@@ -37,6 +37,9 @@ pub struct NotTold {
 pub trait Messenger: Send + Sync + 'static {
     /// Tells everybody in `note.to`; one channel of each name must take it.
     fn tell(&self, note: Note) -> BoxFuture<'static, Result<(), NotTold>>;
+
+    /// Whether there is somebody of this name to tell.
+    fn knows(&self, name: &str) -> bool;
 }
 
 /// Runs a `notify` attempt.
@@ -50,8 +53,11 @@ pub(super) async fn run(
         return Finished::refused("nobody carries messages here".into());
     };
     let NotifyCall { to, message } = call.clone();
+    if message.trim().is_empty() {
+        return Finished::refused("the message is blank: nothing in it was filled in".into());
+    }
     let (execution, key) = (context.execution.clone(), context.idempotency_key.clone());
-    let telling = messenger.tell(Note { to, message, execution, key });
+    let telling = messenger.tell(Note { to, message, execution: Some(execution), key });
     let asking = async {
         match telling.await {
             Ok(()) => Told::default(),

@@ -25,8 +25,9 @@
 //! | `o/` | id of an escalation | [`Escalation`](crate::report::Escalation) |
 //! | `op/` | the same | its revision: something is still to be sent of it |
 //! | `ox/` | ULID of an execution | the ids of its escalations |
-//! | `od/` | runbook `/` reason | the escalation that counts its denials |
-//! | `oc/` | runbook | how many of its escalations are still to be sent |
+//! | `od/` | runbook `/` reason, or `flood` and an urgency | the escalation that counts its denials, or what is too much |
+//! | `oe/` | key of an episode, or `x/` and the ULID of an execution | the escalations that count its denials, until it ends |
+//! | `oc/` | runbook | how many of its escalations nobody was told of yet |
 //! | `ak/` | id of an API key | [`KeyRecord`](identity::KeyRecord) |
 //! | `ao/` | hash of an owner | the ids of their keys; 100 at most |
 //! | `us/` | id of a session | [`SessionRecord`](identity::SessionRecord) |

@@ -60,6 +60,8 @@ pub(crate) const ROUTES: &[(&str, &str, &str, Door)] = &[
     ("POST", "/api/explain", "/api/explain", Door::Read),
     ("POST", "/api/simulate", "/api/simulate", Door::Read),
     ("GET", "/api/escalations", "/api/escalations", Door::Read),
+    ("GET", "/api/escalations/x", "/api/escalations/{id}", Door::Read),
+    ("POST", "/api/notifiers/x/test", "/api/notifiers/{name}/test", Door::Execute),
     ("POST", "/api/escalations/x/acknowledge", "/api/escalations/{id}/acknowledge", Door::Execute),
     ("GET", "/api/breakers", "/api/breakers", Door::Read),
     ("POST", "/api/breakers/a%2Fb/reset", "/api/breakers/{key}/reset", Door::Execute),

@@ -92,6 +92,7 @@ fn change(daemon: &Daemon, method: &str, source: &str) -> Answer {
             });
             ask(daemon, method, &format!("/api/escalations/{id}/acknowledge"), &why)
         }
+        ("POST", "/api/notifiers/{name}/test") => ask(daemon, method, "/api/notifiers/hook/test", &why),
         ("POST", "/api/breakers/{key}/open") => {
             ask(daemon, method, "/api/breakers/runbook%3Aslow%3Ax/open", &why)
         }

@@ -56,7 +56,7 @@ pub(in crate::cli) enum QuarantineVerb {
 pub(in crate::cli) enum EscalationsVerb {
     /// List what people were told, the newest first
     List {
-        /// Only in this state: open, acknowledged, resolved or silent
+        /// Only in this state: open, acknowledged, resolved, silent or dropped
         #[arg(long)]
         state: Option<String>,
         /// Only of this runbook
@@ -64,6 +64,15 @@ pub(in crate::cli) enum EscalationsVerb {
         runbook: Option<String>,
         #[command(flatten)]
         page: Page,
+    },
+    /// Send a test message by a notifier or a policy, now: does it arrive?
+    Test {
+        /// The name of a section [notifiers.NAME] or [policies.NAME]
+        #[arg(value_parser = not_blank)]
+        name: String,
+        /// Why, for the record
+        #[arg(long, value_parser = not_blank)]
+        reason: String,
     },
     /// Take one: nobody else is told of it
     Acknowledge {

@@ -495,6 +495,7 @@ fn created(plan: &Plan, intention: Intention, ulid: ulid::Ulid, now: Timestamp) 
         fingerprint: None,
         starts_at: None,
         generator_url: String::new(),
+        external_url: String::new(),
         labels: Labels::from([("t".to_owned(), target.to_owned())]),
         annotations: Labels::new(),
         by: "someone".to_owned(),

@@ -49,6 +49,7 @@ impl Bench {
                 fingerprint: None,
                 starts_at: None,
                 generator_url: String::new(),
+                external_url: String::new(),
                 labels: Labels::new(),
                 annotations: Labels::new(),
                 by: "alert:A".into(),

@@ -139,17 +139,17 @@ fn read(services: &Services, request: &Request, pinned: &Arc<Pinned>, body: Body
     if !errors.is_empty() {
         return Err(ApiError::invalid(errors));
     }
-    let reason = request.words(&body.reason);
     let trigger = Trigger {
         kind: TriggerKind::Manual,
         alertname: body.labels.get("alertname").cloned(),
         fingerprint: None,
         starts_at: None,
         generator_url: String::new(),
+        external_url: String::new(),
         labels: body.labels,
         annotations: body.annotations,
         by: request.user().to_owned(),
-        reason: (!reason.is_empty()).then_some(reason),
+        reason: Some(request.words(&body.reason)).filter(|reason| !reason.is_empty()),
         of: None,
     };
     Ok(Wish {

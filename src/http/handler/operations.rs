@@ -78,6 +78,7 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
         flapping_alerts: services.intake.held_as_flapping(),
         orders: api::orders(&board, &services.engine.unsaved_orders(), now),
         broken_runbooks: broken.collect(),
+        waiting_escalations: services.records.untold().await.map_err(|error| unreadable(&error))?,
         last_webhook_at: Timestamp::from_millisecond(last).ok().filter(|_| last > 0).map(|at| at.to_string()),
         version: env!("CARGO_PKG_VERSION"),
         instance: services.instance.clone(),

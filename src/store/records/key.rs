@@ -164,6 +164,11 @@ pub fn denials(runbook: &RunbookId, reason: &str) -> Vec<u8> {
     join("od/", &[runbook.as_str(), reason])
 }
 
+/// Of the list of escalations that count the denials of one alert or execution; `subject` is the rest of its own key.
+pub fn counted(subject: &[u8]) -> Vec<u8> {
+    [b"oe/", subject].concat()
+}
+
 /// Of how much of a runbook is still to be sent.
 pub fn backlog(runbook: &RunbookId) -> Vec<u8> {
     join("oc/", &[runbook.as_str()])

@@ -1,23 +1,23 @@
 //! The outbox: escalations written in the commit of what causes them, and what the sender notes of them.
 //!
-//! `apply` and `resolved` are called within the commits of the engine and of intake. Of one runbook at most
-//! [`MAX_PENDING`] wait to be sent; beyond that they are counted. May import: `report`. Must never: send anything.
+//! `apply`, `resolved` and `ended` are called within the commits of the engine and of intake. Of one runbook at most
+//! [`MAX_PENDING`] are told one by one while nobody knows of them; beyond that they are counted in one that stands for
+//! all. May import: `report`. Must never: send anything, or forget one without a record of it.
+
+mod many;
+
+pub use many::{denied, ended};
 
 use super::list::Walk;
 use super::{Page, Person, Records, Scan, audit, from_bytes, key, last_part, read, to_bytes, transact};
 use crate::journal::AuditEntry;
-use crate::model::{ExecutionId, RunbookId, Timestamp, between};
-use crate::report::{
-    Cause, Closed, Denial, Escalation, EscalationId, MAX_TARGETS, Standing, Totals, Which, Word, close, cut,
-};
+use crate::model::{ExecutionId, RunbookId, Timestamp};
+use crate::report::{Closed, Escalation, EscalationId, Standing, Which, Word, close, cut};
 use crate::store::{CommitError, ReadError, Txn};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
-/// How many escalations of one runbook may wait to be sent.
+/// How many escalations of one runbook may wait to be told for the first time.
 pub const MAX_PENDING: u64 = 1000;
-/// How long denials of one runbook with one code are one escalation.
-pub const WINDOW: Duration = Duration::from_secs(3600);
 /// How many escalations of one execution are found by it; older ones stay in the list of all.
 const MAX_OF_EXECUTION: usize = 32;
 /// The longest name of a target that is kept in totals, in bytes.
@@ -26,9 +26,9 @@ const TARGET_MAX: usize = 120;
 /// How much of one runbook waits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backlog {
-    /// Escalations of which something is still to be sent.
+    /// Escalations that are to be sent and that no channel has accepted yet.
     pub pending: u64,
-    /// Escalations nobody was told of, because too many were waiting.
+    /// Escalations that were counted in another one, because too many were waiting.
     pub dropped: u64,
 }
 
@@ -50,105 +50,33 @@ pub fn apply(txn: &mut dyn Txn, words: &[Word], now: Timestamp) -> Result<(), Co
     Ok(())
 }
 
-/// Keeps a new escalation, unless too many of its runbook wait; then it is counted. Again, nothing happens.
+/// Keeps a new escalation; false where too many of its runbook wait, and it is only counted in the one that stands for
+/// these. Again, nothing happens.
 ///
 /// # Errors
 /// As [`Txn::get`].
 pub fn open(txn: &mut dyn Txn, escalation: &Escalation) -> Result<bool, CommitError> {
-    if txn.get(&key::escalation(escalation.id.as_str()))?.is_some() {
-        return Ok(true);
-    }
-    let of_runbook = key::backlog(&escalation.runbook);
-    let mut backlog: Backlog = read(txn, &of_runbook)?.unwrap_or_default();
-    if backlog.pending >= MAX_PENDING {
-        backlog.dropped += 1;
-        txn.put(of_runbook, to_bytes(&backlog)?);
-        return Ok(false);
+    if let Some(known) = read::<Escalation>(txn, &key::escalation(escalation.id.as_str()))? {
+        return Ok(known.standing != Standing::Dropped);
     }
     if let Some(execution) = &escalation.execution {
         list_of(txn, execution, &escalation.id)?;
     }
-    write(txn, escalation.clone(), true)?;
-    Ok(true)
-}
-
-/// Counts a denial in the escalation of its window, or begins one.
-///
-/// # Errors
-/// As [`Txn::get`].
-pub fn denied(txn: &mut dyn Txn, denial: &Denial) -> Result<(), CommitError> {
-    if denial.to.as_ref().is_some_and(Vec::is_empty) {
-        return Ok(());
+    let of_runbook = key::backlog(&escalation.runbook);
+    let mut backlog: Backlog = read(txn, &of_runbook)?.unwrap_or_default();
+    // What stands for many is never one too many.
+    if backlog.pending < MAX_PENDING || escalation.totals.is_some() {
+        write(txn, escalation.clone(), true, false)?;
+        return Ok(true);
     }
-    let of_window = key::denials(&denial.runbook, denial.reason.as_str());
-    let known: Option<EscalationId> = read(txn, &of_window)?;
-    let known = known.map(|id| read::<Escalation>(txn, &key::escalation(id.as_str()))).transpose()?.flatten();
-    let escalation = match known.filter(|known| between(known.at, denial.at) < WINDOW) {
-        Some(mut known) => {
-            add(known.totals.get_or_insert_default(), denial);
-            // Still unplanned, it is pending already; told, only its numbers change.
-            let pending = txn.get(&key::pending(known.id.as_str()))?.is_some();
-            write(txn, known.clone(), pending)?;
-            known
-        }
-        None => {
-            let fresh = Escalation::of_denial(denial);
-            if !open(txn, &fresh)? {
-                return Ok(());
-            }
-            txn.put(of_window, to_bytes(&fresh.id)?);
-            fresh
-        }
-    };
-    match &denial.execution {
-        Some(execution) => list_of(txn, execution, &escalation.id),
-        None => Ok(()),
-    }
-}
-
-fn add(totals: &mut Totals, denial: &Denial) {
-    totals.count += 1;
-    let Some(target) = &denial.target else { return };
-    let target = cut(target, TARGET_MAX);
-    if totals.targets.contains(&target) {
-        return;
-    }
-    if totals.targets.len() < MAX_TARGETS {
-        totals.targets.push(target);
-    } else {
-        totals.more_targets = true;
-    }
-}
-
-impl Escalation {
-    fn of_denial(denial: &Denial) -> Self {
-        let what = format!("{} {}", denial.runbook, denial.reason);
-        let mut totals = Totals::default();
-        add(&mut totals, denial);
-        Self {
-            id: EscalationId::of(denial.at, &what),
-            at: denial.at,
-            cause: Cause::Denied,
-            runbook: denial.runbook.clone(),
-            title: denial.title.clone(),
-            execution: None,
-            step: None,
-            status: None,
-            reason: Some(denial.reason),
-            message: Some(cut(&denial.message, 1000)),
-            target: None,
-            alertname: denial.alertname.clone(),
-            source_url: denial.source_url.clone(),
-            done: Vec::new(),
-            totals: Some(totals),
-            to: denial.to.clone(),
-            due: Self::gathered(denial.at),
-            standing: Standing::Open,
-            closed: None,
-            deliveries: None,
-            revision: 0,
-        }
-    }
+    backlog.dropped += 1;
+    txn.put(of_runbook, to_bytes(&backlog)?);
+    let flood = many::flood(txn, escalation)?;
+    let reason = format!("too many of this runbook waited to be told; {flood} stands for all of these");
+    let closed = Closed { by: None, reason, at: escalation.at };
+    let dropped = Escalation { standing: Standing::Dropped, closed: Some(closed), ..escalation.clone() };
+    write(txn, dropped, false, false)?;
+    Ok(false)
 }
 
 /// Notes that `id` is one of the execution's.
@@ -181,9 +109,10 @@ pub fn close_of(
         let Some(mut escalation) = read::<Escalation>(txn, &key::escalation(id.as_str()))? else { continue };
         // The end of one execution is not the end of what is counted of many.
         let is_own = escalation.execution.as_ref() == Some(execution);
+        let was = Was::of(txn, &escalation)?;
         if is_own && which.is(&escalation) && close(&mut escalation, standing, closed.clone()) {
             count += 1;
-            write(txn, escalation, true)?;
+            write(txn, escalation, true, was.counted)?;
         }
     }
     Ok(count)
@@ -195,23 +124,50 @@ pub fn close_of(
 /// As [`Txn::get`].
 pub fn resolved(txn: &mut dyn Txn, execution: &ExecutionId, now: Timestamp) -> Result<(), CommitError> {
     let closed = Closed { by: None, reason: "the alert resolved".to_owned(), at: now };
-    close_of(txn, execution, &Which::Alert, Standing::Resolved, &closed).map(|_count| ())
+    close_of(txn, execution, &Which::Alert, Standing::Resolved, &closed)?;
+    many::ended_of(txn, execution)
 }
 
-/// Writes an escalation; `pending` says whether something of it may still be to be sent.
-fn write(txn: &mut dyn Txn, mut escalation: Escalation, pending: bool) -> Result<(), CommitError> {
+/// How an escalation stood before a change.
+struct Was {
+    /// Something of it may still have been to be sent.
+    pending: bool,
+    /// It was one of those that wait to be told for the first time.
+    counted: bool,
+}
+
+impl Was {
+    fn of(txn: &mut dyn Txn, escalation: &Escalation) -> Result<Self, CommitError> {
+        let pending = txn.get(&key::pending(escalation.id.as_str()))?.is_some();
+        Ok(Self { pending, counted: pending && is_untold(escalation) })
+    }
+}
+
+/// Whether it takes one of the places of those that wait: what is over is not told any more, only taken back.
+fn is_untold(escalation: &Escalation) -> bool {
+    escalation.is_open() && !escalation.is_told()
+}
+
+/// Writes an escalation; `pending` says whether something of it may still be to be sent, `counted` whether it was one of
+/// those that wait before.
+fn write(
+    txn: &mut dyn Txn,
+    mut escalation: Escalation,
+    pending: bool,
+    counted: bool,
+) -> Result<(), CommitError> {
     escalation.revision += 1;
-    let marker = key::pending(escalation.id.as_str());
-    let was = txn.get(&marker)?.is_some();
-    if was != pending {
+    let counts = pending && is_untold(&escalation);
+    if counted != counts {
         let of_runbook = key::backlog(&escalation.runbook);
         let mut backlog: Backlog = read(txn, &of_runbook)?.unwrap_or_default();
-        backlog.pending = if pending { backlog.pending + 1 } else { backlog.pending.saturating_sub(1) };
+        backlog.pending = if counts { backlog.pending + 1 } else { backlog.pending.saturating_sub(1) };
         txn.put(of_runbook, to_bytes(&backlog)?);
     }
+    let marker = key::pending(escalation.id.as_str());
     if pending {
         txn.put(marker, to_bytes(&escalation.revision)?);
-    } else if was {
+    } else {
         txn.delete(marker);
     }
     txn.put(key::escalation(escalation.id.as_str()), to_bytes(&escalation)?);
@@ -300,6 +256,14 @@ impl Records {
         pairs.iter().map(|(key, bytes)| Ok((last_part(key), from_bytes(key, bytes)?))).collect()
     }
 
+    /// How many escalations are to be told and no channel has accepted yet.
+    ///
+    /// # Errors
+    /// As [`crate::store::Store::scan`].
+    pub async fn untold(&self) -> Result<u64, ReadError> {
+        Ok(self.backlogs().await?.iter().map(|(_, backlog)| backlog.pending).sum())
+    }
+
     /// Changes an escalation by `change`, durably; `change` says whether something of it is still to be sent.
     ///
     /// # Errors
@@ -313,12 +277,28 @@ impl Records {
         F: FnMut(&mut Escalation) -> bool + Send + 'static,
     {
         let key = key::escalation(id.as_str());
+        transact(&*self.store, move |txn| changed(txn, &key, &mut change)).await
+    }
+
+    /// Changes many escalations by `change`, as [`Self::change_escalation`] does one; those there are, as they are then.
+    ///
+    /// # Errors
+    /// As [`crate::store::Store::commit`].
+    pub async fn change_escalations<F>(
+        &self,
+        ids: &[EscalationId],
+        mut change: F,
+    ) -> Result<Vec<Escalation>, CommitError>
+    where
+        F: FnMut(&mut Escalation) -> bool + Send + 'static,
+    {
+        let keys: Vec<Vec<u8>> = ids.iter().map(|id| key::escalation(id.as_str())).collect();
         transact(&*self.store, move |txn| {
-            let Some(mut escalation) = read::<Escalation>(txn, &key)? else { return Ok(None) };
-            let pending = change(&mut escalation);
-            write(txn, escalation.clone(), pending)?;
-            escalation.revision += 1;
-            Ok(Some(escalation))
+            let mut all = Vec::new();
+            for key in &keys {
+                all.extend(changed(txn, key, &mut change)?);
+            }
+            Ok(all)
         })
         .await
     }
@@ -337,9 +317,10 @@ impl Records {
         let key = key::escalation(id.as_str());
         transact(&*self.store, move |txn| {
             let Some(mut escalation) = read::<Escalation>(txn, &key)? else { return Ok(None) };
+            let was = Was::of(txn, &escalation)?;
             if close(&mut escalation, Standing::Acknowledged, taken(&person, now)) {
                 note(txn, &person, escalation.id.to_string(), now)?;
-                write(txn, escalation.clone(), true)?;
+                write(txn, escalation.clone(), true, was.counted)?;
             }
             Ok(Some(escalation))
         })
@@ -378,6 +359,19 @@ impl Records {
     }
 }
 
+fn changed(
+    txn: &mut dyn Txn,
+    key: &[u8],
+    change: &mut impl FnMut(&mut Escalation) -> bool,
+) -> Result<Option<Escalation>, CommitError> {
+    let Some(mut escalation) = read::<Escalation>(txn, key)? else { return Ok(None) };
+    let was = Was::of(txn, &escalation)?;
+    let pending = change(&mut escalation);
+    write(txn, escalation.clone(), pending, was.counted)?;
+    escalation.revision += 1;
+    Ok(Some(escalation))
+}
+
 fn taken(person: &Person, at: Timestamp) -> Closed {
     Closed { by: Some(person.user.clone()), reason: cut(&person.reason, 1000), at }
 }
@@ -395,124 +389,4 @@ fn note(txn: &mut dyn Txn, person: &Person, target: String, at: Timestamp) -> Re
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Reason;
-    use crate::report::{DeliveryState, Directory, plan, told};
-    use crate::store::MemoryStore;
-    use std::sync::Arc;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn denial(runbook: &str, target: &str, second: i64) -> Denial {
-        Denial {
-            runbook: RunbookId::new(runbook).unwrap(),
-            title: "R".into(),
-            reason: Reason::BreakerOpen,
-            message: "open".into(),
-            target: Some(target.into()),
-            alertname: None,
-            source_url: String::new(),
-            to: None,
-            execution: None,
-            at: at(second),
-        }
-    }
-
-    async fn deny(records: &Records, denial: Denial) {
-        transact(&**records.store(), move |txn| denied(txn, &denial)).await.unwrap();
-    }
-
-    fn records() -> Records {
-        Records::new(Arc::new(MemoryStore::new()))
-    }
-
-    async fn all(records: &Records) -> Vec<Escalation> {
-        records.escalations(&EscalationFilter::default(), None, 500).await.unwrap().items
-    }
-
-    #[tokio::test]
-    async fn denials_of_a_runbook_are_one_escalation_an_hour_with_a_bounded_list_of_targets() {
-        let records = records();
-        for number in 0..50 {
-            deny(&records, denial("a", &format!("t{}", number % 30), 1000 + number)).await;
-        }
-        deny(&records, denial("b", "t0", 1000)).await;
-        deny(&records, Denial { to: Some(vec![]), ..denial("c", "t0", 1000) }).await;
-        let found = all(&records).await;
-        assert_eq!(found.len(), 2);
-        let one = found.iter().find(|one| one.runbook.as_str() == "a").unwrap();
-        let totals = one.totals.as_ref().unwrap();
-        assert_eq!((totals.count, totals.targets.len(), totals.more_targets), (50, MAX_TARGETS, true));
-        assert_eq!(one.due, at(1005), "the totals gather first");
-        deny(&records, denial("a", "t0", 1000 + 3600)).await;
-        assert_eq!(all(&records).await.len(), 3);
-    }
-
-    #[tokio::test]
-    async fn beyond_the_bound_escalations_are_counted_and_room_comes_back() {
-        let records = records();
-        let escalation = |number: u64| Escalation {
-            id: EscalationId::of(at(5), &number.to_string()),
-            ..Escalation::of_denial(&denial("a", "t", 5))
-        };
-        let put = |number: u64| {
-            let records = &records;
-            async move {
-                let one = escalation(number);
-                transact(&**records.store(), move |txn| open(txn, &one)).await.unwrap()
-            }
-        };
-        for number in 0..MAX_PENDING {
-            assert!(put(number).await);
-        }
-        assert!(put(0).await, "the same once more is no more");
-        assert!(!put(MAX_PENDING).await);
-        let backlog = |records: &Records| {
-            let records = records.clone();
-            async move { records.backlogs().await.unwrap().remove(0).1 }
-        };
-        assert_eq!(backlog(&records).await, Backlog { pending: MAX_PENDING, dropped: 1 });
-        let first = escalation(0).id;
-        records.change_escalation(&first, |_| false).await.unwrap();
-        assert_eq!(backlog(&records).await.pending, MAX_PENDING - 1);
-        assert!(put(MAX_PENDING).await);
-        assert_eq!(records.pending_escalations(5000).await.unwrap().len(), 1000);
-    }
-
-    #[tokio::test]
-    async fn a_person_takes_an_escalation_once_and_the_log_says_who() {
-        let records = records();
-        deny(&records, denial("a", "t", 1000)).await;
-        let id = all(&records).await[0].id.clone();
-        let directory = Directory {
-            notifiers: [("n".to_owned(), true)].into(),
-            escalate_to: vec!["n".into()],
-            ..Directory::default()
-        };
-        let planned = records.change_escalation(&id, move |one| {
-            one.deliveries = Some(plan(one, &directory));
-            told(one, crate::report::Act::Send(0), &Ok(()), at(1001));
-            false
-        });
-        assert_eq!(planned.await.unwrap().unwrap().deliveries()[0].state, DeliveryState::Sent);
-        assert!(records.pending_escalations(10).await.unwrap().is_empty());
-        for user in ["ada", "bob"] {
-            let person = Person { user: user.into(), reason: "mine".into() };
-            let taken = records.acknowledge_escalation(&id, person, at(1002)).await.unwrap().unwrap();
-            assert_eq!(taken.closed.unwrap().by.as_deref(), Some("ada"));
-        }
-        assert_eq!(
-            records.pending_escalations(10).await.unwrap().len(),
-            1,
-            "it is taken back at the far side"
-        );
-        let log = records.audit(&Default::default(), None, 10).await.unwrap().items;
-        assert_eq!(
-            (log.len(), log[0].action.as_str(), log[0].user.as_str()),
-            (1, "escalation.acknowledge", "ada")
-        );
-    }
-}
+pub(crate) mod tests;

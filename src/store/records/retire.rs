@@ -140,6 +140,28 @@ impl Records {
         self.remove(RUNS, after, cutoff, age, |_, _| Ok(true)).await
     }
 
+    /// Removes a portion of the escalations behind `after` that began before `cutoff`, of which nothing is to be sent
+    /// and whose execution, if they had one, is gone.
+    ///
+    /// # Errors
+    /// As [`crate::store::Store::commit`].
+    pub async fn remove_escalations(
+        &self,
+        cutoff: Timestamp,
+        after: Option<Vec<u8>>,
+    ) -> Result<Portion<u64>, CommitError> {
+        // Whatever stands behind it was made later.
+        let age = |one: &Escalation, cutoff| if one.at < cutoff { Age::Old } else { Age::YoungAndAllBehind };
+        let is_free = |txn: &mut dyn Txn, one: &Escalation| {
+            let kept = match &one.execution {
+                Some(execution) => txn.get(&key::header(execution.ulid()))?.is_some(),
+                None => false,
+            };
+            Ok(!kept && txn.get(&key::pending(one.id.as_str()))?.is_none())
+        };
+        self.remove(key::ESCALATION, after, cutoff, age, is_free).await
+    }
+
     /// Removes what is old among a portion of the records below `prefix`; `is_free` is asked once more, last.
     async fn remove<T: DeserializeOwned + 'static>(
         &self,
@@ -172,6 +194,9 @@ impl Records {
                     && age(&record, cutoff) == Age::Old
                     && is_free(txn, &record)?
                 {
+                    if key.starts_with(EPISODES) {
+                        txn.delete(key::counted(key));
+                    }
                     txn.delete(key.clone());
                     gone += 1;
                 }
@@ -240,6 +265,7 @@ fn remove(txn: &mut dyn Txn, id: &ExecutionId, cutoff: Timestamp) -> Result<bool
         }
     }
     txn.delete(key::escalations_of(ulid));
+    txn.delete(key::counted(&key::header(ulid)));
     txn.delete(key::index("r", header.runbook.as_str(), ulid));
     if let Some(alertname) = &header.alertname {
         txn.delete(key::index("a", &listed(alertname), ulid));
@@ -428,6 +454,29 @@ mod tests {
             |prefix: &str| left.iter().filter(|key| key.starts_with(prefix)).cloned().collect::<Vec<_>>();
         assert_eq!(kept("e/"), ["e/live", "e/young"]);
         assert_eq!(kept("gr/"), ["gr/r/a/live", "gr/r/a/young"]);
+    }
+
+    #[tokio::test]
+    async fn escalations_go_when_they_are_old_over_and_no_executions() {
+        use crate::store::records::outbox::{self, tests::failed};
+        let records = Records::new(Arc::new(MemoryStore::new()));
+        let kept = header(4, Some(7));
+        put(&records, &kept).await;
+        let own = Escalation { execution: Some(kept.id.clone()), ..failed("r", "own", at(5)) };
+        let lone = |target: &str, second| Escalation { execution: None, ..failed("r", target, at(second)) };
+        let (gone, waits, young) = (lone("gone", 5), lone("waits", 6), lone("young", 40));
+        for one in [&own, &gone, &waits, &young].map(Clone::clone) {
+            transact(&**records.store(), move |txn| outbox::open(txn, &one)).await.unwrap();
+        }
+        for id in [&own.id, &gone.id, &young.id] {
+            records.change_escalation(id, |_| false).await.unwrap();
+        }
+        let portion = records.remove_escalations(at(20), None).await.unwrap();
+        assert_eq!(portion, Portion { items: 1, behind: None });
+        for (one, stays) in [(&own, true), (&gone, false), (&waits, true), (&young, true)] {
+            let found = records.escalation(&one.id).await.unwrap();
+            assert_eq!(found.is_some(), stays, "{:?}", one.target);
+        }
     }
 
     fn escalation() -> EscalationId {

@@ -103,6 +103,8 @@ pub(super) struct Families {
     pub(super) audit_write_failures: Counter,
     pub(super) rate_limited: Family<RouteLabels, Counter>,
     pub(super) escalations: Family<EscalationLabels, Counter>,
+    pub(super) escalations_waiting: Gauge,
+    pub(super) escalation_oldest_waiting: Seconds,
     pub(super) reload_successful: Gauge,
     pub(super) reload_success_time: Seconds,
     pub(super) backup_success_time: Seconds,
@@ -135,6 +137,8 @@ impl Families {
             audit_write_failures: Counter::default(),
             rate_limited: Family::default(),
             escalations: Family::default(),
+            escalations_waiting: Gauge::default(),
+            escalation_oldest_waiting: Seconds::default(),
             reload_successful: Gauge::default(),
             reload_success_time: Seconds::default(),
             backup_success_time: Seconds::default(),
@@ -236,6 +240,16 @@ impl Families {
             "journal_commit_batch_size",
             "Units of work that became durable together in one batch",
             &self.commit_batch,
+        );
+        add.one(
+            "escalations_waiting",
+            "Escalations that should have been told by now and that no channel has accepted",
+            &self.escalations_waiting,
+        );
+        add.one(
+            "escalation_oldest_waiting_seconds",
+            "How long the oldest of these has waited, 0 where there is none",
+            &self.escalation_oldest_waiting,
         );
         add.one(
             "backup_last_success_timestamp_seconds",

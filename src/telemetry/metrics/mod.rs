@@ -167,6 +167,12 @@ impl Metrics {
         self.0.families.audit_write_failures.inc();
     }
 
+    /// So many escalations should have been told by now and were not, the oldest for so long.
+    pub fn escalations_wait(&self, count: usize, oldest: Duration) {
+        self.0.families.escalations_waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.0.families.escalation_oldest_waiting.set(oldest.as_secs_f64());
+    }
+
     /// So many escalations were dropped, because too many were waiting.
     pub fn escalations_dropped(&self, count: u64) {
         let labels = self.escalation_labels("", Escalated::Dropped);

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// CONTRACT's names of this milestone.
-const FAMILIES: [(&str, &str); 47] = [
+const FAMILIES: [(&str, &str); 49] = [
     ("runbookd_webhook_requests_total", "counter"),
     ("runbookd_webhook_duration_seconds", "histogram"),
     ("runbookd_alerts_received_total", "counter"),
@@ -21,6 +21,8 @@ const FAMILIES: [(&str, &str); 47] = [
     ("runbookd_rollbacks_total", "counter"),
     ("runbookd_approvals_pending", "gauge"),
     ("runbookd_escalations_total", "counter"),
+    ("runbookd_escalations_waiting", "gauge"),
+    ("runbookd_escalation_oldest_waiting_seconds", "gauge"),
     ("runbookd_step_duration_seconds", "histogram"),
     ("runbookd_queue_length", "gauge"),
     ("runbookd_queue_oldest_age_seconds", "gauge"),

@@ -17,6 +17,8 @@ use std::time::Duration;
 pub(crate) enum Reply {
     /// With this status.
     Status(u16),
+    /// With 429, and the wish to be left alone for so many seconds.
+    Later(u32),
     /// Not at all, with the connection left open.
     Hang,
 }
@@ -141,6 +143,10 @@ fn answer(stream: TcpStream, inner: &Inner) -> io::Result<()> {
             inner.held.lock().unwrap().push(stream);
             Ok(())
         }
+        Reply::Later(seconds) => write!(
+            &stream,
+            "HTTP/1.1 429 Said\r\nRetry-After: {seconds}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+        ),
         Reply::Status(status) => {
             write!(&stream, "HTTP/1.1 {status} Said\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
         }
