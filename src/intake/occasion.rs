@@ -83,11 +83,10 @@ fn occur(
     let alert = stand_in(schedule, due);
     let by = format!("the schedule {:?}", schedule.name);
     let route = routing::named(ground.library, schedule.runbook.as_str(), by);
-    let trigger = trigger(schedule, due, &alert.labels);
-    let plan = planned(ground, &route, trigger, &schedule.inputs);
+    let plan = planned(ground, &route, trigger(schedule, due, &alert.labels), &schedule.inputs);
     let standing = Standing::of_schedule(txn, ground, &route, plan.as_ref())?;
-    let occasion =
-        Occasion { schedule: &schedule.name, due: due.at, overdue: due.overdue, live: live.as_ref() };
+    let (name, overdue) = (&schedule.name, due.overdue);
+    let occasion = Occasion { schedule: name, due: due.at, overdue, live: live.as_ref() };
     let ruling = admit::decide(&Case {
         alert: &alert,
         occasion: Some(&occasion),
@@ -126,8 +125,7 @@ fn occur(
     let started = bound(started, &decision);
     note(txn, &fresh, &decision, seen)?;
     // Each due time is asked for by itself and not heard of again, so each counts, also where the decision is an old one.
-    let told = format!("the schedule {:?}: {}", schedule.name, fresh.message);
-    tell_denied(txn, None, &route, plan.as_ref(), &fresh, told)?;
+    tell_denied(txn, None, &route, plan.as_ref(), &fresh, told(schedule, &fresh))?;
     let record = ScheduleRecord {
         name: schedule.name.clone(),
         cron: schedule.cron.to_string(),
@@ -139,6 +137,11 @@ fn occur(
     schedule::put(txn, &record)?;
     start(txn, ground, &route, started, &standing.settings)?;
     Ok(Occurred { record, decision: Some(fresh) })
+}
+
+/// What people are told of a denial.
+fn told(schedule: &Schedule, decision: &Decision) -> String {
+    format!("the schedule {:?}: {}", schedule.name, decision.message)
 }
 
 /// Whether the last decision on the schedule says the same as `fresh`: then it is counted, not stored again.

@@ -6,6 +6,7 @@ use crate::guard::{BreakerRecord, BreakerState, Order, SwitchState};
 use crate::http::{ApiError, Reply, Request};
 use crate::journal::AuditEntry;
 use crate::model::{Timestamp, between};
+use crate::routing::{Library, Rules};
 use crate::telemetry::Gauges;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -31,6 +32,18 @@ fn trouble(services: &Services) -> Option<String> {
     None
 }
 
+/// Which alert names select which runbook, as far as names alone say so.
+fn mappings(library: &Library, rules: &Rules) -> BTreeMap<String, String> {
+    let mut mappings: BTreeMap<String, String> =
+        library.alerts().map(|(alert, runbook)| (alert.to_owned(), runbook.to_string())).collect();
+    for mapping in rules.mappings.iter().rev() {
+        for alert in mapping.matchers.iter().filter_map(|matcher| matcher.demands("alertname")) {
+            mappings.insert(alert.to_owned(), mapping.runbook.to_string());
+        }
+    }
+    mappings
+}
+
 pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> Result<Reply, ApiError> {
     let trouble = trouble(&services);
     let (board, now) = (services.engine.board().read(), services.clock.now());
@@ -46,14 +59,7 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
     let (library, health) = (services.library(), services.records.store().health());
     let (active_executions, queued_executions, awaiting_approval) =
         tally(&services.engine.counts().by_status);
-    let mut mappings: BTreeMap<String, String> =
-        library.alerts().map(|(alert, runbook)| (alert.to_owned(), runbook.to_string())).collect();
-    let (options, now) = (services.intake.options(), services.clock.now());
-    for mapping in options.rules.mappings.iter().rev() {
-        for alert in mapping.matchers.iter().filter_map(|matcher| matcher.demands("alertname")) {
-            mappings.insert(alert.to_owned(), mapping.runbook.to_string());
-        }
-    }
+    let options = services.intake.options();
     let broken = services.broken();
     let broken = broken.iter().map(|(id, problems)| {
         json!({ "id": id, "problems": problems.iter().map(ToString::to_string).collect::<Vec<_>>() })
@@ -69,7 +75,7 @@ pub(super) async fn integration_status(services: Arc<Services>, _: Request) -> R
         active_executions,
         queued_executions,
         awaiting_approval,
-        runbook_alert_mappings: mappings,
+        runbook_alert_mappings: mappings(&library, &options.rules),
         last_updated: now.to_string(),
         open_breakers: open.iter().map(api::breaker).collect(),
         quarantined: quarantined.items.iter().map(api::quarantine).collect(),
