@@ -62,12 +62,14 @@ impl Drive {
         frozen || shared.order(state, now).is_some()
     }
 
-    /// Why consent given now would begin what may not begin now. What has taken its first step may go on.
+    /// Why consent given now would begin what may not begin now. What has taken its first step may go on, and a halt
+    /// lets people consent, because it holds at the first step all the same.
     pub(super) fn must_not_begin(&self, state: &State, now: Timestamp) -> Option<String> {
         if state.steps.iter().any(|step| !step.begun.is_empty()) {
             return None;
         }
-        if let Some(order) = self.shared.order(state, now) {
+        let order = self.shared.order(state, now);
+        if let Some(order) = order.filter(|order| order.state == SwitchState::Draining) {
             return Some(order.sentence());
         }
         let (freeze, until) = self.shared.freeze_for_people(now)?;
