@@ -2,7 +2,7 @@
 //! nobody; an outage of all channels shows.
 
 use super::{BAD, hook, start, told};
-use crate::support::alerts::{config, fire};
+use crate::support::alerts::{config, finished, fire};
 use crate::support::daemon::Daemon;
 use crate::support::http;
 use crate::support::process::eventually;
@@ -67,7 +67,9 @@ fn each_code_is_one_escalation_with_totals() {
     let runbooks: Vec<(&str, &str)> = runbooks.iter().map(|(id, text)| (*id, text.as_str())).collect();
     let daemon = start(&hook(&receiver.url("/"), more), &runbooks);
     for target in ["a", "b"] {
-        for (state, minute) in [("firing", 0), ("resolved", 0), ("firing", 10)] {
+        // Only what has begun is an attempt.
+        finished(&daemon, &fire(&daemon, "Attempts", target));
+        for (state, minute) in [("resolved", 0), ("firing", 10)] {
             deliver(&daemon, "Attempts", target, state, minute);
         }
         for (state, minute) in
